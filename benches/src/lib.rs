@@ -1,0 +1,1 @@
+//! vfw benches

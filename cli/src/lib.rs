@@ -1,0 +1,3 @@
+//! vfw: rule language, compiler, back ends, control plane and commands.
+
+pub mod lang;

@@ -1,0 +1,3 @@
+//! The `vfw` command.
+
+fn main() {}
