@@ -1,0 +1,333 @@
+//! The record of one flow, shared by both directions, and the key that finds it.
+
+use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use crate::address::Address;
+use crate::packet::{Packet, protocol};
+use crate::parse::Quoted;
+
+/// Identifies a flow in both directions: the endpoint with the lower address comes first.
+///
+/// Ports are in host order. Both are the identifier for an ICMP echo, whose two possible requesters are told
+/// apart by `tag`.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[cfg_attr(
+    not(target_arch = "bpf"),
+    derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout)
+)]
+pub struct FlowKey {
+    /// The lower address.
+    pub low: Address,
+    /// The higher address.
+    pub high: Address,
+    /// Port at the lower address.
+    pub low_port: u16,
+    /// Port at the higher address.
+    pub high_port: u16,
+    /// IP protocol.
+    pub protocol: u8,
+    /// For an ICMP echo: 1 when the lower address asks, 2 when the higher one does; else 0.
+    pub tag: u8,
+    /// Zero.
+    pub padding: u16,
+}
+
+/// Which of its two endpoints sent a packet of a flow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sender {
+    /// The endpoint with the lower address.
+    Low,
+    /// The endpoint with the higher address.
+    High,
+}
+
+impl FlowKey {
+    /// The key of a packet and which endpoint sent it.
+    #[inline(always)]
+    pub fn of(packet: &Packet) -> (Self, Sender) {
+        let requester = match (packet.is_echo_request(), packet.is_echo_reply()) {
+            (true, _) => Requester::Source,
+            (_, true) => Requester::Destination,
+            _ => Requester::None,
+        };
+        Self::between(
+            (packet.source, packet.source_port),
+            (packet.destination, packet.destination_port),
+            packet.protocol,
+            requester,
+        )
+    }
+
+    /// The key of a packet quoted in an ICMP error and which endpoint had sent it.
+    #[inline(always)]
+    pub fn of_quoted(quoted: &Quoted) -> (Self, Sender) {
+        let requester = match (quoted.protocol, quoted.icmp_type) {
+            (protocol::ICMP, 8) | (protocol::ICMP6, 128) => Requester::Source,
+            (protocol::ICMP, 0) | (protocol::ICMP6, 129) => Requester::Destination,
+            _ => Requester::None,
+        };
+        Self::between(
+            (quoted.source, quoted.source_port),
+            (quoted.destination, quoted.destination_port),
+            quoted.protocol,
+            requester,
+        )
+    }
+
+    #[inline(always)]
+    fn between(
+        source: (Address, u16),
+        destination: (Address, u16),
+        protocol: u8,
+        requester: Requester,
+    ) -> (Self, Sender) {
+        if source.0.is_below(&destination.0) {
+            let key = Self {
+                low: source.0,
+                high: destination.0,
+                low_port: source.1,
+                high_port: destination.1,
+                protocol,
+                tag: requester as u8,
+                padding: 0,
+            };
+            (key, Sender::Low)
+        } else {
+            let key = Self {
+                low: destination.0,
+                high: source.0,
+                low_port: destination.1,
+                high_port: source.1,
+                protocol,
+                tag: requester.seen_from_destination(),
+                padding: 0,
+            };
+            (key, Sender::High)
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Requester {
+    None = 0,
+    Source = 1,
+    Destination = 2,
+}
+
+impl Requester {
+    #[inline(always)]
+    const fn seen_from_destination(self) -> u8 {
+        match self {
+            Self::None => 0,
+            Self::Source => 2,
+            Self::Destination => 1,
+        }
+    }
+}
+
+/// State of a flow; it decides the timeout and in which table the flow lives.
+#[repr(u8)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum FlowState {
+    /// TCP: only one side has sent SYN.
+    SynSent = 0,
+    /// TCP: both sides have sent SYN, not both are acknowledged.
+    SynReceived = 1,
+    /// TCP: the handshake is complete.
+    Established = 2,
+    /// TCP: one side has sent FIN.
+    FinWait = 3,
+    /// TCP: both sides have sent FIN, not both are acknowledged.
+    Closing = 4,
+    /// TCP: both FINs are acknowledged.
+    TimeWait = 5,
+    /// TCP: reset.
+    Closed = 6,
+    /// UDP: no answer yet.
+    UdpUnreplied = 7,
+    /// UDP: answered.
+    UdpReplied = 8,
+    /// ICMP echo: no answer yet.
+    EchoUnreplied = 9,
+    /// ICMP echo: answered.
+    EchoReplied = 10,
+    /// Another protocol: no answer yet.
+    OtherUnreplied = 11,
+    /// Another protocol: answered.
+    OtherReplied = 12,
+}
+
+/// Number of [`FlowState`]s: size of the timeout table.
+pub const FLOW_STATES: usize = 13;
+
+impl FlowState {
+    /// Every state, by code.
+    pub const ALL: [Self; FLOW_STATES] = [
+        Self::SynSent,
+        Self::SynReceived,
+        Self::Established,
+        Self::FinWait,
+        Self::Closing,
+        Self::TimeWait,
+        Self::Closed,
+        Self::UdpUnreplied,
+        Self::UdpReplied,
+        Self::EchoUnreplied,
+        Self::EchoReplied,
+        Self::OtherUnreplied,
+        Self::OtherReplied,
+    ];
+
+    /// The name that users see.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SynSent => "syn-sent",
+            Self::SynReceived => "syn-received",
+            Self::Established => "established",
+            Self::FinWait => "fin-wait",
+            Self::Closing => "closing",
+            Self::TimeWait => "time-wait",
+            Self::Closed => "closed",
+            Self::UdpUnreplied | Self::EchoUnreplied | Self::OtherUnreplied => "unreplied",
+            Self::UdpReplied | Self::EchoReplied | Self::OtherReplied => "replied",
+        }
+    }
+
+    /// Whether a flow that reaches this state leaves the half-open table.
+    #[inline(always)]
+    pub const fn is_confirmed(self) -> bool {
+        matches!(
+            self,
+            Self::Established
+                | Self::FinWait
+                | Self::Closing
+                | Self::TimeWait
+                | Self::UdpReplied
+                | Self::EchoReplied
+                | Self::OtherReplied
+        )
+    }
+}
+
+/// No neighbour is cached.
+pub const NO_NEIGHBOUR: u32 = u32::MAX;
+
+/// One direction of a flow: what its packets need to leave, and what was seen of them.
+///
+/// Only packets of this direction write here (but for `ACKED` flags and the first `edge`), and a receive queue
+/// keeps one direction on one CPU, so plain relaxed stores are enough.
+#[repr(C)]
+#[derive(Debug, Default)]
+#[cfg_attr(not(target_arch = "bpf"), derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::KnownLayout))]
+pub struct Half {
+    /// Packets sent.
+    pub packets: AtomicU64,
+    /// Frame bytes sent.
+    pub bytes: AtomicU64,
+    /// Slot of the next hop in the neighbour table, or [`NO_NEIGHBOUR`].
+    pub neighbour: AtomicU32,
+    /// Generation that the slot had.
+    pub generation: AtomicU16,
+    /// Zone through which packets of this direction leave.
+    pub zone: AtomicU16,
+    /// TCP: the highest sequence number sent, plus its length.
+    pub end: AtomicU32,
+    /// TCP: the highest sequence number that the other side may send (acknowledgement plus window).
+    pub edge: AtomicU32,
+    /// TCP: the largest window announced, in bytes.
+    pub window: AtomicU32,
+    /// TCP: window scale of this side (RFC 7323).
+    pub scale: AtomicU8,
+    /// TCP: bits of [`half_flag`].
+    pub flags: AtomicU8,
+    /// Zero.
+    pub padding: [u8; 2],
+}
+
+/// What was seen of one side of a TCP connection.
+pub mod half_flag {
+    /// It sent SYN.
+    pub const SYN: u8 = 1;
+    /// Its SYN is acknowledged.
+    pub const SYN_ACKED: u8 = 2;
+    /// It sent FIN.
+    pub const FIN: u8 = 4;
+    /// Its FIN is acknowledged.
+    pub const FIN_ACKED: u8 = 8;
+    /// Its SYN offered window scaling.
+    pub const SCALES: u8 = 16;
+}
+
+/// One flow. 112 bytes; with its key and the kernel's hash element 200 bytes of kernel memory.
+///
+/// Fields are atomics because every CPU and the daemon share the record; all accesses are relaxed, which costs
+/// what plain loads and stores cost.
+#[repr(C)]
+#[derive(Debug, Default)]
+#[cfg_attr(not(target_arch = "bpf"), derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::KnownLayout))]
+pub struct Flow {
+    /// When the flow ends if no packet comes, nanoseconds of the monotonic clock.
+    pub expires: AtomicU64,
+    /// When it began, same clock.
+    pub created: u64,
+    /// Rule that allowed it.
+    pub rule: AtomicU32,
+    /// A [`FlowState`] code.
+    pub state: AtomicU8,
+    /// 1 when the endpoint with the lower address began the flow.
+    pub low_began: u8,
+    /// Zero.
+    pub padding: [u8; 10],
+    /// From the endpoint with the lower address, then from the other.
+    pub halves: [Half; 2],
+}
+
+/// Bytes of a [`FlowKey`].
+pub const FLOW_KEY_BYTES: usize = 40;
+/// Bytes of a [`Flow`].
+pub const FLOW_BYTES: usize = 112;
+const _: () = assert!(size_of::<FlowKey>() == FLOW_KEY_BYTES && size_of::<Flow>() == FLOW_BYTES);
+
+impl Flow {
+    /// The half whose packets `sender` sends, and the other.
+    #[inline(always)]
+    pub const fn halves(&self, sender: Sender) -> (&Half, &Half) {
+        let [low, high] = &self.halves;
+        match sender {
+            Sender::Low => (low, high),
+            Sender::High => (high, low),
+        }
+    }
+
+    /// Whether `sender` began the flow.
+    #[inline(always)]
+    pub const fn began(&self, sender: Sender) -> bool {
+        (self.low_began != 0) == matches!(sender, Sender::Low)
+    }
+
+    /// The state, if its code is one.
+    #[inline(always)]
+    pub fn state(&self) -> Option<FlowState> {
+        FlowState::ALL.get(self.state.load(Relaxed) as usize).copied()
+    }
+}
+
+impl Half {
+    #[inline(always)]
+    pub(crate) fn has(&self, flag: u8) -> bool {
+        self.flags.load(Relaxed) & flag != 0
+    }
+
+    #[inline(always)]
+    pub(crate) fn set(&self, flag: u8) {
+        self.flags.store(self.flags.load(Relaxed) | flag, Relaxed);
+    }
+
+    /// Counts one frame.
+    #[inline(always)]
+    pub(crate) fn count(&self, bytes: u32) {
+        self.packets.store(self.packets.load(Relaxed) + 1, Relaxed);
+        self.bytes.store(self.bytes.load(Relaxed) + u64::from(bytes), Relaxed);
+    }
+}

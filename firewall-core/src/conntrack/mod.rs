@@ -1,0 +1,146 @@
+//! Connection tracking: which flow a packet belongs to, and whether it fits the flow's state.
+//!
+//! Flows that one side alone has asked for live in a half-open table, which the oldest leave when it is full.
+//! Confirmed flows live in another, from which nothing is evicted: a flood of first packets never costs an
+//! established flow.
+
+mod flow;
+mod tcp;
+
+use core::sync::atomic::Ordering::Relaxed;
+
+pub use flow::{
+    FLOW_BYTES, FLOW_KEY_BYTES, FLOW_STATES, Flow, FlowKey, FlowState, Half, NO_NEIGHBOUR, Sender, half_flag,
+};
+
+use crate::frame::Frame;
+use crate::packet::{Fragment, Packet, protocol, tcp_flag};
+use crate::parse;
+use crate::tables::{FlowTable, Settings, Tables};
+use crate::verdict::DropReason;
+
+/// A flow that a packet was found to belong to.
+pub struct Known<R> {
+    /// The record.
+    pub flow: R,
+    /// Who sent the packet. For an ICMP error: the endpoint that the error travels away from.
+    pub sender: Sender,
+}
+
+/// The flow of a packet, live at `now`, moved to the state that the packet leads to; `None` when there is none.
+#[inline(always)]
+pub fn track<F: Frame, T: Tables>(
+    frame: &F,
+    tables: &T,
+    settings: &Settings,
+    packet: &Packet,
+    now: u64,
+) -> Result<Option<Known<T::Flow>>, DropReason> {
+    let is_related = packet.is_icmp_error();
+    let (key, sender) = if is_related { related_key(frame, packet)? } else { FlowKey::of(packet) };
+    let (flow, table) = if let Some(flow) = tables.flow(FlowTable::Established, &key) {
+        (flow, FlowTable::Established)
+    } else if let Some(flow) = tables.flow(FlowTable::HalfOpen, &key) {
+        (flow, FlowTable::HalfOpen)
+    } else if is_related {
+        return Err(DropReason::NoFlow);
+    } else {
+        return Ok(None);
+    };
+    if flow.expires.load(Relaxed) <= now {
+        tables.remove_flow(table, &key);
+        return if is_related { Err(DropReason::NoFlow) } else { Ok(None) };
+    }
+    if is_related {
+        return Ok(Some(Known { flow, sender }));
+    }
+    let flow = match step(frame, packet, &flow, sender)? {
+        tcp::Step::Restart => {
+            tables.remove_flow(table, &key);
+            return Ok(None);
+        }
+        tcp::Step::Pass => flow,
+        tcp::Step::Move(state) => {
+            flow.state.store(state as u8, Relaxed);
+            flow.expires.store(now.saturating_add(settings.timeout(state)), Relaxed);
+            if table == FlowTable::HalfOpen && state.is_confirmed() {
+                tables.confirm_flow(&key, &flow).ok_or(DropReason::TableFull)?
+            } else {
+                flow
+            }
+        }
+    };
+    Ok(Some(Known { flow, sender }))
+}
+
+/// The key of the flow that an ICMP error is about. The error travels towards the sender of the quoted packet,
+/// which is therefore its destination.
+#[inline(always)]
+fn related_key<F: Frame>(frame: &F, packet: &Packet) -> Result<(FlowKey, Sender), DropReason> {
+    if packet.fragment != Fragment::Whole {
+        return Err(DropReason::NoFlow);
+    }
+    let quoted = parse::quoted(frame, packet)?;
+    if quoted.source != packet.destination {
+        return Err(DropReason::NoFlow);
+    }
+    let (key, quoted_sender) = FlowKey::of_quoted(&quoted);
+    let sender = match quoted_sender {
+        Sender::Low => Sender::High,
+        Sender::High => Sender::Low,
+    };
+    Ok((key, sender))
+}
+
+/// What a packet does to its flow.
+#[inline(always)]
+fn step<F: Frame>(frame: &F, packet: &Packet, flow: &Flow, sender: Sender) -> Result<tcp::Step, DropReason> {
+    if packet.fragment == Fragment::Later {
+        return Ok(tcp::Step::Pass);
+    }
+    if packet.protocol == protocol::TCP {
+        return tcp::segment(frame, packet, flow, sender);
+    }
+    let state = flow.state().ok_or(DropReason::NoFlow)?;
+    if flow.began(sender) {
+        return Ok(tcp::Step::Move(state));
+    }
+    Ok(tcp::Step::Move(match state {
+        FlowState::UdpUnreplied => FlowState::UdpReplied,
+        FlowState::EchoUnreplied => FlowState::EchoReplied,
+        FlowState::OtherUnreplied => FlowState::OtherReplied,
+        replied => replied,
+    }))
+}
+
+/// Whether a packet of no known flow may begin one.
+#[inline(always)]
+pub fn may_begin(packet: &Packet) -> bool {
+    if packet.fragment == Fragment::Later {
+        return false;
+    }
+    match packet.protocol {
+        protocol::TCP => packet.tcp_flags & (tcp_flag::SYN | tcp_flag::ACK | tcp_flag::RST) == tcp_flag::SYN,
+        protocol::ICMP | protocol::ICMP6 => packet.is_echo_request(),
+        _ => true,
+    }
+}
+
+/// The first state of a flow begun by `packet`.
+#[inline(always)]
+pub const fn first_state(packet: &Packet) -> FlowState {
+    match packet.protocol {
+        protocol::TCP => FlowState::SynSent,
+        protocol::UDP => FlowState::UdpUnreplied,
+        protocol::ICMP | protocol::ICMP6 => FlowState::EchoUnreplied,
+        _ => FlowState::OtherUnreplied,
+    }
+}
+
+/// Fills in what the first packet tells of its side of the flow.
+#[inline(always)]
+pub fn begin<F: Frame>(frame: &F, packet: &Packet, flow: &Flow, sender: Sender) {
+    if packet.protocol == protocol::TCP {
+        tcp::begin(frame, packet, flow.halves(sender).0);
+    }
+}

@@ -1,0 +1,65 @@
+//! The one port through which the pipeline touches bytes.
+
+use crate::verdict::DropReason;
+
+/// Bounded access to one Ethernet frame. Offsets count from the first byte of the destination MAC.
+///
+/// Back ends: a byte buffer (memory), an XDP buffer, a socket buffer (tc). Multi-byte fields stay in network
+/// order; the pipeline converts.
+pub trait Frame {
+    /// Frames can arrive whose transport checksum the sender's stack left to hardware, and this back end
+    /// loses that state when it forwards: the pipeline completes such checksums.
+    const COMPLETES_CHECKSUMS: bool;
+
+    /// Bytes of the frame (for a GSO super-packet, of all its segments together).
+    fn length(&self) -> u32;
+
+    /// `N` bytes at `offset`; [`DropReason::Truncated`] when they are not all there.
+    fn load<const N: usize>(&self, offset: u32) -> Result<[u8; N], DropReason>;
+
+    /// Overwrites `N` bytes at `offset`.
+    fn store<const N: usize>(&mut self, offset: u32, bytes: [u8; N]) -> Result<(), DropReason>;
+
+    /// The 802.1Q tag control information that travels beside the bytes, if any.
+    fn stripped_tag(&self) -> Option<u16>;
+
+    /// Payload bytes of each segment when the frame is a GSO super-packet, else 0.
+    fn gso_size(&self) -> u32;
+
+    /// Replaces the link-layer header, whose bytes in the frame are `old_length` long (14 or 18), and any tag
+    /// beside the frame.
+    fn set_link(&mut self, old_length: u32, link: &Link) -> Result<(), DropReason>;
+
+    /// Cuts or grows the frame at its end.
+    fn resize(&mut self, length: u32) -> Result<(), DropReason>;
+
+    /// Ones' complement sum (RFC 1071, not complemented, folded to 16 bits, network order) of `length` bytes
+    /// at `offset`.
+    fn sum(&self, offset: u32, length: u32) -> Result<u16, DropReason>;
+}
+
+/// A link-layer header to write.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Link {
+    /// Destination MAC.
+    pub destination: [u8; 6],
+    /// Source MAC.
+    pub source: [u8; 6],
+    /// VLAN identifier of the tag to add; `None` for an untagged frame.
+    pub vlan: Option<u16>,
+    /// EtherType of the payload, host order.
+    pub ether_type: u16,
+}
+
+/// Bytes of an Ethernet header without and with a tag.
+pub const ETHERNET: u32 = 14;
+/// Bytes of an Ethernet header with one 802.1Q tag.
+pub const TAGGED_ETHERNET: u32 = 18;
+
+impl Link {
+    /// Bytes of this header when the tag is written into the frame.
+    #[inline(always)]
+    pub const fn length(&self) -> u32 {
+        if self.vlan.is_some() { TAGGED_ETHERNET } else { ETHERNET }
+    }
+}

@@ -1,0 +1,173 @@
+//! What the parser says of one packet. Nothing here points into the frame.
+
+use crate::address::Address;
+
+/// EtherTypes (IEEE 802 numbers, host order).
+pub mod ether_type {
+    /// IPv4.
+    pub const IPV4: u16 = 0x0800;
+    /// ARP.
+    pub const ARP: u16 = 0x0806;
+    /// 802.1Q tag.
+    pub const VLAN: u16 = 0x8100;
+    /// IPv6.
+    pub const IPV6: u16 = 0x86dd;
+    /// 802.1ad provider tag.
+    pub const PROVIDER_VLAN: u16 = 0x88a8;
+    /// The older provider tag of some switches.
+    pub const OLD_PROVIDER_VLAN: u16 = 0x9100;
+}
+
+/// IP protocol numbers (IANA).
+pub mod protocol {
+    /// `ICMPv4`.
+    pub const ICMP: u8 = 1;
+    /// TCP.
+    pub const TCP: u8 = 6;
+    /// UDP.
+    pub const UDP: u8 = 17;
+    /// `ICMPv6`.
+    pub const ICMP6: u8 = 58;
+}
+
+/// TCP flag bits (RFC 9293 section 3.1).
+pub mod tcp_flag {
+    /// No more data from the sender.
+    pub const FIN: u8 = 0x01;
+    /// Synchronise sequence numbers.
+    pub const SYN: u8 = 0x02;
+    /// Reset the connection.
+    pub const RST: u8 = 0x04;
+    /// The acknowledgement field counts.
+    pub const ACK: u8 = 0x10;
+}
+
+/// The link-layer part of a frame.
+#[derive(Clone, Copy, Debug)]
+pub struct Ethernet {
+    /// Destination MAC.
+    pub destination: [u8; 6],
+    /// Source MAC.
+    pub source: [u8; 6],
+    /// VLAN identifier; 0 for untagged and priority-tagged frames.
+    pub vlan: u16,
+    /// EtherType of the payload, host order.
+    pub ether_type: u16,
+    /// Bytes of link-layer header in the frame: offset of the payload.
+    pub length: u32,
+}
+
+/// Which part of a fragmented packet this is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fragment {
+    /// The whole packet.
+    Whole,
+    /// The first fragment; it holds the transport header.
+    First,
+    /// A later fragment: no transport header.
+    Later,
+}
+
+/// One IP packet: addresses, ports and the positions of its headers.
+#[derive(Clone, Copy, Debug)]
+pub struct Packet {
+    /// Source address.
+    pub source: Address,
+    /// Destination address.
+    pub destination: Address,
+    /// Source port, host order; the identifier of an ICMP echo; 0 without ports.
+    pub source_port: u16,
+    /// Destination port, host order; the identifier of an ICMP echo; 0 without ports.
+    pub destination_port: u16,
+    /// IP protocol of the transport header.
+    pub protocol: u8,
+    /// TTL or hop limit as received.
+    pub ttl: u8,
+    /// TCP flags, or 0.
+    pub tcp_flags: u8,
+    /// ICMP type, or 0.
+    pub icmp_type: u8,
+    /// ICMP code, or 0.
+    pub icmp_code: u8,
+    /// Whole, first or later fragment.
+    pub fragment: Fragment,
+    /// Fragment identification; 0 for whole packets.
+    pub fragment_id: u32,
+    /// Offset of the IP header in the frame.
+    pub network_offset: u32,
+    /// Offset of the transport header in the frame.
+    pub transport_offset: u32,
+    /// Bytes from the transport header to the end of the packet.
+    pub transport_length: u32,
+    /// Bytes of the IP packet, headers included.
+    pub ip_length: u32,
+    /// TCP fields; zero for other protocols.
+    pub tcp: TcpFields,
+}
+
+/// What connection tracking needs of a TCP header (RFC 9293 section 3.1).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TcpFields {
+    /// Sequence number of the first payload byte (of SYN when set).
+    pub sequence: u32,
+    /// Acknowledgement number.
+    pub acknowledgement: u32,
+    /// Window field, not scaled.
+    pub window: u16,
+    /// Header bytes, options included.
+    pub header_length: u8,
+}
+
+impl Packet {
+    /// Whether the packet is IPv4.
+    #[inline(always)]
+    pub const fn is_v4(&self) -> bool {
+        self.source.is_v4()
+    }
+
+    /// Whether all of `flags` are set.
+    #[inline(always)]
+    pub const fn has_flags(&self, flags: u8) -> bool {
+        self.tcp_flags & flags == flags
+    }
+
+    /// TCP payload bytes.
+    #[inline(always)]
+    pub const fn tcp_payload(&self) -> u32 {
+        self.transport_length.saturating_sub(self.tcp.header_length as u32)
+    }
+
+    /// An ICMP or `ICMPv6` echo request or reply.
+    #[inline(always)]
+    pub const fn is_echo(&self) -> bool {
+        self.is_echo_request() || self.is_echo_reply()
+    }
+
+    /// An echo request (RFC 792 type 8, RFC 4443 type 128).
+    #[inline(always)]
+    pub const fn is_echo_request(&self) -> bool {
+        (self.protocol == protocol::ICMP && self.icmp_type == 8)
+            || (self.protocol == protocol::ICMP6 && self.icmp_type == 128)
+    }
+
+    /// An echo reply (RFC 792 type 0, RFC 4443 type 129).
+    #[inline(always)]
+    pub const fn is_echo_reply(&self) -> bool {
+        (self.protocol == protocol::ICMP && self.icmp_type == 0)
+            || (self.protocol == protocol::ICMP6 && self.icmp_type == 129)
+    }
+
+    /// An ICMP message that quotes another packet: unreachable, source quench, time exceeded, parameter problem
+    /// (RFC 792 types 3, 4, 11, 12; RFC 4443 types 1 to 4).
+    #[inline(always)]
+    pub const fn is_icmp_error(&self) -> bool {
+        (self.protocol == protocol::ICMP && matches!(self.icmp_type, 3 | 4 | 11 | 12))
+            || (self.protocol == protocol::ICMP6 && matches!(self.icmp_type, 1..=4))
+    }
+
+    /// Neighbour discovery and its relatives, which never cross a router (RFC 4861: types 133 to 137).
+    #[inline(always)]
+    pub const fn is_neighbour_discovery(&self) -> bool {
+        self.protocol == protocol::ICMP6 && matches!(self.icmp_type, 133..=137)
+    }
+}

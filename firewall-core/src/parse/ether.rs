@@ -1,0 +1,35 @@
+//! Ethernet II and one 802.1Q tag (IEEE 802.1Q-2022 section 9.6), in the frame or beside it.
+
+use super::u16_at;
+use crate::frame::{ETHERNET, Frame, TAGGED_ETHERNET};
+use crate::packet::{Ethernet, ether_type};
+use crate::verdict::DropReason;
+
+/// The VLAN identifier in tag control information.
+const VID: u16 = 0x0fff;
+
+/// The link-layer header. A tag with VLAN 0 carries only a priority: the frame counts as untagged.
+#[inline(always)]
+pub fn ethernet<F: Frame>(frame: &F) -> Result<Ethernet, DropReason> {
+    let header: [u8; ETHERNET as usize] = frame.load(0)?;
+    let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, ..] = header;
+    let mut ethernet = Ethernet {
+        destination: [d0, d1, d2, d3, d4, d5],
+        source: [s0, s1, s2, s3, s4, s5],
+        vlan: 0,
+        ether_type: u16_at(&header, 12),
+        length: ETHERNET,
+    };
+    if let Some(tag) = frame.stripped_tag() {
+        ethernet.vlan = tag & VID;
+    } else if ethernet.ether_type == ether_type::VLAN {
+        let tag: [u8; 4] = frame.load(ETHERNET)?;
+        ethernet.vlan = u16_at(&tag, 0) & VID;
+        ethernet.ether_type = u16_at(&tag, 2);
+        ethernet.length = TAGGED_ETHERNET;
+    }
+    match ethernet.ether_type {
+        ether_type::VLAN | ether_type::PROVIDER_VLAN | ether_type::OLD_PROVIDER_VLAN => Err(DropReason::DoubleTag),
+        _ => Ok(ethernet),
+    }
+}

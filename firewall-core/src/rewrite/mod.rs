@@ -1,0 +1,72 @@
+//! The only stage that changes a frame on its way: TTL, link header, and checksums that a sender left unfinished.
+
+pub mod checksum;
+
+use crate::frame::{Frame, Link};
+use crate::packet::{Ethernet, Fragment, Packet, protocol};
+use crate::tables::Zone;
+use crate::verdict::DropReason;
+
+/// Makes the frame ready to leave through `zone` for the neighbour `mac`.
+#[inline(always)]
+pub fn forward<F: Frame>(
+    frame: &mut F,
+    ethernet: &Ethernet,
+    packet: &Packet,
+    zone: &Zone,
+    mac: [u8; 6],
+) -> Result<(), DropReason> {
+    decrement_ttl(frame, packet)?;
+    let link = Link { destination: mac, source: zone.mac, vlan: zone.tag(), ether_type: ethernet.ether_type };
+    frame.set_link(ethernet.length, &link)
+}
+
+/// One less TTL (RFC 1812 section 5.3.1) or hop limit.
+#[inline(always)]
+fn decrement_ttl<F: Frame>(frame: &mut F, packet: &Packet) -> Result<(), DropReason> {
+    let ttl = packet.ttl.wrapping_sub(1);
+    if !packet.is_v4() {
+        return frame.store(packet.network_offset + 7, [ttl]);
+    }
+    let [_, next, high, low] = frame.load::<4>(packet.network_offset + 8)?;
+    let old = u16::from_be_bytes([packet.ttl, next]);
+    let new = u16::from_be_bytes([ttl, next]);
+    let [high, low] = checksum::update(u16::from_be_bytes([high, low]), old, new).to_be_bytes();
+    frame.store(packet.network_offset + 8, [ttl, next, high, low])
+}
+
+/// Completes the transport checksum of a frame whose sender left it to hardware: such a field holds the folded sum
+/// of the pseudo-header alone (`CHECKSUM_PARTIAL`, Linux `include/linux/skbuff.h`). A finished checksum that has this
+/// value by chance comes out unchanged.
+#[inline(always)]
+pub fn complete_checksum<F: Frame>(frame: &mut F, packet: &Packet) -> Result<(), DropReason> {
+    let at = match packet.protocol {
+        protocol::TCP => packet.transport_offset + 16,
+        protocol::UDP => packet.transport_offset + 6,
+        _ => return Ok(()),
+    };
+    if packet.fragment != Fragment::Whole {
+        return Ok(());
+    }
+    let field = u16::from_be_bytes(frame.load(at)?);
+    if field != pseudo_header(packet) {
+        return Ok(());
+    }
+    let sum = frame.sum(packet.transport_offset, packet.transport_length)?;
+    let complete = match (!sum, packet.protocol) {
+        // RFC 768: a computed zero is sent as all ones.
+        (0, protocol::UDP) => 0xffff,
+        (complete, _) => complete,
+    };
+    frame.store(at, complete.to_be_bytes())
+}
+
+/// Folded sum of the pseudo-header (RFC 9293 section 3.1, RFC 8200 section 8.1).
+#[inline(always)]
+fn pseudo_header(packet: &Packet) -> u16 {
+    let words = |address: &crate::address::Address| {
+        if packet.is_v4() { checksum::sum_words(&address.v4_bytes()) } else { checksum::sum_words(&address.bytes()) }
+    };
+    let sum = words(&packet.source) + words(&packet.destination) + u32::from(packet.protocol) + packet.transport_length;
+    checksum::fold(sum)
+}

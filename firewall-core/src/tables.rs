@@ -1,0 +1,373 @@
+//! The one port through which the pipeline reads policy and keeps state, and the records behind it.
+//!
+//! Back ends: eBPF maps, and ordinary collections in memory. Records are plain data of fixed layout, shared byte
+//! for byte between the kernel programs and user space; integers are in host order unless said otherwise.
+
+use core::ops::Deref;
+
+use crate::address::Address;
+use crate::conntrack::{FLOW_STATES, Flow, FlowKey, FlowState};
+use crate::event::Event;
+use crate::verdict::DropReason;
+
+/// Most zones of one policy; zone identifiers are below it.
+pub const MAX_ZONES: u32 = 1024;
+/// Slots of the zone index, a power of two: four times [`MAX_ZONES`], so that probing stays short.
+pub const ZONE_SLOTS: u32 = 4096;
+/// Most slots that one look-up in the zone index visits.
+pub const ZONE_PROBES: u32 = 8;
+
+macro_rules! plain {
+    ($(#[$meta:meta])* pub struct $name:ident { $($(#[$field_meta:meta])* pub $field:ident : $kind:ty,)+ }) => {
+        $(#[$meta])*
+        #[repr(C)]
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        #[cfg_attr(
+            not(target_arch = "bpf"),
+            derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout)
+        )]
+        pub struct $name { $($(#[$field_meta])* pub $field: $kind,)+ }
+    };
+}
+pub(crate) use plain;
+
+plain! {
+    /// What the daemon sets once for all packets.
+    pub struct Settings {
+        /// Idle nanoseconds after which a flow in each [`FlowState`] ends.
+        pub timeouts: [u64; FLOW_STATES],
+        /// Number of the policy in force; 0 when there is none.
+        pub epoch: u32,
+        /// Entries of the rule table, the default included.
+        pub rule_entries: u32,
+    }
+}
+
+impl Settings {
+    /// Idle nanoseconds after which a flow in `state` ends.
+    #[inline(always)]
+    pub const fn timeout(&self, state: FlowState) -> u64 {
+        let index = state as usize;
+        if index < FLOW_STATES { self.timeouts[index] } else { 0 }
+    }
+}
+
+plain! {
+    /// A zone: one VLAN (or the untagged frames) of one interface.
+    pub struct Zone {
+        /// Kernel index of the interface.
+        pub ifindex: u32,
+        /// Largest IP packet that may leave, bytes.
+        pub mtu: u32,
+        /// VLAN identifier; 0 for untagged.
+        pub vlan: u16,
+        /// Bits of [`zone_flag`].
+        pub flags: u16,
+        /// MAC of the gateway.
+        pub mac: [u8; 6],
+        /// Zero.
+        pub padding: u16,
+    }
+}
+
+/// What is special about a zone's interface.
+pub mod zone_flag {
+    /// Frames may come in with their transport checksum left to hardware.
+    pub const PARTIAL_CHECKSUMS: u16 = 1;
+    /// The interface is a veth whose peer may be entered directly (`bpf_redirect_peer`).
+    pub const PEER: u16 = 2;
+}
+
+impl Zone {
+    /// The VLAN tag of frames that leave, if any.
+    #[inline(always)]
+    pub const fn tag(&self) -> Option<u16> {
+        if self.vlan == 0 { None } else { Some(self.vlan) }
+    }
+}
+
+/// A slot of the zone index: interface index (32 bits), VLAN (16), zone (16). Zero is empty.
+#[inline(always)]
+pub const fn zone_slot(ifindex: u32, vlan: u16, zone: u16) -> u64 {
+    (ifindex as u64) << 32 | (vlan as u64) << 16 | zone as u64
+}
+
+/// Where the search for (interface, VLAN) begins.
+#[inline(always)]
+pub const fn zone_slot_start(ifindex: u32, vlan: u16) -> u32 {
+    // Fibonacci hashing: neighbouring interfaces and VLANs fall far apart.
+    let mixed = (ifindex.wrapping_mul(0x9e37_79b1)) ^ (vlan as u32).wrapping_mul(0x85eb_ca6b);
+    mixed >> 20
+}
+
+plain! {
+    /// A prefix in the 128-bit form, as the kernel's longest-prefix trie wants it.
+    pub struct RouteKey {
+        /// Bits of the prefix that count.
+        pub prefix_length: u32,
+        /// Address.
+        pub address: Address,
+    }
+}
+
+plain! {
+    /// Where packets for a prefix go.
+    pub struct Route {
+        /// Next hop; unspecified when the destination itself is the neighbour.
+        pub next_hop: Address,
+        /// Zone through which they leave.
+        pub zone: u16,
+        /// A [`RouteKind`] code.
+        pub kind: u16,
+    }
+}
+
+/// What a route leads to.
+#[repr(u16)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RouteKind {
+    /// A host of the zone itself, or the next hop named.
+    Forward = 0,
+    /// One of vfw's gateway addresses.
+    Local = 1,
+    /// Broadcast or network address of a zone's subnet, link-local addresses: never forwarded.
+    Unroutable = 2,
+}
+
+plain! {
+    /// Identifies a neighbour.
+    pub struct NeighbourKey {
+        /// Its address.
+        pub address: Address,
+        /// Zone in which it lives.
+        pub zone: u32,
+    }
+}
+
+/// A neighbour slot as one word, written and read at once: MAC (48 bits, first byte lowest), generation (16 bits,
+/// 0 when the slot is not in use).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NeighbourWord(pub u64);
+
+impl NeighbourWord {
+    /// A slot in use.
+    pub const fn new(mac: [u8; 6], generation: u16) -> Self {
+        let [a, b, c, d, e, f] = mac;
+        let [g, h] = generation.to_le_bytes();
+        Self(u64::from_le_bytes([a, b, c, d, e, f, g, h]))
+    }
+
+    /// The neighbour's MAC.
+    #[inline(always)]
+    pub const fn mac(self) -> [u8; 6] {
+        let [a, b, c, d, e, f, ..] = self.0.to_le_bytes();
+        [a, b, c, d, e, f]
+    }
+
+    /// The slot's generation; 0 when it is not in use.
+    #[inline(always)]
+    pub const fn generation(self) -> u16 {
+        (self.0 >> 48) as u16
+    }
+}
+
+/// Matches every zone in a [`RuleEntry`].
+pub const ANY_ZONE: u16 = u16::MAX;
+/// Matches every protocol in a [`RuleEntry`].
+pub const ANY_PROTOCOL: u16 = u16::MAX;
+
+plain! {
+    /// One line of the rule table: a rule of the file, or one of its combinations of address and service.
+    pub struct RuleEntry {
+        /// Source prefix.
+        pub source: Address,
+        /// Bits of the source that count.
+        pub source_mask: Address,
+        /// Destination prefix.
+        pub destination: Address,
+        /// Bits of the destination that count.
+        pub destination_mask: Address,
+        /// First and last source port.
+        pub source_ports: [u16; 2],
+        /// First and last destination port; `type << 8 | code` for ICMP.
+        pub destination_ports: [u16; 2],
+        /// Ingress zone, or [`ANY_ZONE`].
+        pub from: u16,
+        /// Egress zone, or [`ANY_ZONE`].
+        pub to: u16,
+        /// IP protocol, or [`ANY_PROTOCOL`].
+        pub protocol: u16,
+        /// An [`Action`] code.
+        pub action: u8,
+        /// 1 to log the first packet of each flow.
+        pub log: u8,
+        /// Rule of the file, counted from 0; the default comes after the last.
+        pub rule: u32,
+        /// Zero.
+        pub padding: u32,
+    }
+}
+
+/// What a rule does.
+#[repr(u8)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Action {
+    /// Let the flow pass.
+    Allow = 0,
+    /// Drop without a word.
+    Drop = 1,
+    /// Drop; the sender is to be told (not yet: acts as drop).
+    Reject = 2,
+}
+
+plain! {
+    /// What rules look at: the first packet of a flow.
+    pub struct RuleKey {
+        /// Source address.
+        pub source: Address,
+        /// Destination address.
+        pub destination: Address,
+        /// Source port, or 0.
+        pub source_port: u16,
+        /// Destination port; `type << 8 | code` for ICMP.
+        pub destination_port: u16,
+        /// Ingress zone.
+        pub from: u16,
+        /// Egress zone.
+        pub to: u16,
+        /// IP protocol.
+        pub protocol: u16,
+        /// Zero.
+        pub padding: u16,
+    }
+}
+
+/// What the rules say of a flow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Judgement {
+    /// Deciding rule.
+    pub rule: u32,
+    /// Its action.
+    pub action: Action,
+    /// Whether to log.
+    pub log: bool,
+}
+
+plain! {
+    /// Identifies the fragments of one packet (RFC 791 section 3.2, RFC 8200 section 4.5).
+    pub struct FragmentKey {
+        /// Source address.
+        pub source: Address,
+        /// Destination address.
+        pub destination: Address,
+        /// Identification.
+        pub id: u32,
+        /// IP protocol.
+        pub protocol: u32,
+    }
+}
+
+plain! {
+    /// What later fragments lack: the fields of the first one that find the flow.
+    pub struct FragmentPorts {
+        /// When the entry ends, nanoseconds.
+        pub expires: u64,
+        /// Source port.
+        pub source_port: u16,
+        /// Destination port.
+        pub destination_port: u16,
+        /// ICMP type.
+        pub icmp_type: u8,
+        /// Zero.
+        pub padding: [u8; 3],
+    }
+}
+
+/// Nanoseconds that later fragments may take after the first (`net.ipv4.ipfrag_time` of Linux).
+pub const FRAGMENT_TIMEOUT: u64 = 30_000_000_000;
+
+plain! {
+    /// Packets and bytes.
+    pub struct Counter {
+        /// Packets.
+        pub packets: u64,
+        /// Frame bytes.
+        pub bytes: u64,
+    }
+}
+
+plain! {
+    /// What a rule has decided: all packets of the flows that it allowed, or the packets that it dropped.
+    pub struct RuleCounter {
+        /// Packets.
+        pub packets: u64,
+        /// Frame bytes.
+        pub bytes: u64,
+        /// Time of the last packet, nanoseconds of the monotonic clock.
+        pub last_hit: u64,
+    }
+}
+
+/// Which way a packet crossed a zone's edge.
+#[repr(u32)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Direction {
+    /// From the zone into vfw.
+    In = 0,
+    /// From vfw into the zone.
+    Out = 1,
+}
+
+/// Which flow table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FlowTable {
+    /// Flows that only one side asked for; the oldest leave when it is full.
+    HalfOpen,
+    /// Confirmed flows; nothing is evicted.
+    Established,
+}
+
+/// Policy, state and counters of one firewall.
+pub trait Tables {
+    /// A flow record in place.
+    type Flow: Deref<Target = Flow>;
+
+    /// Settings; `None` before there is a policy.
+    fn settings(&self) -> Option<&Settings>;
+    /// A slot of the zone index.
+    fn zone_slot(&self, slot: u32) -> u64;
+    /// A zone.
+    fn zone(&self, zone: u16) -> Option<&Zone>;
+
+    /// Finds a flow, expired or not.
+    fn flow(&self, table: FlowTable, key: &FlowKey) -> Option<Self::Flow>;
+    /// Adds a half-open flow; `None` when the table refuses.
+    fn add_flow(&self, key: &FlowKey, fill: impl FnOnce(&mut Flow)) -> Option<Self::Flow>;
+    /// Moves a flow to the established table; `None` when that is full.
+    fn confirm_flow(&self, key: &FlowKey, flow: &Self::Flow) -> Option<Self::Flow>;
+    /// Forgets a flow.
+    fn remove_flow(&self, table: FlowTable, key: &FlowKey);
+
+    /// The longest prefix that holds the address.
+    fn route(&self, address: &Address) -> Option<Route>;
+    /// Slot of a resolved neighbour.
+    fn neighbour_slot(&self, key: &NeighbourKey) -> Option<u32>;
+    /// Content of a slot.
+    fn neighbour(&self, slot: u32) -> NeighbourWord;
+    /// First rule that matches.
+    fn judge(&self, settings: &Settings, key: &RuleKey) -> Option<Judgement>;
+
+    /// Ports of a fragmented packet.
+    fn fragment(&self, key: &FragmentKey) -> Option<FragmentPorts>;
+    /// Remembers the ports of a fragmented packet.
+    fn add_fragment(&self, key: &FragmentKey, ports: &FragmentPorts);
+
+    /// Counts a packet for a rule.
+    fn count_rule(&self, rule: u32, bytes: u32, now: u64);
+    /// Counts a packet at the edge of a zone.
+    fn count_zone(&self, zone: u16, direction: Direction, bytes: u32);
+    /// Counts a dropped packet; `zone` is `None` when it came from none.
+    fn count_drop(&self, zone: Option<u16>, reason: DropReason, bytes: u32);
+    /// Tells the daemon; loses the event when it cannot keep up.
+    fn tell(&self, event: &Event);
+}
