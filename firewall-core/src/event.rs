@@ -2,6 +2,7 @@
 
 use crate::address::Address;
 use crate::tables::{Judgement, RuleKey, plain};
+use crate::verdict::Punt;
 
 plain! {
     /// One message of fixed size.
@@ -37,6 +38,43 @@ plain! {
     }
 }
 
+plain! {
+    /// What stands before the bytes of a punted frame. The bytes begin with the destination MAC; a tag that travelled
+    /// beside the frame is not among them.
+    pub struct PuntHeader {
+        /// Neighbour to resolve.
+        pub next_hop: Address,
+        /// Frame bytes that follow.
+        pub length: u32,
+        /// Payload bytes of each segment of a GSO super-packet, else 0.
+        pub gso_size: u32,
+        /// Zone: where the frame is to leave, or where it came in.
+        pub zone: u16,
+        /// A [`crate::PuntTask`] code.
+        pub task: u8,
+        /// A [`crate::DropReason`] code.
+        pub reason: u8,
+        /// Zero.
+        pub padding: u32,
+    }
+}
+
+impl PuntHeader {
+    /// The header of a frame of `length` bytes.
+    #[inline(always)]
+    pub const fn new(punt: &Punt, length: u32, gso_size: u32) -> Self {
+        Self {
+            next_hop: punt.next_hop,
+            length,
+            gso_size,
+            zone: punt.zone,
+            task: punt.task as u8,
+            reason: punt.reason as u8,
+            padding: 0,
+        }
+    }
+}
+
 /// What an [`Event`] is about.
 #[repr(u8)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,45 +90,49 @@ pub enum EventKind {
 const _: () = assert!(size_of::<Event>() == 72);
 
 impl Event {
+    /// Nothing yet.
+    pub const EMPTY: Self = Self {
+        time: 0,
+        source: Address::UNSPECIFIED,
+        destination: Address::UNSPECIFIED,
+        rule: 0,
+        length: 0,
+        source_port: 0,
+        destination_port: 0,
+        from: 0,
+        to: 0,
+        mac: [0; 6],
+        protocol: 0,
+        kind: 0,
+        action: 0,
+        padding: [0; 7],
+    };
+
     /// A rule's decision on a new flow.
     #[inline(always)]
-    pub(crate) const fn of_rule(key: &RuleKey, judgement: &Judgement, length: u32, now: u64) -> Self {
-        Self {
-            time: now,
-            source: key.source,
-            destination: key.destination,
-            rule: judgement.rule,
-            length,
-            source_port: key.source_port,
-            destination_port: key.destination_port,
-            from: key.from,
-            to: key.to,
-            mac: [0; 6],
-            protocol: key.protocol as u8,
-            kind: EventKind::Rule as u8,
-            action: judgement.action as u8,
-            padding: [0; 7],
-        }
+    pub(crate) fn fill_rule(&mut self, key: &RuleKey, judgement: Judgement, length: u32, now: u64) {
+        self.time = now;
+        self.source = key.source;
+        self.destination = key.destination;
+        self.rule = judgement.rule;
+        self.length = length;
+        self.source_port = key.source_port;
+        self.destination_port = key.destination_port;
+        self.from = key.from;
+        self.to = key.to;
+        self.protocol = key.protocol as u8;
+        self.kind = EventKind::Rule as u8;
+        self.action = judgement.action as u8;
     }
 
     /// What a neighbour said of itself.
     #[inline(always)]
-    pub(crate) const fn of_neighbour(kind: EventKind, zone: u16, address: &Address, mac: [u8; 6], now: u64) -> Self {
-        Self {
-            time: now,
-            source: *address,
-            destination: Address::UNSPECIFIED,
-            rule: 0,
-            length: 0,
-            source_port: 0,
-            destination_port: 0,
-            from: zone,
-            to: zone,
-            mac,
-            protocol: 0,
-            kind: kind as u8,
-            action: 0,
-            padding: [0; 7],
-        }
+    pub(crate) fn fill_neighbour(&mut self, kind: EventKind, zone: u16, address: &Address, mac: [u8; 6], now: u64) {
+        self.time = now;
+        self.source = *address;
+        self.from = zone;
+        self.to = zone;
+        self.mac = mac;
+        self.kind = kind as u8;
     }
 }

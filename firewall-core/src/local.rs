@@ -1,19 +1,19 @@
 //! Echo (RFC 792, RFC 4443 section 4) for the gateway addresses: the only service that vfw offers to its zones.
 
 use crate::frame::{Frame, Link};
-use crate::neighbour::Place;
 use crate::packet::{Ethernet, Fragment, Packet};
 use crate::rewrite::checksum;
 use crate::verdict::{DropReason, Egress, Verdict};
+use crate::zone::Ingress;
 
 /// TTL of answers, as Linux uses.
 const TTL: u8 = 64;
 
 /// Turns an echo request into its reply. Swapping the addresses leaves every checksum as it was.
 #[inline(always)]
-pub fn echo<F: Frame>(
+pub fn echo<F: Frame, T>(
     frame: &mut F,
-    place: &Place,
+    ingress: &Ingress<T>,
     ethernet: &Ethernet,
     packet: &Packet,
 ) -> Result<Verdict, DropReason> {
@@ -43,10 +43,10 @@ pub fn echo<F: Frame>(
     frame.store(packet.transport_offset, [reply_type, code, high, low])?;
     let link = Link {
         destination: ethernet.source,
-        source: place.zone.mac,
-        vlan: place.zone.tag(),
+        source: ingress.zone.mac,
+        vlan: ingress.zone.tag(),
         ether_type: ethernet.ether_type,
     };
     frame.set_link(ethernet.length, &link)?;
-    Ok(Verdict::Transmit(Egress { zone: place.id, reply: true }))
+    Ok(Verdict::Transmit(Egress { zone: ingress.id, reply: true }))
 }

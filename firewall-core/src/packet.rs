@@ -119,6 +119,26 @@ pub struct TcpFields {
 }
 
 impl Packet {
+    /// Nothing parsed yet. The parser fills a packet in place: the kernel's stack has no room for copies.
+    pub const EMPTY: Self = Self {
+        source: Address::UNSPECIFIED,
+        destination: Address::UNSPECIFIED,
+        source_port: 0,
+        destination_port: 0,
+        protocol: 0,
+        ttl: 0,
+        tcp_flags: 0,
+        icmp_type: 0,
+        icmp_code: 0,
+        fragment: Fragment::Whole,
+        fragment_id: 0,
+        network_offset: 0,
+        transport_offset: 0,
+        transport_length: 0,
+        ip_length: 0,
+        tcp: TcpFields { sequence: 0, acknowledgement: 0, window: 0, header_length: 0 },
+    };
+
     /// Whether the packet is IPv4.
     #[inline(always)]
     pub const fn is_v4(&self) -> bool {

@@ -1,73 +1,160 @@
 //! The packet's way. The only place that knows the order of the stages.
 
-use core::sync::atomic::Ordering::Relaxed;
-
 use crate::address::Address;
 use crate::conntrack::{self, Flow, FlowKey, Half, Known, NO_NEIGHBOUR, Sender};
-use crate::event::Event;
 use crate::frame::Frame;
-use crate::neighbour::{self, Place};
+use crate::local;
+use crate::neighbour;
 use crate::packet::{Ethernet, Fragment, Packet, ether_type};
 use crate::parse;
 use crate::rewrite;
 use crate::route::{self, Hop, Neighbour};
 use crate::tables::{
-    Action, Direction, FRAGMENT_TIMEOUT, FragmentKey, FragmentPorts, Judgement, RuleKey, Settings, Tables, Zone,
+    Action, Direction, FRAGMENT_TIMEOUT, FragmentKey, FragmentPorts, Judgement, NO_ZONE, RuleKey, Tables, Zone,
     zone_flag,
 };
 use crate::verdict::{DropReason, Egress, Punt, PuntTask, Verdict};
-use crate::{local, zone};
+use crate::zone::{self, Ingress};
 
 /// Takes one frame that came in on `ifindex` at `now` (nanoseconds, monotonic) to its verdict, counted.
-#[inline(always)]
+///
+/// A back end whose programs are bounded (the kernel's) calls the three parts itself, each as a program.
 pub fn process<F: Frame, T: Tables>(frame: &mut F, tables: &T, ifindex: u32, now: u64) -> Verdict {
+    match enter(frame, tables, ifindex, now) {
+        Step::Done(verdict) => verdict,
+        Step::Continue(Part::First) => first(frame, tables, ifindex, now),
+        Step::Continue(Part::Neighbour) => neighbour(frame, tables, ifindex, now),
+    }
+}
+
+/// What [`enter`] leads to.
+pub enum Step {
+    /// The verdict.
+    Done(Verdict),
+    /// Another part has the word.
+    Continue(Part),
+}
+
+/// The parts that follow [`enter`] for frames that belong to no flow.
+#[repr(u32)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Part {
+    /// [`first`].
+    First = 0,
+    /// [`neighbour`].
+    Neighbour = 1,
+}
+
+/// The way of every frame, to its end for those whose flow is known.
+#[inline(always)]
+pub fn enter<F: Frame, T: Tables>(frame: &mut F, tables: &T, ifindex: u32, now: u64) -> Step {
     let length = frame.length();
-    let mut came_from = None;
-    match run(frame, tables, ifindex, now, &mut came_from) {
-        Ok(verdict) => verdict,
-        Err(reason) => {
-            tables.count_drop(came_from, reason, length);
-            match came_from {
-                Some(zone) if reason.is_reported() => {
-                    Verdict::Punt(Punt { task: PuntTask::Report, reason, zone, next_hop: Address::UNSPECIFIED })
-                }
-                _ => Verdict::Drop(reason),
-            }
-        }
+    let mut from = NO_ZONE;
+    match enter_zone(frame, tables, ifindex, now, &mut from) {
+        Ok(step) => step,
+        Err(reason) => Step::Done(dropped(tables, from, reason, length)),
     }
 }
 
 #[inline(always)]
-fn run<F: Frame, T: Tables>(
+fn enter_zone<F: Frame, T: Tables>(
     frame: &mut F,
     tables: &T,
     ifindex: u32,
     now: u64,
-    came_from: &mut Option<u16>,
-) -> Result<Verdict, DropReason> {
-    let settings = tables.settings().filter(|settings| settings.epoch != 0).ok_or(DropReason::NotReady)?;
+    from: &mut u16,
+) -> Result<Step, DropReason> {
     let ethernet = parse::ethernet(frame)?;
-    let (id, zone) = zone::ingress(tables, ifindex, ethernet.vlan)?;
-    *came_from = Some(id);
-    tables.count_zone(id, Direction::In, frame.length());
-    let place = Place { id, zone, now };
+    let ingress = zone::find(tables, ifindex, ethernet.vlan, now)?;
+    *from = ingress.id;
+    tables.count_zone(ingress.id, Direction::In, frame.length());
     if ethernet.ether_type == ether_type::ARP {
-        return neighbour::arp(frame, tables, &place, &ethernet);
+        return Ok(Step::Continue(Part::Neighbour));
     }
-    let mut packet = parse::ip(frame, &ethernet)?;
+    let mut packet = Packet::EMPTY;
+    parse::ip(frame, &ethernet, &mut packet)?;
     if packet.is_neighbour_discovery() {
-        return neighbour::nd(frame, tables, &place, &ethernet, &packet);
+        return Ok(Step::Continue(Part::Neighbour));
     }
-    check_addresses(&ethernet, zone, &packet)?;
+    check_addresses(&ethernet, ingress.zone, &packet)?;
     join_fragments(tables, &mut packet, now)?;
-    let path = match conntrack::track(frame, tables, settings, &packet, now)? {
-        Some(known) => known_path(tables, &place, &packet, known)?,
-        None => match new_path(frame, tables, settings, &place, &packet)? {
-            Some(path) => path,
-            None => return local::echo(frame, &place, &ethernet, &packet),
-        },
-    };
-    forward(frame, tables, &place, &ethernet, &packet, &path)
+    match conntrack::track(frame, &ingress, &packet)? {
+        Some(known) => {
+            let path = known_path(&ingress, &packet, known)?;
+            forward(frame, &ingress, &ethernet, &packet, &path).map(Step::Done)
+        }
+        None => Ok(Step::Continue(Part::First)),
+    }
+}
+
+/// The first packet of a flow, and packets for vfw itself.
+#[inline(always)]
+pub fn first<F: Frame, T: Tables>(frame: &mut F, tables: &T, ifindex: u32, now: u64) -> Verdict {
+    let length = frame.length();
+    let mut from = NO_ZONE;
+    match begin(frame, tables, ifindex, now, &mut from) {
+        Ok(verdict) => verdict,
+        Err(reason) => dropped(tables, from, reason, length),
+    }
+}
+
+#[inline(always)]
+fn begin<F: Frame, T: Tables>(
+    frame: &mut F,
+    tables: &T,
+    ifindex: u32,
+    now: u64,
+    from: &mut u16,
+) -> Result<Verdict, DropReason> {
+    let ethernet = parse::ethernet(frame)?;
+    let ingress = zone::find(tables, ifindex, ethernet.vlan, now)?;
+    *from = ingress.id;
+    let mut packet = Packet::EMPTY;
+    parse::ip(frame, &ethernet, &mut packet)?;
+    match new_path(frame, &ingress, &packet)? {
+        Some(path) => forward(frame, &ingress, &ethernet, &packet, &path),
+        None => local::echo(frame, &ingress, &ethernet, &packet),
+    }
+}
+
+/// ARP and neighbour discovery.
+#[inline(always)]
+pub fn neighbour<F: Frame, T: Tables>(frame: &mut F, tables: &T, ifindex: u32, now: u64) -> Verdict {
+    let length = frame.length();
+    let mut from = NO_ZONE;
+    match answer_neighbour(frame, tables, ifindex, now, &mut from) {
+        Ok(verdict) => verdict,
+        Err(reason) => dropped(tables, from, reason, length),
+    }
+}
+
+#[inline(always)]
+fn answer_neighbour<F: Frame, T: Tables>(
+    frame: &mut F,
+    tables: &T,
+    ifindex: u32,
+    now: u64,
+    from: &mut u16,
+) -> Result<Verdict, DropReason> {
+    let ethernet = parse::ethernet(frame)?;
+    let ingress = zone::find(tables, ifindex, ethernet.vlan, now)?;
+    *from = ingress.id;
+    if ethernet.ether_type == ether_type::ARP {
+        return neighbour::arp(frame, &ingress, &ethernet);
+    }
+    let mut packet = Packet::EMPTY;
+    parse::ip(frame, &ethernet, &mut packet)?;
+    neighbour::nd(frame, &ingress, &ethernet, &packet)
+}
+
+/// Counts a drop; the daemon reports some of them to the sender.
+#[inline(always)]
+fn dropped<T: Tables>(tables: &T, from: u16, reason: DropReason, length: u32) -> Verdict {
+    tables.count_drop(from, reason, length);
+    if reason.is_reported() {
+        return Verdict::Punt(Punt { task: PuntTask::Report, reason, zone: from, next_hop: Address::UNSPECIFIED });
+    }
+    Verdict::Drop(reason)
 }
 
 /// The way of one packet: its flow and its next hop.
@@ -76,7 +163,7 @@ struct Path<R> {
     sender: Sender,
     /// Egress zone.
     zone: u16,
-    neighbour: Option<Neighbour>,
+    neighbour: Neighbour,
     /// The neighbour's address, known when the neighbour is not.
     next_hop: Address,
 }
@@ -130,25 +217,25 @@ fn join_fragments<T: Tables>(tables: &T, packet: &mut Packet, now: u64) -> Resul
 /// The way of a packet whose flow is known: no rule is looked at.
 #[inline(always)]
 fn known_path<T: Tables>(
-    tables: &T,
-    place: &Place,
+    ingress: &Ingress<T>,
     packet: &Packet,
     known: Known<T::Flow>,
 ) -> Result<Path<T::Flow>, DropReason> {
     let Known { flow, sender } = known;
     let (own, back) = flow.halves(sender);
-    if back.zone.load(Relaxed) != place.id {
+    if back.zone.get() != ingress.id {
         return Err(DropReason::OtherZone);
     }
-    let zone = own.zone.load(Relaxed);
-    if let Some(neighbour) = route::cached(tables, own.neighbour.load(Relaxed), own.generation.load(Relaxed)) {
-        return Ok(Path { flow, sender, zone, neighbour: Some(neighbour), next_hop: Address::UNSPECIFIED });
+    let zone = own.zone.get();
+    let neighbour = route::cached(ingress.tables, own.neighbour.get(), own.generation.get());
+    if neighbour.is_resolved() {
+        return Ok(Path { flow, sender, zone, neighbour, next_hop: Address::UNSPECIFIED });
     }
-    let hop = route::hop(tables, &packet.destination)?;
+    let hop = route::hop(ingress.tables, &packet.destination)?;
     if hop.zone != zone {
         return Err(DropReason::OtherZone);
     }
-    let neighbour = find_neighbour(tables, own, &hop);
+    let neighbour = find_neighbour(ingress.tables, own, &hop);
     Ok(Path { flow, sender, zone, neighbour, next_hop: hop.next_hop })
 }
 
@@ -156,40 +243,38 @@ fn known_path<T: Tables>(
 #[inline(always)]
 fn new_path<F: Frame, T: Tables>(
     frame: &F,
-    tables: &T,
-    settings: &Settings,
-    place: &Place,
+    ingress: &Ingress<T>,
     packet: &Packet,
 ) -> Result<Option<Path<T::Flow>>, DropReason> {
     if !conntrack::may_begin(packet) {
         return Err(DropReason::NoFlow);
     }
-    let back = route::hop(tables, &packet.source).map_err(|_| DropReason::SpoofedSource)?;
-    if back.zone != place.id {
+    let back = route::hop(ingress.tables, &packet.source).map_err(|_| DropReason::SpoofedSource)?;
+    if back.zone != ingress.id {
         return Err(DropReason::SpoofedSource);
     }
-    let route = tables.route(&packet.destination).ok_or(DropReason::NoRoute)?;
+    let route = ingress.tables.route(&packet.destination).ok_or(DropReason::NoRoute)?;
     if route.is_local() {
         return Ok(None);
     }
     let hop = route.hop(&packet.destination)?;
-    let judgement = judge(frame, tables, settings, place, packet, &hop)?;
+    let judgement = judge(frame, ingress, packet, &hop)?;
     let (key, sender) = FlowKey::of(packet);
     let state = conntrack::first_state(packet);
     let fill = |flow: &mut Flow| {
-        flow.created = place.now;
+        flow.created = ingress.now;
         flow.low_began = u8::from(matches!(sender, Sender::Low));
-        *flow.expires.get_mut() = place.now.saturating_add(settings.timeout(state));
+        *flow.expires.get_mut() = ingress.now.saturating_add(ingress.settings.timeout(state));
         *flow.rule.get_mut() = judgement.rule;
         *flow.state.get_mut() = state as u8;
     };
-    let flow = tables.add_flow(&key, fill).ok_or(DropReason::HalfOpenFull)?;
+    let flow = ingress.tables.add_flow(&key, fill).ok_or(DropReason::HalfOpenFull)?;
     conntrack::begin(frame, packet, &flow, sender);
     let (own, other) = flow.halves(sender);
-    own.zone.store(hop.zone, Relaxed);
-    other.zone.store(place.id, Relaxed);
-    other.neighbour.store(NO_NEIGHBOUR, Relaxed);
-    let neighbour = find_neighbour(tables, own, &hop);
+    own.zone.set(hop.zone);
+    other.zone.set(ingress.id);
+    other.neighbour.set(NO_NEIGHBOUR);
+    let neighbour = find_neighbour(ingress.tables, own, &hop);
     Ok(Some(Path { flow, sender, zone: hop.zone, neighbour, next_hop: hop.next_hop }))
 }
 
@@ -197,33 +282,30 @@ fn new_path<F: Frame, T: Tables>(
 #[inline(always)]
 fn judge<F: Frame, T: Tables>(
     frame: &F,
-    tables: &T,
-    settings: &Settings,
-    place: &Place,
+    ingress: &Ingress<T>,
     packet: &Packet,
     hop: &Hop,
 ) -> Result<Judgement, DropReason> {
-    let key = RuleKey::of(packet, place.id, hop.zone);
-    let judgement = tables.judge(settings, &key).ok_or(DropReason::Policy)?;
+    let key = RuleKey::of(packet, ingress.id, hop.zone);
+    let judgement = ingress.tables.judge(ingress.settings, &key).ok_or(DropReason::Policy)?;
     if judgement.log {
-        tables.tell(&Event::of_rule(&key, &judgement, frame.length(), place.now));
+        ingress.tables.tell(|event| event.fill_rule(&key, judgement, frame.length(), ingress.now));
     }
     let reason = match judgement.action {
         Action::Allow => return Ok(judgement),
         Action::Drop => DropReason::Policy,
         Action::Reject => DropReason::Reject,
     };
-    tables.count_rule(judgement.rule, frame.length(), place.now);
+    ingress.tables.count_rule(judgement.rule, frame.length(), ingress.now);
     Err(reason)
 }
 
 /// Looks the neighbour up and remembers it in the flow.
 #[inline(always)]
-fn find_neighbour<T: Tables>(tables: &T, half: &Half, hop: &Hop) -> Option<Neighbour> {
+fn find_neighbour<T: Tables>(tables: &T, half: &Half, hop: &Hop) -> Neighbour {
     let neighbour = route::neighbour(tables, hop);
-    let (slot, generation) = neighbour.map_or((NO_NEIGHBOUR, 0), |found| (found.slot, found.generation));
-    half.neighbour.store(slot, Relaxed);
-    half.generation.store(generation, Relaxed);
+    half.neighbour.set(neighbour.slot);
+    half.generation.set(neighbour.generation);
     neighbour
 }
 
@@ -231,8 +313,7 @@ fn find_neighbour<T: Tables>(tables: &T, half: &Half, hop: &Hop) -> Option<Neigh
 #[inline(always)]
 fn forward<F: Frame, T: Tables>(
     frame: &mut F,
-    tables: &T,
-    place: &Place,
+    ingress: &Ingress<T>,
     ethernet: &Ethernet,
     packet: &Packet,
     path: &Path<T::Flow>,
@@ -240,20 +321,19 @@ fn forward<F: Frame, T: Tables>(
     if packet.ttl <= 1 {
         return Err(DropReason::TtlExceeded);
     }
-    let egress = tables.zone(path.zone).ok_or(DropReason::NoRoute)?;
+    let egress = ingress.tables.zone(path.zone).ok_or(DropReason::NoRoute)?;
     if packet.ip_length > egress.mtu && segment_length(frame, packet) > egress.mtu {
         return Err(DropReason::TooBig);
     }
     let length = frame.length();
-    if F::COMPLETES_CHECKSUMS && place.zone.flags & zone_flag::PARTIAL_CHECKSUMS != 0 {
+    if F::COMPLETES_CHECKSUMS && ingress.zone.flags & zone_flag::PARTIAL_CHECKSUMS != 0 {
         rewrite::complete_checksum(frame, packet)?;
     }
-    let mac = path.neighbour.map_or([0; 6], |neighbour| neighbour.mac);
-    rewrite::forward(frame, ethernet, packet, egress, mac)?;
+    rewrite::forward(frame, ethernet, packet, egress, path.neighbour.mac)?;
     path.flow.halves(path.sender).0.count(length);
-    tables.count_rule(path.flow.rule.load(Relaxed), length, place.now);
-    tables.count_zone(path.zone, Direction::Out, length);
-    if path.neighbour.is_some() {
+    ingress.tables.count_rule(path.flow.rule.get(), length, ingress.now);
+    ingress.tables.count_zone(path.zone, Direction::Out, length);
+    if path.neighbour.is_resolved() {
         return Ok(Verdict::Transmit(Egress { zone: path.zone, reply: false }));
     }
     let next_hop = path.next_hop;

@@ -41,32 +41,49 @@ pub fn hop<T: Tables>(tables: &T, destination: &Address) -> Result<Hop, DropReas
     tables.route(destination).ok_or(DropReason::NoRoute)?.hop(destination)
 }
 
-/// A resolved neighbour: slot, generation, MAC.
+/// A neighbour: slot, generation, MAC.
 #[derive(Clone, Copy, Debug)]
 pub struct Neighbour {
     /// Slot in the neighbour table.
     pub slot: u32,
-    /// The slot's generation.
+    /// The slot's generation; 0 when the neighbour is not resolved.
     pub generation: u16,
     /// MAC.
     pub mac: [u8; 6],
 }
 
-/// The neighbour in `slot`, if it still is what it was in `generation`.
-#[inline(always)]
-pub fn cached<T: Tables>(tables: &T, slot: u32, generation: u16) -> Option<Neighbour> {
-    if slot == NO_NEIGHBOUR || generation == 0 {
-        return None;
+impl Neighbour {
+    /// Nobody has answered yet.
+    pub const UNRESOLVED: Self = Self { slot: NO_NEIGHBOUR, generation: 0, mac: [0; 6] };
+
+    /// Whether the MAC is known.
+    #[inline(always)]
+    pub const fn is_resolved(&self) -> bool {
+        self.generation != 0
     }
-    let word = tables.neighbour(slot);
-    (word.generation() == generation).then(|| Neighbour { slot, generation, mac: word.mac() })
+
+    /// Whether this MAC is what is known of the neighbour.
+    #[inline(always)]
+    pub fn knows(&self, mac: [u8; 6]) -> bool {
+        self.is_resolved() && self.mac == mac
+    }
 }
 
-/// The neighbour of a hop, if it is resolved.
+/// The neighbour in `slot`, if it still is what it was in `generation`.
 #[inline(always)]
-pub fn neighbour<T: Tables>(tables: &T, hop: &Hop) -> Option<Neighbour> {
-    let slot = tables.neighbour_slot(&NeighbourKey { address: hop.next_hop, zone: u32::from(hop.zone) })?;
+pub fn cached<T: Tables>(tables: &T, slot: u32, generation: u16) -> Neighbour {
     let word = tables.neighbour(slot);
-    let generation = word.generation();
-    (generation != 0).then(|| Neighbour { slot, generation, mac: word.mac() })
+    if word.generation() != generation {
+        return Neighbour::UNRESOLVED;
+    }
+    Neighbour { slot, generation, mac: word.mac() }
+}
+
+/// The neighbour of a hop.
+#[inline(always)]
+pub fn neighbour<T: Tables>(tables: &T, hop: &Hop) -> Neighbour {
+    let key = NeighbourKey { address: hop.next_hop, zone: u32::from(hop.zone) };
+    let Some(slot) = tables.neighbour_slot(&key) else { return Neighbour::UNRESOLVED };
+    let word = tables.neighbour(slot);
+    Neighbour { slot, generation: word.generation(), mac: word.mac() }
 }

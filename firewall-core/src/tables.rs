@@ -12,6 +12,8 @@ use crate::verdict::DropReason;
 
 /// Most zones of one policy; zone identifiers are below it.
 pub const MAX_ZONES: u32 = 1024;
+/// Stands for the zone of a frame that comes from none.
+pub const NO_ZONE: u16 = MAX_ZONES as u16;
 /// Slots of the zone index, a power of two: four times [`MAX_ZONES`], so that probing stays short.
 pub const ZONE_SLOTS: u32 = 4096;
 /// Most slots that one look-up in the zone index visits.
@@ -31,11 +33,15 @@ macro_rules! plain {
 }
 pub(crate) use plain;
 
+/// Size of the timeout table: room for every [`FlowState`], and a power of two that bounds its index.
+pub const TIMEOUTS: usize = 16;
+const _: () = assert!(FLOW_STATES <= TIMEOUTS);
+
 plain! {
     /// What the daemon sets once for all packets.
     pub struct Settings {
         /// Idle nanoseconds after which a flow in each [`FlowState`] ends.
-        pub timeouts: [u64; FLOW_STATES],
+        pub timeouts: [u64; TIMEOUTS],
         /// Number of the policy in force; 0 when there is none.
         pub epoch: u32,
         /// Entries of the rule table, the default included.
@@ -47,8 +53,7 @@ impl Settings {
     /// Idle nanoseconds after which a flow in `state` ends.
     #[inline(always)]
     pub const fn timeout(&self, state: FlowState) -> u64 {
-        let index = state as usize;
-        if index < FLOW_STATES { self.timeouts[index] } else { 0 }
+        self.timeouts[state as usize & (TIMEOUTS - 1)]
     }
 }
 
@@ -366,8 +371,8 @@ pub trait Tables {
     fn count_rule(&self, rule: u32, bytes: u32, now: u64);
     /// Counts a packet at the edge of a zone.
     fn count_zone(&self, zone: u16, direction: Direction, bytes: u32);
-    /// Counts a dropped packet; `zone` is `None` when it came from none.
-    fn count_drop(&self, zone: Option<u16>, reason: DropReason, bytes: u32);
-    /// Tells the daemon; loses the event when it cannot keep up.
-    fn tell(&self, event: &Event);
+    /// Counts a dropped packet; `zone` may be [`NO_ZONE`].
+    fn count_drop(&self, zone: u16, reason: DropReason, bytes: u32);
+    /// Tells the daemon, with an event filled in place (zero before); loses it when the daemon cannot keep up.
+    fn tell(&self, fill: impl FnOnce(&mut Event));
 }

@@ -1,3 +1,135 @@
+//! eBPF entry points of vfw. Each hands its frame to the pipeline of `firewall-core` and carries out the verdict.
+
 #![no_std]
 #![no_main]
-//! eBPF entry points.
+#![feature(asm_experimental_arch)]
+#![allow(unsafe_code, reason = "kernel memory and helpers; every block states its invariant")]
+#![allow(clippy::inline_always, reason = "the verifier judges whole programs; calls cost stack and time here")]
+#![allow(unreachable_pub, reason = "a binary; `pub` marks what other modules use")]
+#![allow(missing_docs, reason = "a binary; its items are private")]
+
+mod clock;
+mod frame_tc;
+mod frame_xdp;
+mod maps;
+mod opaque;
+mod panic;
+mod punt;
+mod sum;
+mod tables;
+
+use aya_ebpf::bindings::{TC_ACT_SHOT, xdp_action};
+use aya_ebpf::helpers::{bpf_redirect, bpf_redirect_peer};
+use aya_ebpf::macros::{classifier, xdp};
+use aya_ebpf::programs::{TcContext, XdpContext};
+use firewall_core::pipeline::{Step, enter, first, neighbour};
+use firewall_core::tables::{Tables, zone_flag};
+use firewall_core::{Egress, Verdict};
+
+use frame_tc::TcFrame;
+use frame_xdp::XdpFrame;
+use tables::KernelTables;
+
+/// The object calls GPL-only helpers, so the kernel wants a compatible licence.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+#[xdp(frags)]
+pub fn vfw_xdp(ctx: XdpContext) -> u32 {
+    let mut frame = XdpFrame::new(ctx.ctx);
+    let ifindex = frame.ingress_ifindex();
+    match enter(&mut frame, &KernelTables, ifindex, clock::now()) {
+        Step::Done(verdict) => finish_xdp(&frame, verdict),
+        Step::Continue(part) => {
+            // SAFETY: the array holds programs of this type only; without one the call returns and the frame is dropped.
+            let _ = unsafe { maps::XDP_PARTS.tail_call(&ctx, part as u32) };
+            xdp_action::XDP_ABORTED
+        }
+    }
+}
+
+#[xdp(frags)]
+pub fn vfw_xdp_first(ctx: XdpContext) -> u32 {
+    let mut frame = XdpFrame::new(ctx.ctx);
+    let ifindex = frame.ingress_ifindex();
+    let verdict = first(&mut frame, &KernelTables, ifindex, clock::now());
+    finish_xdp(&frame, verdict)
+}
+
+#[xdp(frags)]
+pub fn vfw_xdp_neighbour(ctx: XdpContext) -> u32 {
+    let mut frame = XdpFrame::new(ctx.ctx);
+    let ifindex = frame.ingress_ifindex();
+    let verdict = neighbour(&mut frame, &KernelTables, ifindex, clock::now());
+    finish_xdp(&frame, verdict)
+}
+
+#[inline(always)]
+fn finish_xdp(frame: &XdpFrame, verdict: Verdict) -> u32 {
+    match verdict {
+        Verdict::Transmit(egress) => match maps::DEVICES.redirect(u32::from(egress.zone), 0) {
+            Ok(action) | Err(action) => action,
+        },
+        Verdict::Drop(_) => xdp_action::XDP_DROP,
+        Verdict::Punt(punt) => {
+            punt::send(frame, &punt);
+            xdp_action::XDP_DROP
+        }
+    }
+}
+
+#[classifier]
+pub fn vfw_tc(ctx: TcContext) -> i32 {
+    let mut frame = TcFrame::new(ctx.skb.skb);
+    let ifindex = frame.ingress_ifindex();
+    match enter(&mut frame, &KernelTables, ifindex, clock::now()) {
+        Step::Done(verdict) => finish_tc(&frame, verdict),
+        Step::Continue(part) => {
+            // SAFETY: the array holds programs of this type only; without one the call returns and the frame is dropped.
+            let _ = unsafe { maps::TC_PARTS.tail_call(&ctx, part as u32) };
+            TC_ACT_SHOT
+        }
+    }
+}
+
+#[classifier]
+pub fn vfw_tc_first(ctx: TcContext) -> i32 {
+    let mut frame = TcFrame::new(ctx.skb.skb);
+    let ifindex = frame.ingress_ifindex();
+    let verdict = first(&mut frame, &KernelTables, ifindex, clock::now());
+    finish_tc(&frame, verdict)
+}
+
+#[classifier]
+pub fn vfw_tc_neighbour(ctx: TcContext) -> i32 {
+    let mut frame = TcFrame::new(ctx.skb.skb);
+    let ifindex = frame.ingress_ifindex();
+    let verdict = neighbour(&mut frame, &KernelTables, ifindex, clock::now());
+    finish_tc(&frame, verdict)
+}
+
+#[inline(always)]
+fn finish_tc(frame: &TcFrame, verdict: Verdict) -> i32 {
+    match verdict {
+        Verdict::Transmit(egress) => redirect(egress),
+        Verdict::Drop(_) => TC_ACT_SHOT,
+        Verdict::Punt(punt) => {
+            punt::send(frame, &punt);
+            TC_ACT_SHOT
+        }
+    }
+}
+
+/// Into the peer of a veth where the zone allows it (one queue less), else out of the interface. Answers of vfw itself
+/// always leave normally, so that the receiver's stack looks at their destination MAC anew.
+#[inline(always)]
+fn redirect(egress: Egress) -> i32 {
+    let Some(zone) = KernelTables.zone(egress.zone) else { return TC_ACT_SHOT };
+    if zone.flags & zone_flag::PEER != 0 && !egress.reply {
+        // SAFETY: a helper without memory arguments.
+        return unsafe { bpf_redirect_peer(zone.ifindex, 0) } as i32;
+    }
+    // SAFETY: a helper without memory arguments.
+    unsafe { bpf_redirect(zone.ifindex, 0) as i32 }
+}

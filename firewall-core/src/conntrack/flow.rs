@@ -1,6 +1,6 @@
 //! The record of one flow, shared by both directions, and the key that finds it.
 
-use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
+use core::cell::Cell;
 
 use crate::address::Address;
 use crate::packet::{Packet, protocol};
@@ -216,31 +216,31 @@ pub const NO_NEIGHBOUR: u32 = u32::MAX;
 /// One direction of a flow: what its packets need to leave, and what was seen of them.
 ///
 /// Only packets of this direction write here (but for `ACKED` flags and the first `edge`), and a receive queue
-/// keeps one direction on one CPU, so plain relaxed stores are enough.
+/// keeps one direction on one CPU, so plain stores are enough.
 #[repr(C)]
 #[derive(Debug, Default)]
 #[cfg_attr(not(target_arch = "bpf"), derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::KnownLayout))]
 pub struct Half {
     /// Packets sent.
-    pub packets: AtomicU64,
+    pub packets: Cell<u64>,
     /// Frame bytes sent.
-    pub bytes: AtomicU64,
+    pub bytes: Cell<u64>,
     /// Slot of the next hop in the neighbour table, or [`NO_NEIGHBOUR`].
-    pub neighbour: AtomicU32,
+    pub neighbour: Cell<u32>,
     /// Generation that the slot had.
-    pub generation: AtomicU16,
+    pub generation: Cell<u16>,
     /// Zone through which packets of this direction leave.
-    pub zone: AtomicU16,
+    pub zone: Cell<u16>,
     /// TCP: the highest sequence number sent, plus its length.
-    pub end: AtomicU32,
+    pub end: Cell<u32>,
     /// TCP: the highest sequence number that the other side may send (acknowledgement plus window).
-    pub edge: AtomicU32,
+    pub edge: Cell<u32>,
     /// TCP: the largest window announced, in bytes.
-    pub window: AtomicU32,
+    pub window: Cell<u32>,
     /// TCP: window scale of this side (RFC 7323).
-    pub scale: AtomicU8,
+    pub scale: Cell<u8>,
     /// TCP: bits of [`half_flag`].
-    pub flags: AtomicU8,
+    pub flags: Cell<u8>,
     /// Zero.
     pub padding: [u8; 2],
 }
@@ -261,20 +261,20 @@ pub mod half_flag {
 
 /// One flow. 112 bytes; with its key and the kernel's hash element 200 bytes of kernel memory.
 ///
-/// Fields are atomics because every CPU and the daemon share the record; all accesses are relaxed, which costs
-/// what plain loads and stores cost.
+/// Fields are cells because every CPU and the daemon share the record. Each is a word that is loaded and stored
+/// whole; two CPUs that count at once may lose a count, nothing else. (The BPF target has atomics of 64 bits only.)
 #[repr(C)]
 #[derive(Debug, Default)]
 #[cfg_attr(not(target_arch = "bpf"), derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::KnownLayout))]
 pub struct Flow {
     /// When the flow ends if no packet comes, nanoseconds of the monotonic clock.
-    pub expires: AtomicU64,
+    pub expires: Cell<u64>,
     /// When it began, same clock.
     pub created: u64,
     /// Rule that allowed it.
-    pub rule: AtomicU32,
+    pub rule: Cell<u32>,
     /// A [`FlowState`] code.
-    pub state: AtomicU8,
+    pub state: Cell<u8>,
     /// 1 when the endpoint with the lower address began the flow.
     pub low_began: u8,
     /// Zero.
@@ -309,25 +309,25 @@ impl Flow {
     /// The state, if its code is one.
     #[inline(always)]
     pub fn state(&self) -> Option<FlowState> {
-        FlowState::ALL.get(self.state.load(Relaxed) as usize).copied()
+        FlowState::ALL.get(self.state.get() as usize).copied()
     }
 }
 
 impl Half {
     #[inline(always)]
     pub(crate) fn has(&self, flag: u8) -> bool {
-        self.flags.load(Relaxed) & flag != 0
+        self.flags.get() & flag != 0
     }
 
     #[inline(always)]
     pub(crate) fn set(&self, flag: u8) {
-        self.flags.store(self.flags.load(Relaxed) | flag, Relaxed);
+        self.flags.set(self.flags.get() | flag);
     }
 
     /// Counts one frame.
     #[inline(always)]
     pub(crate) fn count(&self, bytes: u32) {
-        self.packets.store(self.packets.load(Relaxed) + 1, Relaxed);
-        self.bytes.store(self.bytes.load(Relaxed) + u64::from(bytes), Relaxed);
+        self.packets.set(self.packets.get() + 1);
+        self.bytes.set(self.bytes.get() + u64::from(bytes));
     }
 }

@@ -7,8 +7,6 @@
 mod flow;
 mod tcp;
 
-use core::sync::atomic::Ordering::Relaxed;
-
 pub use flow::{
     FLOW_BYTES, FLOW_KEY_BYTES, FLOW_STATES, Flow, FlowKey, FlowState, Half, NO_NEIGHBOUR, Sender, half_flag,
 };
@@ -16,8 +14,9 @@ pub use flow::{
 use crate::frame::Frame;
 use crate::packet::{Fragment, Packet, protocol, tcp_flag};
 use crate::parse;
-use crate::tables::{FlowTable, Settings, Tables};
+use crate::tables::{FlowTable, Tables};
 use crate::verdict::DropReason;
+use crate::zone::Ingress;
 
 /// A flow that a packet was found to belong to.
 pub struct Known<R> {
@@ -27,15 +26,14 @@ pub struct Known<R> {
     pub sender: Sender,
 }
 
-/// The flow of a packet, live at `now`, moved to the state that the packet leads to; `None` when there is none.
+/// The flow of a packet, live on arrival, moved to the state that the packet leads to; `None` when there is none.
 #[inline(always)]
 pub fn track<F: Frame, T: Tables>(
     frame: &F,
-    tables: &T,
-    settings: &Settings,
+    ingress: &Ingress<T>,
     packet: &Packet,
-    now: u64,
 ) -> Result<Option<Known<T::Flow>>, DropReason> {
+    let (tables, now) = (ingress.tables, ingress.now);
     let is_related = packet.is_icmp_error();
     let (key, sender) = if is_related { related_key(frame, packet)? } else { FlowKey::of(packet) };
     let (flow, table) = if let Some(flow) = tables.flow(FlowTable::Established, &key) {
@@ -47,7 +45,7 @@ pub fn track<F: Frame, T: Tables>(
     } else {
         return Ok(None);
     };
-    if flow.expires.load(Relaxed) <= now {
+    if flow.expires.get() <= now {
         tables.remove_flow(table, &key);
         return if is_related { Err(DropReason::NoFlow) } else { Ok(None) };
     }
@@ -61,8 +59,8 @@ pub fn track<F: Frame, T: Tables>(
         }
         tcp::Step::Pass => flow,
         tcp::Step::Move(state) => {
-            flow.state.store(state as u8, Relaxed);
-            flow.expires.store(now.saturating_add(settings.timeout(state)), Relaxed);
+            flow.state.set(state as u8);
+            flow.expires.set(now.saturating_add(ingress.settings.timeout(state)));
             if table == FlowTable::HalfOpen && state.is_confirmed() {
                 tables.confirm_flow(&key, &flow).ok_or(DropReason::TableFull)?
             } else {

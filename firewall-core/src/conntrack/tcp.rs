@@ -3,8 +3,6 @@
 //!
 //! Both sides are tracked alike, so a simultaneous open (RFC 9293 section 3.5) needs no case of its own.
 
-use core::sync::atomic::Ordering::Relaxed;
-
 use super::flow::{Flow, FlowState, Half, Sender, half_flag};
 use crate::frame::Frame;
 use crate::packet::{Fragment, Packet, tcp_flag};
@@ -91,7 +89,7 @@ fn syn<F: Frame>(
             }
             Ok(Step::Move(state_of(own, peer)))
         }
-        FlowState::SynReceived if own.end.load(Relaxed) == end_of(packet) => Ok(Step::Move(state)),
+        FlowState::SynReceived if own.end.get() == end_of(packet) => Ok(Step::Move(state)),
         // A client that lost its state asks again; the server's challenge ACK (RFC 5961 section 4) and the
         // client's RST then close the old connection.
         _ if flow.began(sender) => Ok(Step::Pass),
@@ -105,14 +103,14 @@ fn syn_ack(packet: &Packet, own: &Half, peer: &Half, scale: Option<u8>) -> Resul
     let repeated = own.has(half_flag::SYN);
     // Acknowledges the SYN, and data sent with it (RFC 7413) or none of it.
     let acknowledged = packet.tcp.acknowledgement;
-    let peer_end = peer.end.load(Relaxed);
+    let peer_end = peer.end.get();
     if !peer.has(half_flag::SYN)
         || after(acknowledged, peer_end)
         || !after(acknowledged, peer_end.wrapping_sub(MIN_ACK_LAG))
     {
         return Err(DropReason::TcpState);
     }
-    if repeated && own.end.load(Relaxed) != end_of(packet) {
+    if repeated && own.end.get() != end_of(packet) {
         return Err(DropReason::TcpState);
     }
     if !repeated {
@@ -121,8 +119,8 @@ fn syn_ack(packet: &Packet, own: &Half, peer: &Half, scale: Option<u8>) -> Resul
     }
     peer.set(half_flag::SYN_ACKED);
     let edge = acknowledged.wrapping_add(u32::from(packet.tcp.window));
-    if !repeated || after(edge, own.edge.load(Relaxed)) {
-        own.edge.store(edge, Relaxed);
+    if !repeated || after(edge, own.edge.get()) {
+        own.edge.set(edge);
     }
     Ok(Step::Move(state_of(own, peer)))
 }
@@ -130,19 +128,18 @@ fn syn_ack(packet: &Packet, own: &Half, peer: &Half, scale: Option<u8>) -> Resul
 /// RST in answer to a SYN: it must acknowledge that SYN (RFC 9293 section 3.10.7.3).
 #[inline(always)]
 fn refused(packet: &Packet, own: &Half, peer: &Half) -> Result<Step, DropReason> {
-    let by_server = packet.has_flags(tcp_flag::ACK)
-        && peer.has(half_flag::SYN)
-        && packet.tcp.acknowledgement == peer.end.load(Relaxed);
-    let by_client = own.has(half_flag::SYN) && packet.tcp.sequence == own.end.load(Relaxed);
+    let by_server =
+        packet.has_flags(tcp_flag::ACK) && peer.has(half_flag::SYN) && packet.tcp.acknowledgement == peer.end.get();
+    let by_client = own.has(half_flag::SYN) && packet.tcp.sequence == own.end.get();
     if by_server || by_client { Ok(Step::Move(FlowState::Closed)) } else { Err(DropReason::TcpWindow) }
 }
 
 #[inline(always)]
 fn begin_half(own: &Half, packet: &Packet, scale: Option<u8>) {
-    own.end.store(end_of(packet), Relaxed);
-    own.window.store(u32::from(packet.tcp.window).max(1), Relaxed);
-    own.scale.store(scale.unwrap_or(0), Relaxed);
-    own.flags.store(if scale.is_some() { half_flag::SYN | half_flag::SCALES } else { half_flag::SYN }, Relaxed);
+    own.end.set(end_of(packet));
+    own.window.set(u32::from(packet.tcp.window).max(1));
+    own.scale.set(scale.unwrap_or(0));
+    own.flags.set(if scale.is_some() { half_flag::SYN | half_flag::SCALES } else { half_flag::SYN });
 }
 
 /// Both SYNs are known: the peer's window now has a place, and scaling counts only if both offer it
@@ -150,26 +147,26 @@ fn begin_half(own: &Half, packet: &Packet, scale: Option<u8>) {
 #[inline(always)]
 fn meet(own: &Half, peer: &Half, own_first: u32) {
     if !own.has(half_flag::SCALES) || !peer.has(half_flag::SCALES) {
-        own.scale.store(0, Relaxed);
-        peer.scale.store(0, Relaxed);
+        own.scale.set(0);
+        peer.scale.set(0);
     }
-    peer.edge.store(own_first.wrapping_add(1).wrapping_add(peer.window.load(Relaxed)), Relaxed);
-    own.edge.store(peer.end.load(Relaxed).wrapping_add(own.window.load(Relaxed)), Relaxed);
+    peer.edge.set(own_first.wrapping_add(1).wrapping_add(peer.window.get()));
+    own.edge.set(peer.end.get().wrapping_add(own.window.get()));
 }
 
 /// The four bounds of van Rooij's paper: upper and lower on data, upper and lower on acknowledgements.
 #[inline(always)]
 fn check_window(packet: &Packet, own: &Half, peer: &Half) -> Result<(), DropReason> {
-    let own_end = own.end.load(Relaxed);
-    let peer_end = peer.end.load(Relaxed);
-    let peer_window = peer.window.load(Relaxed).max(1);
-    let beyond = after(packet.tcp.sequence, peer.edge.load(Relaxed));
+    let own_end = own.end.get();
+    let peer_end = peer.end.get();
+    let peer_window = peer.window.get().max(1);
+    let beyond = after(packet.tcp.sequence, peer.edge.get());
     let stale = after(own_end.wrapping_sub(peer_window).wrapping_sub(1), end_of(packet));
     if beyond || stale {
         return Err(DropReason::TcpWindow);
     }
     if packet.has_flags(tcp_flag::ACK) {
-        let lag = own.window.load(Relaxed).max(MIN_ACK_LAG);
+        let lag = own.window.get().max(MIN_ACK_LAG);
         let acknowledged = packet.tcp.acknowledgement;
         if after(acknowledged, peer_end) || after(peer_end.wrapping_sub(lag), acknowledged) {
             return Err(DropReason::TcpWindow);
@@ -182,18 +179,18 @@ fn check_window(packet: &Packet, own: &Half, peer: &Half) -> Result<(), DropReas
 #[inline(always)]
 fn advance(packet: &Packet, own: &Half, peer: &Half) {
     let end = end_of(packet);
-    if after(end, own.end.load(Relaxed)) {
-        own.end.store(end, Relaxed);
+    if after(end, own.end.get()) {
+        own.end.set(end);
     }
     // The window of a SYN is never scaled (RFC 7323 section 2.2).
-    let scale = if packet.has_flags(tcp_flag::SYN) { 0 } else { own.scale.load(Relaxed) & 0x0f };
+    let scale = if packet.has_flags(tcp_flag::SYN) { 0 } else { own.scale.get() & 0x0f };
     let window = u32::from(packet.tcp.window) << scale;
-    if window > own.window.load(Relaxed) {
-        own.window.store(window, Relaxed);
+    if window > own.window.get() {
+        own.window.set(window);
     }
     let edge = packet.tcp.acknowledgement.wrapping_add(window);
-    if after(edge, own.edge.load(Relaxed)) {
-        own.edge.store(edge, Relaxed);
+    if after(edge, own.edge.get()) {
+        own.edge.set(edge);
     }
     if packet.has_flags(tcp_flag::FIN) {
         own.set(half_flag::FIN);
@@ -201,18 +198,15 @@ fn advance(packet: &Packet, own: &Half, peer: &Half) {
     if !peer.has(half_flag::SYN_ACKED) {
         peer.set(half_flag::SYN_ACKED);
     }
-    if peer.has(half_flag::FIN)
-        && !peer.has(half_flag::FIN_ACKED)
-        && packet.tcp.acknowledgement == peer.end.load(Relaxed)
-    {
+    if peer.has(half_flag::FIN) && !peer.has(half_flag::FIN_ACKED) && packet.tcp.acknowledgement == peer.end.get() {
         peer.set(half_flag::FIN_ACKED);
     }
 }
 
 #[inline(always)]
 fn state_of(own: &Half, peer: &Half) -> FlowState {
-    let both = own.flags.load(Relaxed) & peer.flags.load(Relaxed);
-    let either = own.flags.load(Relaxed) | peer.flags.load(Relaxed);
+    let both = own.flags.get() & peer.flags.get();
+    let either = own.flags.get() | peer.flags.get();
     if both & half_flag::FIN_ACKED != 0 {
         FlowState::TimeWait
     } else if both & half_flag::FIN != 0 {

@@ -1,12 +1,13 @@
 //! ARP (RFC 826) for the gateway's IPv4 addresses, probes of RFC 5227 included.
 
-use super::{Place, is_gateway, learn};
+use super::{is_gateway, learn};
 use crate::address::Address;
 use crate::frame::{Frame, Link};
 use crate::packet::{Ethernet, ether_type};
 use crate::parse::{four_at, u16_at};
 use crate::tables::Tables;
 use crate::verdict::{DropReason, Egress, Verdict};
+use crate::zone::Ingress;
 
 /// Ethernet, IPv4, address lengths 6 and 4.
 const HEADER: [u8; 6] = [0, 1, 8, 0, 6, 4];
@@ -17,8 +18,7 @@ const REPLY: u16 = 2;
 #[inline(always)]
 pub fn answer<F: Frame, T: Tables>(
     frame: &mut F,
-    tables: &T,
-    place: &Place,
+    ingress: &Ingress<T>,
     ethernet: &Ethernet,
 ) -> Result<Verdict, DropReason> {
     let message: [u8; 28] = frame.load(ethernet.length)?;
@@ -32,28 +32,33 @@ pub fn answer<F: Frame, T: Tables>(
     }
     let is_probe = four_at(&message, 14) == [0; 4];
     let is_announcement = sender == target;
-    let is_for_us = !is_announcement && is_gateway(tables, place, &target);
+    let is_for_us = !is_announcement && is_gateway(ingress, &target);
     if !is_probe && (is_for_us || is_announcement) {
-        learn(tables, place, &sender, sender_mac, operation == REPLY && is_for_us);
+        learn(ingress, &sender, sender_mac, operation == REPLY && is_for_us);
     }
     if operation != REQUEST || !is_for_us {
         return Err(DropReason::Neighbour);
     }
-    reply(frame, place, ethernet, &message)?;
-    Ok(Verdict::Transmit(Egress { zone: place.id, reply: true }))
+    reply(frame, ingress, ethernet, &message)?;
+    Ok(Verdict::Transmit(Egress { zone: ingress.id, reply: true }))
 }
 
 #[inline(always)]
-fn reply<F: Frame>(frame: &mut F, place: &Place, ethernet: &Ethernet, request: &[u8; 28]) -> Result<(), DropReason> {
+fn reply<F: Frame, T>(
+    frame: &mut F,
+    ingress: &Ingress<T>,
+    ethernet: &Ethernet,
+    request: &[u8; 28],
+) -> Result<(), DropReason> {
     let [_, _, _, _, _, _, _, _, m0, m1, m2, m3, m4, m5, s0, s1, s2, s3, _, _, _, _, _, _, t0, t1, t2, t3] = *request;
-    let [g0, g1, g2, g3, g4, g5] = place.zone.mac;
+    let [g0, g1, g2, g3, g4, g5] = ingress.zone.mac;
     let [op0, op1] = REPLY.to_be_bytes();
     let answer = [op0, op1, g0, g1, g2, g3, g4, g5, t0, t1, t2, t3, m0, m1, m2, m3, m4, m5, s0, s1, s2, s3];
     frame.store(ethernet.length + 6, answer)?;
     let link = Link {
         destination: ethernet.source,
-        source: place.zone.mac,
-        vlan: place.zone.tag(),
+        source: ingress.zone.mac,
+        vlan: ingress.zone.tag(),
         ether_type: ether_type::ARP,
     };
     frame.set_link(ethernet.length, &link)

@@ -1,13 +1,14 @@
 //! Neighbour discovery (RFC 4861) for the gateway's IPv6 addresses, and the defence of those addresses against
 //! duplicate address detection (RFC 4862 section 5.4.3).
 
-use super::{Place, is_gateway, learn};
+use super::{is_gateway, learn};
 use crate::address::Address;
 use crate::frame::{Frame, Link};
 use crate::packet::{Ethernet, Fragment, Packet, ether_type, protocol};
 use crate::rewrite::checksum;
 use crate::tables::Tables;
 use crate::verdict::{DropReason, Egress, Verdict};
+use crate::zone::Ingress;
 
 const SOLICITATION: u8 = 135;
 const ADVERTISEMENT: u8 = 136;
@@ -29,8 +30,7 @@ const ANSWER: u32 = 72;
 #[inline(always)]
 pub fn answer<F: Frame, T: Tables>(
     frame: &mut F,
-    tables: &T,
-    place: &Place,
+    ingress: &Ingress<T>,
     ethernet: &Ethernet,
     packet: &Packet,
 ) -> Result<Verdict, DropReason> {
@@ -47,18 +47,18 @@ pub fn answer<F: Frame, T: Tables>(
     match packet.icmp_type {
         SOLICITATION => {
             let is_probe = packet.source.is_unspecified();
-            if !is_gateway(tables, place, &target) {
+            if !is_gateway(ingress, &target) {
                 return Err(DropReason::Neighbour);
             }
             if !is_probe && let Some(mac) = link_address(frame, packet, SOURCE_LINK_ADDRESS) {
-                learn(tables, place, &packet.source, mac, false);
+                learn(ingress, &packet.source, mac, false);
             }
-            advertise(frame, place, ethernet, packet, &target)
+            advertise(frame, ingress, ethernet, packet, &target)
         }
         ADVERTISEMENT => {
             let is_answer = !packet.destination.is_multicast();
             let mac = link_address(frame, packet, TARGET_LINK_ADDRESS).unwrap_or(ethernet.source);
-            learn(tables, place, &target, mac, is_answer);
+            learn(ingress, &target, mac, is_answer);
             Err(DropReason::Neighbour)
         }
         _ => Err(DropReason::Neighbour),
@@ -88,9 +88,9 @@ fn link_address<F: Frame>(frame: &F, packet: &Packet, option: u8) -> Option<[u8;
 /// Turns a solicitation into the advertisement that answers it: to the asker, or to all nodes when the asker has no
 /// address yet (RFC 4861 section 7.2.4).
 #[inline(always)]
-fn advertise<F: Frame>(
+fn advertise<F: Frame, T>(
     frame: &mut F,
-    place: &Place,
+    ingress: &Ingress<T>,
     ethernet: &Ethernet,
     packet: &Packet,
     target: &Address,
@@ -101,7 +101,7 @@ fn advertise<F: Frame>(
     } else {
         (packet.source.bytes(), ethernet.source, FLAG_ROUTER | FLAG_SOLICITED | FLAG_OVERRIDE)
     };
-    let [g0, g1, g2, g3, g4, g5] = place.zone.mac;
+    let [g0, g1, g2, g3, g4, g5] = ingress.zone.mac;
     let option = [TARGET_LINK_ADDRESS, 1, g0, g1, g2, g3, g4, g5];
     let payload = ANSWER - 40;
     let sum = checksum::sum_words(&target.bytes()) * 2
@@ -122,10 +122,10 @@ fn advertise<F: Frame>(
     frame.store(base + 64, option)?;
     let link = Link {
         destination: destination_mac,
-        source: place.zone.mac,
-        vlan: place.zone.tag(),
+        source: ingress.zone.mac,
+        vlan: ingress.zone.tag(),
         ether_type: ether_type::IPV6,
     };
     frame.set_link(ethernet.length, &link)?;
-    Ok(Verdict::Transmit(Egress { zone: place.id, reply: true }))
+    Ok(Verdict::Transmit(Egress { zone: ingress.id, reply: true }))
 }

@@ -3,7 +3,7 @@
 use super::{four_at, u16_at};
 use crate::address::Address;
 use crate::frame::Frame;
-use crate::packet::{Fragment, Packet, TcpFields, protocol};
+use crate::packet::{Fragment, Packet, protocol};
 use crate::rewrite::checksum;
 use crate::verdict::DropReason;
 
@@ -13,7 +13,7 @@ const FRAGMENT_OFFSET: u16 = 0x1fff;
 
 /// The network part of an IPv4 packet whose header starts at `offset`.
 #[inline(always)]
-pub(super) fn packet<F: Frame>(frame: &F, offset: u32) -> Result<Packet, DropReason> {
+pub(super) fn fill<F: Frame>(frame: &F, offset: u32, packet: &mut Packet) -> Result<(), DropReason> {
     let header: [u8; HEADER as usize] = frame.load(offset)?;
     let header_length = u32::from(header[0] & 0x0f) * 4;
     let total = u32::from(u16_at(&header, 2));
@@ -30,24 +30,19 @@ pub(super) fn packet<F: Frame>(frame: &F, offset: u32) -> Result<Packet, DropRea
     }
     let fragmentation = u16_at(&header, 6);
     let fragment = fragment(fragmentation, header[9])?;
-    Ok(Packet {
-        source: Address::from_v4(four_at(&header, 12)),
-        destination: Address::from_v4(four_at(&header, 16)),
-        source_port: 0,
-        destination_port: 0,
-        protocol: header[9],
-        ttl: header[8],
-        tcp_flags: 0,
-        icmp_type: 0,
-        icmp_code: 0,
-        fragment,
-        fragment_id: if matches!(fragment, Fragment::Whole) { 0 } else { u32::from(u16_at(&header, 4)) },
-        network_offset: offset,
-        transport_offset: offset + header_length,
-        transport_length: total - header_length,
-        ip_length: total,
-        tcp: TcpFields::default(),
-    })
+    packet.source = Address::from_v4(four_at(&header, 12));
+    packet.destination = Address::from_v4(four_at(&header, 16));
+    packet.protocol = header[9];
+    packet.ttl = header[8];
+    packet.fragment = fragment;
+    if fragment != Fragment::Whole {
+        packet.fragment_id = u32::from(u16_at(&header, 4));
+    }
+    packet.network_offset = offset;
+    packet.transport_offset = offset + header_length;
+    packet.transport_length = total - header_length;
+    packet.ip_length = total;
+    Ok(())
 }
 
 /// A fragment at offset 8 could overwrite the TCP flags of the first one (RFC 1858 section 3.2).

@@ -3,7 +3,7 @@
 use super::{MAX_HEADERS, u16_at, u32_at};
 use crate::address::Address;
 use crate::frame::Frame;
-use crate::packet::{Fragment, Packet, TcpFields, protocol};
+use crate::packet::{Fragment, Packet, protocol};
 use crate::verdict::DropReason;
 
 const HEADER: u32 = 40;
@@ -18,8 +18,8 @@ const DESTINATION_OPTIONS: u8 = 60;
 
 /// The network part of an IPv6 packet whose header starts at `offset`.
 #[inline(always)]
-pub(super) fn packet<F: Frame>(frame: &F, offset: u32) -> Result<Packet, DropReason> {
-    let header: [u8; HEADER as usize] = frame.load(offset)?;
+pub(super) fn fill<F: Frame>(frame: &F, offset: u32, packet: &mut Packet) -> Result<(), DropReason> {
+    let header: [u8; 8] = frame.load(offset)?;
     let payload = u32::from(u16_at(&header, 4));
     if header[0] >> 4 != 6 {
         return Err(DropReason::IpHeader);
@@ -27,65 +27,19 @@ pub(super) fn packet<F: Frame>(frame: &F, offset: u32) -> Result<Packet, DropRea
     if payload > frame.length().saturating_sub(offset + HEADER) {
         return Err(DropReason::Truncated);
     }
-    let [
-        ..,
-        s0,
-        s1,
-        s2,
-        s3,
-        s4,
-        s5,
-        s6,
-        s7,
-        s8,
-        s9,
-        sa,
-        sb,
-        sc,
-        sd,
-        se,
-        sf,
-        d0,
-        d1,
-        d2,
-        d3,
-        d4,
-        d5,
-        d6,
-        d7,
-        d8,
-        d9,
-        da,
-        db,
-        dc,
-        dd,
-        de,
-        df,
-    ] = header;
-    let mut packet = Packet {
-        source: Address::from_v6([s0, s1, s2, s3, s4, s5, s6, s7, s8, s9, sa, sb, sc, sd, se, sf]),
-        destination: Address::from_v6([d0, d1, d2, d3, d4, d5, d6, d7, d8, d9, da, db, dc, dd, de, df]),
-        source_port: 0,
-        destination_port: 0,
-        protocol: header[6],
-        ttl: header[7],
-        tcp_flags: 0,
-        icmp_type: 0,
-        icmp_code: 0,
-        fragment: Fragment::Whole,
-        fragment_id: 0,
-        network_offset: offset,
-        transport_offset: offset + HEADER,
-        transport_length: payload,
-        ip_length: HEADER + payload,
-        tcp: TcpFields::default(),
-    };
+    packet.source = Address::from_v6(frame.load(offset + 8)?);
+    packet.destination = Address::from_v6(frame.load(offset + 24)?);
+    packet.protocol = header[6];
+    packet.ttl = header[7];
+    packet.network_offset = offset;
+    packet.transport_offset = offset + HEADER;
+    packet.transport_length = payload;
+    packet.ip_length = HEADER + payload;
     // On the wire a mapped address is an attempt to pass for IPv4 (RFC 4942 section 2.2).
     if packet.source.is_v4() || packet.destination.is_v4() {
         return Err(DropReason::MartianSource);
     }
-    extensions(frame, &mut packet)?;
-    Ok(packet)
+    extensions(frame, packet)
 }
 
 /// Moves `packet` behind its extension headers.

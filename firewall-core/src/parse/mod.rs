@@ -17,16 +17,15 @@ use crate::verdict::DropReason;
 /// Headers must end within this many bytes of the frame. Bounds every variable offset for the verifier.
 pub const MAX_HEADERS: u32 = 512;
 
-/// The IP packet in a frame.
+/// Fills `packet` (empty before) from the IP packet in a frame.
 #[inline(always)]
-pub fn ip<F: Frame>(frame: &F, ethernet: &Ethernet) -> Result<Packet, DropReason> {
-    let mut packet = match ethernet.ether_type {
-        ether_type::IPV4 => ipv4::packet(frame, ethernet.length)?,
-        ether_type::IPV6 => ipv6::packet(frame, ethernet.length)?,
+pub fn ip<F: Frame>(frame: &F, ethernet: &Ethernet, packet: &mut Packet) -> Result<(), DropReason> {
+    match ethernet.ether_type {
+        ether_type::IPV4 => ipv4::fill(frame, ethernet.length, packet)?,
+        ether_type::IPV6 => ipv6::fill(frame, ethernet.length, packet)?,
         _ => return Err(DropReason::EtherType),
-    };
-    transport::fill(frame, &mut packet)?;
-    Ok(packet)
+    }
+    transport::fill(frame, packet)
 }
 
 #[inline(always)]

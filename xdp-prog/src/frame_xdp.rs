@@ -1,0 +1,131 @@
+//! [`Frame`] over an XDP buffer. Headers lie in its linear part; payload may lie in fragments.
+
+use core::ffi::c_void;
+
+use aya_ebpf::bindings::xdp_md;
+use aya_ebpf::helpers::generated::{
+    bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len, bpf_xdp_load_bytes,
+};
+use firewall_core::parse::MAX_HEADERS;
+use firewall_core::{DropReason, Frame, Link};
+
+use crate::opaque;
+use crate::punt::Puntable;
+use crate::sum::{self, Copy};
+
+/// One frame at the XDP hook.
+pub struct XdpFrame {
+    context: *mut xdp_md,
+    length: u32,
+}
+
+impl XdpFrame {
+    #[inline(always)]
+    pub fn new(context: *mut xdp_md) -> Self {
+        // SAFETY: the context is the one that the kernel passed.
+        let length = unsafe { bpf_xdp_get_buff_len(context) } as u32;
+        Self { context, length }
+    }
+
+    #[inline(always)]
+    pub fn ingress_ifindex(&self) -> u32 {
+        // SAFETY: as above; a plain context field.
+        unsafe { (*self.context).ingress_ifindex }
+    }
+
+    /// Start of `N` bytes at `offset` in the linear part, if they are there.
+    #[inline(always)]
+    fn at<const N: usize>(&self, offset: u32) -> Result<*mut [u8; N], DropReason> {
+        // SAFETY: plain context fields, which the kernel turns into pointers.
+        let (data, end) = unsafe { ((*self.context).data as usize, (*self.context).data_end as usize) };
+        // The verifier wants a small bound on variable offsets.
+        if offset > MAX_HEADERS {
+            return Err(DropReason::Truncated);
+        }
+        let bytes = opaque::pointer((data as *mut u8).wrapping_add(offset as usize));
+        if bytes.wrapping_add(N) as usize > end {
+            return Err(DropReason::Truncated);
+        }
+        Ok(bytes.cast())
+    }
+}
+
+impl Copy for XdpFrame {
+    #[inline(always)]
+    unsafe fn copy(context: *mut c_void, offset: u32, to: *mut c_void, length: u32) -> i64 {
+        // SAFETY: passed on from the caller.
+        unsafe { bpf_xdp_load_bytes(context.cast(), offset, to, length) }
+    }
+}
+
+impl Puntable for XdpFrame {
+    #[inline(always)]
+    fn context(&self) -> *mut c_void {
+        self.context.cast()
+    }
+}
+
+impl Frame for XdpFrame {
+    const COMPLETES_CHECKSUMS: bool = true;
+
+    #[inline(always)]
+    fn length(&self) -> u32 {
+        self.length
+    }
+
+    #[inline(always)]
+    fn load<const N: usize>(&self, offset: u32) -> Result<[u8; N], DropReason> {
+        // SAFETY: `at` has checked that the bytes lie between data and data_end.
+        self.at(offset).map(|bytes| unsafe { bytes.read_unaligned() })
+    }
+
+    #[inline(always)]
+    fn store<const N: usize>(&mut self, offset: u32, bytes: [u8; N]) -> Result<(), DropReason> {
+        // SAFETY: `at` has checked that the bytes lie between data and data_end.
+        self.at(offset).map(|to| unsafe { to.write_unaligned(bytes) })
+    }
+
+    #[inline(always)]
+    fn stripped_tag(&self) -> Option<u16> {
+        None
+    }
+
+    #[inline(always)]
+    fn gso_size(&self) -> u32 {
+        0
+    }
+
+    #[inline(always)]
+    fn set_link(&mut self, old_length: u32, link: &Link) -> Result<(), DropReason> {
+        let move_by = old_length as i32 - link.length() as i32;
+        // SAFETY: the helper checks the head room; packet pointers are made anew after it.
+        if move_by != 0 && unsafe { bpf_xdp_adjust_head(self.context, move_by) } != 0 {
+            return Err(DropReason::Rewrite);
+        }
+        let [d0, d1, d2, d3, d4, d5] = link.destination;
+        let [s0, s1, s2, s3, s4, s5] = link.source;
+        let [e0, e1] = link.ether_type.to_be_bytes();
+        if let Some(vlan) = link.vlan {
+            let [v0, v1] = vlan.to_be_bytes();
+            self.store(0, [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, 0x81, 0, v0, v1, e0, e1])
+        } else {
+            self.store(0, [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, e0, e1])
+        }
+    }
+
+    #[inline(always)]
+    fn resize(&mut self, length: u32) -> Result<(), DropReason> {
+        let grow_by = length as i32 - self.length as i32;
+        // SAFETY: the helper checks the tail room; packet pointers are made anew after it.
+        if grow_by != 0 && unsafe { bpf_xdp_adjust_tail(self.context, grow_by) } != 0 {
+            return Err(DropReason::Rewrite);
+        }
+        self.length = length;
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn sum(&self, offset: u32, length: u32) -> Result<u16, DropReason> {
+        sum::sum::<Self>(self.context.cast(), offset, length)
+    }
+}

@@ -1,0 +1,74 @@
+//! The maps. Sizes marked (load) are set by the loader from `vfw.toml` and the policy.
+
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::lpm_trie::Key;
+use aya_ebpf::maps::{Array, DevMap, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
+use firewall_core::Address;
+use firewall_core::conntrack::{FLOW_BYTES, FLOW_KEY_BYTES, Flow, FlowKey};
+use firewall_core::tables::{
+    Counter, FragmentKey, FragmentPorts, MAX_ZONES, NeighbourKey, Route, RuleCounter, RuleEntry, Settings, ZONE_SLOTS,
+    Zone,
+};
+use firewall_core::verdict::DROP_REASON_SLOTS;
+
+const _: () = assert!(size_of::<FlowKey>() == FLOW_KEY_BYTES && size_of::<Flow>() == FLOW_BYTES);
+const _: () = assert!(size_of::<Key<Address>>() == 20);
+
+/// A [`Flow`], whose cells keep it from being the type of a static.
+pub type FlowWords = [u64; FLOW_BYTES / 8];
+
+#[map]
+pub static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
+#[map]
+pub static ZONE_INDEX: Array<u64> = Array::with_max_entries(ZONE_SLOTS, 0);
+#[map]
+pub static ZONES: Array<Zone> = Array::with_max_entries(MAX_ZONES, 0);
+/// (load) Rule entries.
+#[map]
+pub static RULES: Array<RuleEntry> = Array::with_max_entries(1, 0);
+/// (load) Routes.
+#[map]
+pub static ROUTES: LpmTrie<Address, Route> = LpmTrie::with_max_entries(65_536, BPF_F_NO_PREALLOC);
+/// (load) Slots of resolved neighbours.
+#[map]
+pub static NEIGHBOUR_SLOTS: HashMap<NeighbourKey, u32> = HashMap::with_max_entries(1, 0);
+/// (load) Neighbours; mapped into the daemon, which writes whole words.
+#[map]
+pub static NEIGHBOURS: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+/// (load) Confirmed flows: allocated at load, nothing is evicted.
+#[map]
+pub static ESTABLISHED: HashMap<FlowKey, FlowWords> = HashMap::with_max_entries(1, 0);
+/// (load) Flows that one side asked for.
+#[map]
+pub static HALF_OPEN: LruHashMap<FlowKey, FlowWords> = LruHashMap::with_max_entries(1, 0);
+/// (load) Ports of fragmented packets.
+#[map]
+pub static FRAGMENTS: LruHashMap<FragmentKey, FragmentPorts> = LruHashMap::with_max_entries(1, 0);
+/// (load) One per rule, and one for the default.
+#[map]
+pub static RULE_COUNTERS: PerCpuArray<RuleCounter> = PerCpuArray::with_max_entries(1, 0);
+/// Per zone: in, out.
+#[map]
+pub static ZONE_COUNTERS: PerCpuArray<Counter> = PerCpuArray::with_max_entries(MAX_ZONES * 2, 0);
+/// Per zone, and one more for frames from no zone, every drop reason.
+#[map]
+pub static DROP_COUNTERS: PerCpuArray<Counter> = PerCpuArray::with_max_entries((MAX_ZONES + 1) * DROP_REASON_SLOTS, 0);
+/// Interfaces by zone, for XDP.
+#[map]
+pub static DEVICES: DevMap = DevMap::with_max_entries(MAX_ZONES, 0);
+/// The parts of the pipeline that follow the first program, by [`firewall_core::pipeline::Part`].
+#[map]
+pub static XDP_PARTS: ProgramArray = ProgramArray::with_max_entries(2, 0);
+#[map]
+pub static TC_PARTS: ProgramArray = ProgramArray::with_max_entries(2, 0);
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+#[map]
+pub static PUNTS: RingBuf = RingBuf::with_byte_size(1 << 22, 0);
+/// Room for one flow record: too large for the stack beside the packet.
+#[map]
+pub static FLOW_SCRATCH: PerCpuArray<FlowWords> = PerCpuArray::with_max_entries(1, 0);
+/// Room for the bytes of one checksum step.
+#[map]
+pub static SUM_SCRATCH: PerCpuArray<[u8; crate::sum::ROOM]> = PerCpuArray::with_max_entries(1, 0);

@@ -1,0 +1,61 @@
+//! Frames for the daemon, through a bounded ring.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::{bpf_ringbuf_discard, bpf_ringbuf_reserve, bpf_ringbuf_submit};
+use firewall_core::event::PuntHeader;
+use firewall_core::tables::Tables;
+use firewall_core::{DropReason, Frame, Punt};
+
+use crate::maps;
+use crate::sum::Copy;
+use crate::tables::KernelTables;
+
+const HEADER: u32 = size_of::<PuntHeader>() as u32;
+/// Room for an ordinary frame.
+const SMALL: u32 = 2_048;
+/// Room for a jumbo frame or a GSO super-packet.
+const LARGE: u32 = 66_048;
+
+/// A frame that can be handed over.
+pub trait Puntable: Frame + Copy {
+    /// The program's context.
+    fn context(&self) -> *mut c_void;
+}
+
+/// Copies the frame into the ring; counts it as dropped when there is no room.
+#[inline(always)]
+pub fn send<F: Puntable>(frame: &F, punt: &Punt) {
+    let length = frame.length();
+    let sent = if length <= SMALL {
+        send_sized::<F, SMALL>(frame, punt, length)
+    } else {
+        send_sized::<F, LARGE>(frame, punt, length)
+    };
+    if !sent {
+        KernelTables.count_drop(punt.zone, DropReason::QueueFull, length);
+    }
+}
+
+#[inline(always)]
+fn send_sized<F: Puntable, const ROOM: u32>(frame: &F, punt: &Punt, length: u32) -> bool {
+    if length == 0 || length > ROOM {
+        return false;
+    }
+    // SAFETY: the record has room for the header and ROOM bytes, `length` is at most ROOM, and every path submits or
+    // discards the record.
+    unsafe {
+        let ring = (&raw const maps::PUNTS).cast_mut().cast();
+        let record = bpf_ringbuf_reserve(ring, u64::from(HEADER + ROOM), 0).cast::<u8>();
+        if record.is_null() {
+            return false;
+        }
+        record.cast::<PuntHeader>().write(PuntHeader::new(punt, length, frame.gso_size()));
+        if F::copy(frame.context(), 0, record.add(HEADER as usize).cast(), length) != 0 {
+            bpf_ringbuf_discard(record.cast(), 0);
+            return false;
+        }
+        bpf_ringbuf_submit(record.cast(), 0);
+    }
+    true
+}

@@ -1,0 +1,194 @@
+//! [`Tables`] over the maps.
+
+use core::ffi::c_void;
+use core::ops::Deref;
+
+use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
+use aya_ebpf::helpers::bpf_loop;
+use aya_ebpf::maps::lpm_trie::Key;
+use firewall_core::Address;
+use firewall_core::conntrack::{FLOW_BYTES, Flow, FlowKey};
+use firewall_core::event::Event;
+use firewall_core::tables::{
+    Direction, FlowTable, FragmentKey, FragmentPorts, Judgement, NeighbourKey, NeighbourWord, Route, RuleKey, Settings,
+    Tables, Zone,
+};
+use firewall_core::verdict::{DROP_REASON_SLOTS, DropReason};
+
+use crate::maps::{self, FlowWords};
+
+/// The maps of this program.
+pub struct KernelTables;
+
+/// A flow record in map memory. The kernel keeps it valid until the program returns (RCU).
+pub struct FlowRef(*const Flow);
+
+impl Deref for FlowRef {
+    type Target = Flow;
+
+    #[inline(always)]
+    fn deref(&self) -> &Flow {
+        // SAFETY: made from a map look-up only; the element outlives the program run, its fields are cells.
+        unsafe { &*self.0 }
+    }
+}
+
+impl Tables for KernelTables {
+    type Flow = FlowRef;
+
+    #[inline(always)]
+    fn settings(&self) -> Option<&Settings> {
+        maps::SETTINGS.get(0)
+    }
+
+    #[inline(always)]
+    fn zone_slot(&self, slot: u32) -> u64 {
+        maps::ZONE_INDEX.get(slot).copied().unwrap_or(0)
+    }
+
+    #[inline(always)]
+    fn zone(&self, zone: u16) -> Option<&Zone> {
+        maps::ZONES.get(u32::from(zone))
+    }
+
+    #[inline(always)]
+    fn flow(&self, table: FlowTable, key: &FlowKey) -> Option<FlowRef> {
+        match table {
+            FlowTable::HalfOpen => maps::HALF_OPEN.get_ptr(key),
+            FlowTable::Established => maps::ESTABLISHED.get_ptr(key),
+        }
+        .map(|flow| FlowRef(flow.cast()))
+    }
+
+    #[inline(always)]
+    fn add_flow(&self, key: &FlowKey, fill: impl FnOnce(&mut Flow)) -> Option<FlowRef> {
+        let scratch = maps::FLOW_SCRATCH.get_ptr_mut(0)?;
+        // SAFETY: this CPU's own element, as large and aligned as a Flow, for which zero is a value; programs are not
+        // interrupted by other programs that use it (softirq context).
+        unsafe {
+            *scratch = [0; FLOW_BYTES / 8];
+            fill(&mut *scratch.cast::<Flow>());
+        }
+        // Another CPU may have been first with the same flow: then its record counts.
+        // SAFETY: as above.
+        let _ = maps::HALF_OPEN.insert(key, unsafe { &*scratch }, BPF_NOEXIST as u64);
+        self.flow(FlowTable::HalfOpen, key)
+    }
+
+    #[inline(always)]
+    fn confirm_flow(&self, key: &FlowKey, flow: &FlowRef) -> Option<FlowRef> {
+        // SAFETY: as in `FlowRef::deref`; the kernel copies the words.
+        let words = unsafe { &*flow.0.cast::<FlowWords>() };
+        maps::ESTABLISHED.insert(key, words, BPF_ANY as u64).ok()?;
+        let _ = maps::HALF_OPEN.remove(key);
+        self.flow(FlowTable::Established, key)
+    }
+
+    #[inline(always)]
+    fn remove_flow(&self, table: FlowTable, key: &FlowKey) {
+        let _ = match table {
+            FlowTable::HalfOpen => maps::HALF_OPEN.remove(key),
+            FlowTable::Established => maps::ESTABLISHED.remove(key),
+        };
+    }
+
+    #[inline(always)]
+    fn route(&self, address: &Address) -> Option<Route> {
+        maps::ROUTES.get(Key::new(128, *address)).copied()
+    }
+
+    #[inline(always)]
+    fn neighbour_slot(&self, key: &NeighbourKey) -> Option<u32> {
+        // SAFETY: the value is one word, written before it is published and never changed.
+        unsafe { maps::NEIGHBOUR_SLOTS.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn neighbour(&self, slot: u32) -> NeighbourWord {
+        // The volatile read is one load: the daemon changes the word while programs run.
+        maps::NEIGHBOURS.get_ptr(slot).map_or(NeighbourWord(0), |word| {
+            // SAFETY: a valid, aligned element of an array map.
+            NeighbourWord(unsafe { word.read_volatile() })
+        })
+    }
+
+    #[inline(always)]
+    fn judge(&self, settings: &Settings, key: &RuleKey) -> Option<Judgement> {
+        let mut search = Search { key: *key, found: None };
+        // SAFETY: the callback gets a pointer to `search`, which outlives the call.
+        unsafe { bpf_loop(settings.rule_entries, visit_rule as *const () as *mut c_void, (&raw mut search).cast(), 0) };
+        search.found
+    }
+
+    #[inline(always)]
+    fn fragment(&self, key: &FragmentKey) -> Option<FragmentPorts> {
+        // SAFETY: values are replaced whole; a torn copy could only name other ports, whose flow is judged by itself.
+        unsafe { maps::FRAGMENTS.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn add_fragment(&self, key: &FragmentKey, ports: &FragmentPorts) {
+        let _ = maps::FRAGMENTS.insert(key, ports, BPF_ANY as u64);
+    }
+
+    #[inline(always)]
+    fn count_rule(&self, rule: u32, bytes: u32, now: u64) {
+        if let Some(counter) = maps::RULE_COUNTERS.get_ptr_mut(rule) {
+            // SAFETY: this CPU's own element.
+            unsafe {
+                (*counter).packets += 1;
+                (*counter).bytes += u64::from(bytes);
+                (*counter).last_hit = now;
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn count_zone(&self, zone: u16, direction: Direction, bytes: u32) {
+        count(&maps::ZONE_COUNTERS, u32::from(zone) * 2 + direction as u32, bytes);
+    }
+
+    #[inline(always)]
+    fn count_drop(&self, zone: u16, reason: DropReason, bytes: u32) {
+        count(&maps::DROP_COUNTERS, u32::from(zone) * DROP_REASON_SLOTS + reason as u32, bytes);
+    }
+
+    #[inline(always)]
+    fn tell(&self, fill: impl FnOnce(&mut Event)) {
+        if let Some(mut record) = maps::EVENTS.reserve::<Event>(0) {
+            fill(record.write(Event::EMPTY));
+            record.submit(0);
+        }
+    }
+}
+
+#[inline(always)]
+fn count(map: &aya_ebpf::maps::PerCpuArray<firewall_core::tables::Counter>, index: u32, bytes: u32) {
+    if let Some(counter) = map.get_ptr_mut(index) {
+        // SAFETY: this CPU's own element.
+        unsafe {
+            (*counter).packets += 1;
+            (*counter).bytes += u64::from(bytes);
+        }
+    }
+}
+
+/// State of a walk over the rule table.
+struct Search {
+    key: RuleKey,
+    found: Option<Judgement>,
+}
+
+/// One step of the walk; 1 ends it.
+unsafe extern "C" fn visit_rule(index: u32, search: *mut c_void) -> i64 {
+    // SAFETY: `judge` passes its Search, which nothing else touches during the walk.
+    let search = unsafe { &mut *search.cast::<Search>() };
+    match maps::RULES.get(index) {
+        Some(entry) if entry.matches(&search.key) => {
+            search.found = Some(entry.judgement());
+            1
+        }
+        Some(_) => 0,
+        None => 1,
+    }
+}
