@@ -3,7 +3,9 @@
 use std::fmt;
 use std::ops::Range;
 
-use annotate_snippets::{AnnotationKind, Element, Group, Level, Origin, Renderer, Snippet};
+use annotate_snippets::{
+    Annotation, AnnotationKind, Element, Group, Level, Origin, Renderer, Snippet,
+};
 
 use super::policy::{Action, Location, Test, TestCase};
 use super::source::{LineIndex, SourceFile, Span};
@@ -270,18 +272,22 @@ fn report<'a>(diagnostic: &'a Diagnostic, sources: &'a [SourceFile]) -> Vec<Grou
         Severity::Warning => Level::WARNING,
     };
     let mut group = Group::with_title(level.primary_title(diagnostic.message.as_str()));
-    let primary = std::iter::once((
+    let mut places = vec![(
         &diagnostic.location,
         diagnostic.label.as_str(),
         AnnotationKind::Primary,
-    ));
-    let related = diagnostic
-        .related
-        .iter()
-        .map(|(at, text)| (at, text.as_str(), AnnotationKind::Context));
-    for (location, text, kind) in primary.chain(related) {
-        if let Some(file) = sources.get(location.file) {
-            group = group.elements(shown(file, location, text, kind));
+    )];
+    let related = diagnostic.related.iter();
+    places.extend(related.map(|(at, text)| (at, text.as_str(), AnnotationKind::Context)));
+    while let Some((first, ..)) = places.first() {
+        // Places on one line are drawn together.
+        let line = (first.file, first.line);
+        let (here, later): (Vec<_>, Vec<_>) = places
+            .into_iter()
+            .partition(|(at, ..)| (at.file, at.line) == line);
+        places = later;
+        if let Some(file) = sources.get(line.0) {
+            group = group.elements(shown(file, &here));
         }
     }
     if let Some(hint) = &diagnostic.hint {
@@ -290,58 +296,66 @@ fn report<'a>(diagnostic: &'a Diagnostic, sources: &'a [SourceFile]) -> Vec<Grou
     vec![group]
 }
 
-/// One place: its source line, cut to the surroundings of the caret when it is very long.
-fn shown<'a>(
-    file: &'a SourceFile,
-    location: &Location,
-    text: &'a str,
-    kind: AnnotationKind,
-) -> Vec<Element<'a>> {
-    let line = line_around(&file.text, location.span.start);
-    // Locations may come from outside: the drawing must hold with any of them.
-    let whole = |at: usize| {
-        (line.start..=at)
-            .rev()
-            .find(|&at| file.text.is_char_boundary(at))
-            .unwrap_or(line.start)
+type Place<'a> = (&'a Location, &'a str, AnnotationKind);
+
+/// Places on one line, cut to the surroundings of the first when the line is very long.
+fn shown<'a>(file: &'a SourceFile, places: &[Place<'a>]) -> Vec<Element<'a>> {
+    let Some((first, ..)) = places.first() else {
+        return Vec::new();
     };
-    let start = whole(location.span.start.clamp(line.start, line.end));
-    let end = whole(location.span.end.clamp(start, line.end));
-    let label = (!text.is_empty()).then_some(text);
-    let snippet = |part: Range<usize>| {
-        let clipped = end.min(part.end).max(start) - part.start;
-        Snippet::source(file.text.get(part.clone()).unwrap_or(""))
-            .line_start(location.line as usize)
-            .annotation(kind.span(start - part.start..clipped).label(label))
-    };
+    let line = line_around(&file.text, first.span.start);
     if line.len() <= MAX_SHOWN_LINE {
-        return vec![snippet(line).path(file.name.as_str()).into()];
+        return vec![snippet(file, line, places).path(file.name.as_str()).into()];
     }
     let origin = Origin::path(file.name.as_str())
-        .line(location.line as usize)
-        .char_column(location.column as usize);
-    let from = nearby(
-        file.text
-            .get(line.start..start)
-            .unwrap_or("")
-            .char_indices()
-            .rev(),
-        line.start,
-        start,
-    );
-    let rest = file.text.get(start..line.end).unwrap_or("").char_indices();
-    let to = rest
+        .line(first.line as usize)
+        .char_column(first.column as usize);
+    let start = whole(&file.text, first.span.start.clamp(line.start, line.end));
+    let before = file
+        .text
+        .get(line.start..start)
+        .unwrap_or("")
+        .char_indices()
+        .rev();
+    let after = file.text.get(start..line.end).unwrap_or("").char_indices();
+    let from = before
+        .take(WINDOW)
+        .last()
+        .map_or(start, |(at, _)| line.start + at);
+    let to = after
         .take(WINDOW)
         .last()
         .map_or(start, |(at, c)| start + at + c.len_utf8());
-    vec![origin.into(), snippet(from..to).into()]
+    vec![origin.into(), snippet(file, from..to, places).into()]
 }
 
-fn nearby(before: impl Iterator<Item = (usize, char)>, base: usize, otherwise: usize) -> usize {
-    before
-        .take(WINDOW)
-        .last()
-        .map_or(otherwise, |(at, _)| base + at)
+fn snippet<'a>(
+    file: &'a SourceFile,
+    part: Range<usize>,
+    places: &[Place<'a>],
+) -> Snippet<'a, Annotation<'a>> {
+    let line = places.first().map_or(1, |(at, ..)| at.line as usize);
+    let text = file.text.get(part.clone()).unwrap_or("");
+    places.iter().fold(
+        Snippet::source(text).line_start(line),
+        |snippet, (at, label, kind)| {
+            // Locations may come from outside: the drawing must hold with any of them.
+            let start = whole(text, at.span.start.clamp(part.start, part.end) - part.start);
+            let end = whole(text, at.span.end.clamp(part.start, part.end) - part.start).max(start);
+            snippet.annotation(
+                kind.span(start..end)
+                    .label((!label.is_empty()).then_some(*label)),
+            )
+        },
+    )
+}
+
+/// The last character boundary up to `at`.
+fn whole(text: &str, at: usize) -> usize {
+    (0..=at)
+        .rev()
+        .find(|&at| text.is_char_boundary(at))
+        .unwrap_or(0)
 }
 
 /// The line that holds a byte, without its line break.

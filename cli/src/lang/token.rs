@@ -26,6 +26,8 @@ pub(crate) enum Kind {
     Open,
     Close,
     Newline,
+    /// What could not be read and has been reported.
+    Bad,
     End,
 }
 
@@ -106,7 +108,11 @@ impl Lexer<'_, '_> {
                     }
                     rest = after;
                 }
-                Err(_) => rest = self.unreadable(start, rest),
+                Err(_) => {
+                    let after = self.unreadable(start, rest);
+                    self.put(Kind::Bad, start, rest.len() - after.len());
+                    rest = after;
+                }
             }
         }
         if let Some(token) = self.tokens.get_mut(first) {

@@ -253,7 +253,7 @@ fn warn_of_reject(statements: &Statements<'_>, sink: &mut Sink<'_>) {
     );
     sink.push(match spans.len() {
         1 => warning,
-        count => warning.with_hint(format!("so do the other {} uses of it", count - 1)),
+        count => warning.with_hint(format!("this policy uses it {count} times")),
     });
 }
 

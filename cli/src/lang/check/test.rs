@@ -151,12 +151,12 @@ impl Resolver<'_> {
         packets.unwrap_or_else(|| {
             let error = sink.error(
                 case.packet.span,
-                "a test names one packet, and this stands for several",
+                "this stands for more packets than a test can try",
             );
             let hint = match &case.packet.value {
                 ServiceItem::Icmp(..) => "name the message: icmp echo-request",
-                ServiceItem::Named(_) => "write protocol and port: tcp 5432",
-                _ => "give one port: tcp 5432, or tcp 40000 -> 5432 to choose the source port too",
+                ServiceItem::Named(_) => "write one of its ports: tcp 5432",
+                _ => "give single ports: tcp 5432, or tcp 40000 -> 5432 to choose the source port too",
             };
             sink.push(error.with_hint(hint));
             Vec::new()

@@ -25,14 +25,9 @@ pub(super) fn zones(zones: &[&ast::Zone], sink: &mut Sink<'_>) -> Vec<Zone> {
         let place = (zone.interface.value.as_str(), vlan);
         if let Some(&first) = places.get(&place) {
             let tag = vlan.map_or_else(|| "untagged frames".to_owned(), |id| format!("VLAN {id}"));
-            let error = sink.error(
-                span,
-                format!(
-                    "{tag} of interface {} belong to another zone",
-                    quoted(place.0)
-                ),
-            );
-            let error = error.with_related(sink.at(first), "already used here");
+            let message = format!("two zones take {tag} of interface {}", quoted(place.0));
+            let error = sink.error(span, message);
+            let error = error.with_related(sink.at(first), "the first zone");
             sink.push(error.with_hint(
                 "several zones share an interface (a trunk) when each has its own `vlan`",
             ));

@@ -86,6 +86,9 @@ impl Parser<'_, '_> {
             (Some(word), _) if word.contains(['[', ']']) => {
                 Some("addresses are written without brackets and ports")
             }
+            (Some(word), _) if word.contains('.') && word.contains(':') => Some(
+                "ports follow the protocol: tcp 5432, or tcp 40000 -> 5432 with the source port",
+            ),
             (Some(word), _)
                 if word.contains('.') && word.starts_with(|c: char| c.is_ascii_digit()) =>
             {

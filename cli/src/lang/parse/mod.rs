@@ -86,7 +86,12 @@ impl<'a> Parser<'a, '_> {
     fn end_of_statement(&mut self) -> Parsed<()> {
         match self.peek().kind {
             Kind::Newline | Kind::End => Ok(()),
-            _ => Err(self.expected("the end of the line")),
+            _ => {
+                let error = self.unexpected("the end of the line");
+                let ports = matches!(self.literal(), Literal::Number(_) | Literal::Numbers(..));
+                let hint = ports.then(|| "separate ports with commas".to_owned());
+                Err(self.fail(error.with_optional_hint(hint)))
+            }
         }
     }
 
@@ -210,6 +215,7 @@ impl<'a> Parser<'a, '_> {
             Kind::Close => "`}`".to_owned(),
             Kind::Newline => "the end of the line".to_owned(),
             Kind::End => "the end of the file".to_owned(),
+            Kind::Bad => "something unreadable".to_owned(),
         }
     }
 
@@ -236,7 +242,10 @@ impl<'a> Parser<'a, '_> {
     }
 
     fn fail(&mut self, error: Diagnostic) -> Failed {
-        self.sink.push(error);
+        // The lexer has already said what is wrong with a bad token.
+        if self.peek().kind != Kind::Bad {
+            self.sink.push(error);
+        }
         Failed
     }
 

@@ -24,7 +24,15 @@ impl Parser<'_, '_> {
                 self.rule().map(Statement::Rule)
             }
             Some(Keyword::Test) => self.test().map(Statement::Test),
-            _ => Err(self.unknown_word("a statement", Place::Statement)),
+            _ => match self.word().and_then(meant) {
+                Some(action) => {
+                    let error = self
+                        .unexpected("a statement")
+                        .with_hint(did_you_mean(action));
+                    Err(self.fail(error))
+                }
+                None => Err(self.unknown_word("a statement", Place::Statement)),
+            },
         }
     }
 
@@ -198,9 +206,7 @@ impl Parser<'_, '_> {
                 .with_hint("the default route is 0.0.0.0/0 for IPv4 and ::/0 for IPv6");
             return Err(self.fail(error));
         }
-        let prefix = self.prefix("a prefix", |ip| {
-            format!("{ip}/{}", if ip.is_ipv4() { 32 } else { 128 })
-        })?;
+        let prefix = self.prefix("a prefix", |ip| format!("{ip}/{}", prefix_length(ip)))?;
         if !self.eat_keyword(Keyword::Via) {
             return Err(self.expected("`via`"));
         }
@@ -217,7 +223,13 @@ impl Parser<'_, '_> {
             Some(Keyword::Allow) => Action::Allow,
             Some(Keyword::Drop) => Action::Drop,
             Some(Keyword::Reject) => Action::Reject,
-            _ => return Err(self.expected("`allow`, `drop` or `reject`")),
+            _ => {
+                let hint = self.word().and_then(meant).map(did_you_mean);
+                let error = self
+                    .unexpected("`allow`, `drop` or `reject`")
+                    .with_optional_hint(hint);
+                return Err(self.fail(error));
+            }
         };
         self.next();
         Ok(action)
@@ -258,7 +270,7 @@ impl Parser<'_, '_> {
         let start = self.peek().span;
         let action = self.action()?;
         let from = self.zone_list()?;
-        self.expect(&Kind::Arrow, "`,` or `->`")?;
+        self.arrow(&from)?;
         let to = self.zone_list()?;
         let none = (vec![], vec![], vec![]);
         let (sources, destinations, services) = none;
@@ -295,6 +307,16 @@ impl Parser<'_, '_> {
         }
         rule.span = start.to(self.last_span());
         Ok(rule)
+    }
+
+    fn arrow(&mut self, from: &[Name]) -> Parsed<Span> {
+        if from.is_empty() && self.peek().kind == Kind::Comma {
+            let error = self
+                .unexpected("`->`")
+                .with_hint("`any` stands alone: it is every zone");
+            return Err(self.fail(error));
+        }
+        self.expect(&Kind::Arrow, "`,` or `->`")
     }
 
     fn bad_clause(&mut self) -> super::Failed {
@@ -383,6 +405,34 @@ impl Parser<'_, '_> {
             expect,
             span,
         })
+    }
+}
+
+/// The action that other firewalls call so.
+fn meant(word: &str) -> Option<&'static str> {
+    match word {
+        "accept" | "pass" | "permit" => Some(Keyword::Allow.text()),
+        "block" | "deny" | "discard" => Some(Keyword::Drop.text()),
+        _ => None,
+    }
+}
+
+/// The prefix length an address without one suggests.
+fn prefix_length(address: std::net::IpAddr) -> u8 {
+    match address {
+        std::net::IpAddr::V4(v4) => match v4.octets() {
+            [_, 0, 0, 0] => 8,
+            [_, _, 0, 0] => 16,
+            [_, _, _, 0] => 24,
+            _ => 32,
+        },
+        std::net::IpAddr::V6(v6) => {
+            if v6.segments()[4..] == [0; 4] {
+                64
+            } else {
+                128
+            }
+        }
     }
 }
 
