@@ -1,5 +1,6 @@
 //! What holds for every tree and every text: printing loses nothing, and no input panics.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
@@ -308,10 +309,11 @@ proptest! {
         words.extend(SERVICES.iter().map(|row| row.text));
         words.extend(["{", "}", ",", "->", "=", "\"a\"", "\"", "\\", "#", "a", "b", "eth1", "tcp", "icmp", "icmp6"]);
         words.extend(["80", "80-90", "10.0.0.1", "10.0.0.1/24", "fd00::1/64", "10.0.0.1-10.0.0.9", "\u{202e}", "é"]);
-        let text: String = picks
-            .iter()
-            .map(|(pick, line)| format!("{}{}", words[pick.index(words.len())], if *line { "\n" } else { " " }))
-            .collect();
+        let mut text = String::new();
+        for (pick, line) in picks {
+            text += words[pick.index(words.len())];
+            text += if line { "\n" } else { " " };
+        }
         try_load(text.into_bytes(), width);
     }
 
@@ -329,20 +331,21 @@ proptest! {
 /// Inputs made to be slow, deep or large.
 #[test]
 fn monsters_are_answered_soon() {
-    let chain: String = (0..50_000)
-        .map(|i| format!("set s{i} = {{ s{} }}\n", i + 1))
-        .collect();
-    let growing: String = (0..3_000)
-        .map(|i| {
-            let below: Vec<String> = (0..i.min(100)).map(|j| format!("s{}", i - 1 - j)).collect();
-            format!(
-                "set s{i} = {{ 10.{}.{}.0/32\n{} }}\n",
-                i / 256,
-                i % 256,
-                below.join("\n")
-            )
-        })
-        .collect();
+    let mut chain = String::new();
+    for i in 0..50_000 {
+        writeln!(chain, "set s{i} = {{ s{} }}", i + 1).expect("to memory");
+    }
+    let mut growing = String::new();
+    for i in 0..3_000 {
+        let below: Vec<String> = (0..i.min(100)).map(|j| format!("s{}", i - 1 - j)).collect();
+        let (high, low) = (i / 256, i % 256);
+        writeln!(
+            growing,
+            "set s{i} = {{ 10.{high}.{low}.0/32\n{} }}",
+            below.join("\n")
+        )
+        .expect("to memory");
+    }
     let many_ports = vec!["1"; 5_000].join(",\n");
     let monsters = [
         "{".repeat(1_000_000),

@@ -1,6 +1,6 @@
 //! Errors and warnings with their place, a caret and a hint.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::ops::Range;
 
 use annotate_snippets::{
@@ -261,7 +261,7 @@ pub fn render(
         out += "\n\n";
     }
     if diagnostics.omitted > 0 {
-        out += &format!("{} more not shown\n\n", diagnostics.omitted);
+        let _ = write!(out, "{} more not shown\n\n", diagnostics.omitted);
     }
     out
 }

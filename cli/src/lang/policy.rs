@@ -147,7 +147,7 @@ pub struct Service {
     pub source_ports: RangeInclusive<u16>,
     /// Destination ports; the full range when the protocol is not TCP or UDP.
     pub destination_ports: RangeInclusive<u16>,
-    /// The ICMP or ICMPv6 message; none matches all of them.
+    /// The ICMP message (of either family); none matches all of them.
     pub icmp: Option<IcmpMatch>,
 }
 
@@ -201,7 +201,7 @@ pub struct TestCase {
     pub protocol: u8,
     /// Destination port; 0 when the protocol is not TCP or UDP.
     pub destination_port: u16,
-    /// ICMP type and code (always set) when the protocol is ICMP or ICMPv6.
+    /// ICMP type and code (always set) when the protocol is an ICMP.
     pub icmp: Option<IcmpMatch>,
     /// The expected decision.
     pub expect: Action,

@@ -181,7 +181,7 @@ pub const TCP: u8 = 6;
 pub const UDP: u8 = 17;
 /// Protocol number of ICMP (IPv4).
 pub const ICMP: u8 = 1;
-/// Protocol number of ICMPv6.
+/// Protocol number of ICMP (IPv6).
 pub const ICMP6: u8 = 58;
 
 const fn protocol(

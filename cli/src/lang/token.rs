@@ -97,23 +97,19 @@ impl Lexer<'_, '_> {
         let end = offset + line.len();
         while !rest.is_empty() {
             let start = end - rest.len();
-            match piece(rest) {
-                Ok((after, found)) => {
-                    match found {
-                        Piece::Token(kind) => self.put(kind, start, rest.len() - after.len()),
-                        Piece::Space => {
-                            self.hidden(start, rest.get(..rest.len() - after.len()).unwrap_or(""))
-                        }
-                        Piece::Continue => self.continued = true,
-                    }
-                    rest = after;
-                }
-                Err(_) => {
-                    let after = self.unreadable(start, rest);
-                    self.put(Kind::Bad, start, rest.len() - after.len());
-                    rest = after;
-                }
+            let read = piece(rest);
+            let after = match &read {
+                Ok((after, _)) => after,
+                Err(_) => self.unreadable(start, rest),
+            };
+            let len = rest.len() - after.len();
+            match read {
+                Ok((_, Piece::Token(kind))) => self.put(kind, start, len),
+                Ok((_, Piece::Space)) => self.hidden(start, rest.get(..len).unwrap_or("")),
+                Ok((_, Piece::Continue)) => self.continued = true,
+                Err(_) => self.put(Kind::Bad, start, len),
             }
+            rest = after;
         }
         if let Some(token) = self.tokens.get_mut(first) {
             token.starts_line = !continued;
@@ -158,65 +154,69 @@ impl Lexer<'_, '_> {
 
     /// Reports what no token starts with and returns the text after it.
     fn unreadable<'t>(&mut self, start: usize, rest: &'t str) -> &'t str {
-        let c = rest.chars().next().unwrap_or(' ');
-        let mut len = c.len_utf8();
-        let (message, hint) = if c == '"' {
-            let (_, body) = text_body(rest).unwrap_or(("", String::new()));
-            let seen = rest.len() - text_body(rest).map_or(0, |(after, _)| after.len());
-            len = seen.max(1);
-            match rest.get(len..).and_then(|after| after.chars().next()) {
-                Some('\\') => (
-                    "unknown escape in a text".to_owned(),
-                    Some("write `\\\\` for a backslash, `\\\"` for a quote"),
-                ),
-                Some(other) => {
-                    len += other.len_utf8();
-                    (
-                        format!("character U+{:04X} in a text", u32::from(other)),
-                        Some("use visible characters only"),
-                    )
-                }
-                None if body.is_empty() => (
-                    "this text has no end".to_owned(),
-                    Some("close it with `\"`"),
-                ),
-                None => (
-                    "this text has no end".to_owned(),
-                    Some("close it with `\"` on the same line"),
-                ),
-            }
-        } else if is_hidden(c) || c == char::REPLACEMENT_CHARACTER {
-            (
-                format!("character U+{:04X} does not belong here", u32::from(c)),
-                None,
-            )
-        } else {
-            let hint = match c {
-                ';' => Some("a statement ends at the end of its line; no `;` is needed"),
-                '!' => Some("there is no negation: put a narrower rule before this one"),
-                '\'' => Some("use double quotes for labels and test names"),
-                '\\' => Some("`\\` joins two lines and must be the last character of the first"),
-                _ => None,
-            };
-            (format!("unexpected character `{c}`"), hint)
+        let (len, message, hint) = match rest.chars().next() {
+            Some('"') => broken_text(rest),
+            c => stray(c.unwrap_or(' ')),
         };
         let span = Span {
             file: self.file,
             start,
             end: start + len,
         };
-        self.sink.push(
-            self.sink
-                .error(span, message)
-                .with_optional_hint(hint.map(str::to_owned)),
-        );
+        let error = self.sink.error(span, message);
+        self.sink
+            .push(error.with_optional_hint(hint.map(str::to_owned)));
         // After a broken text the rest of the line means nothing.
-        if c == '"' {
+        if rest.starts_with('"') {
             ""
         } else {
             rest.get(len..).unwrap_or("")
         }
     }
+}
+
+/// Length, message and hint of an error.
+type Trouble = (usize, String, Option<&'static str>);
+
+/// What is wrong with a quoted text.
+fn broken_text(rest: &str) -> Trouble {
+    let after = text_body(rest).map_or("", |(after, _)| after);
+    let seen = rest.len() - after.len();
+    match after.chars().next() {
+        Some('\\') => {
+            let hint = "write `\\\\` for a backslash, `\\\"` for a quote";
+            (seen + 1, "unknown escape in a text".to_owned(), Some(hint))
+        }
+        Some(c) => {
+            let message = format!("character U+{:04X} in a text", u32::from(c));
+            (
+                seen + c.len_utf8(),
+                message,
+                Some("use visible characters only"),
+            )
+        }
+        None => (
+            seen,
+            "this text has no end".to_owned(),
+            Some("close it with `\"` on the same line"),
+        ),
+    }
+}
+
+/// What is wrong with a character outside of quotes.
+fn stray(c: char) -> Trouble {
+    if is_hidden(c) || c == char::REPLACEMENT_CHARACTER {
+        let message = format!("character U+{:04X} does not belong here", u32::from(c));
+        return (c.len_utf8(), message, None);
+    }
+    let hint = match c {
+        ';' => Some("a statement ends at the end of its line; no `;` is needed"),
+        '!' => Some("there is no negation: put a narrower rule before this one"),
+        '\'' => Some("use double quotes for labels and test names"),
+        '\\' => Some("`\\` joins two lines and must be the last character of the first"),
+        _ => None,
+    };
+    (c.len_utf8(), format!("unexpected character `{c}`"), hint)
 }
 
 fn piece(input: &str) -> IResult<&str, Piece> {

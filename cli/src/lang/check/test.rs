@@ -67,7 +67,7 @@ impl Resolver<'_> {
         };
         self.check_source(&case.from, from, &case.source, sink);
         self.check_destination(&case.to, to, &case.destination, sink);
-        let packets: Vec<Packet> = self.packets(case, &services, sink);
+        let packets = packets(case, &services, sink);
         all.extend(packets.into_iter().map(|packet| TestCase {
             from,
             source,
@@ -121,47 +121,43 @@ impl Resolver<'_> {
         };
         sink.push(sink.error(address.span, message).with_hint(hint));
     }
+}
 
-    fn packets(
-        &self,
-        case: &ast::TestCase,
-        services: &[Service],
-        sink: &mut Sink<'_>,
-    ) -> Vec<Packet> {
-        let v4 = case.source.value.is_ipv4();
-        let fits = |service: &&Service| match service.protocol {
-            ICMP => v4,
-            ICMP6 => !v4,
-            _ => true,
-        };
-        let fitting: Vec<&Service> = services.iter().filter(fits).collect();
-        if fitting.is_empty() && !services.is_empty() {
-            let error = sink.error(
-                case.packet.span,
-                "these addresses are of another family than this ICMP",
-            );
-            sink.push(error.with_hint(if v4 {
-                "the ICMP of IPv4 is `icmp`"
-            } else {
-                "the ICMP of IPv6 is `icmp6`"
-            }));
-            return Vec::new();
-        }
-        let packets: Option<Vec<Packet>> = fitting.into_iter().map(Packet::of).collect();
-        packets.unwrap_or_else(|| {
-            let error = sink.error(
-                case.packet.span,
-                "this stands for more packets than a test can try",
-            );
-            let hint = match &case.packet.value {
-                ServiceItem::Icmp(..) => "name the message: icmp echo-request",
-                ServiceItem::Named(_) => "write one of its ports: tcp 5432",
-                _ => "give single ports: tcp 5432, or tcp 40000 -> 5432 to choose the source port too",
-            };
-            sink.push(error.with_hint(hint));
-            Vec::new()
-        })
+/// The packets a case stands for, or an error.
+fn packets(case: &ast::TestCase, services: &[Service], sink: &mut Sink<'_>) -> Vec<Packet> {
+    let v4 = case.source.value.is_ipv4();
+    let fits = |service: &&Service| match service.protocol {
+        ICMP => v4,
+        ICMP6 => !v4,
+        _ => true,
+    };
+    let fitting: Vec<&Service> = services.iter().filter(fits).collect();
+    if fitting.is_empty() && !services.is_empty() {
+        let error = sink.error(
+            case.packet.span,
+            "these addresses are of another family than this ICMP",
+        );
+        sink.push(error.with_hint(if v4 {
+            "the ICMP of IPv4 is `icmp`"
+        } else {
+            "the ICMP of IPv6 is `icmp6`"
+        }));
+        return Vec::new();
     }
+    let packets: Option<Vec<Packet>> = fitting.into_iter().map(Packet::of).collect();
+    packets.unwrap_or_else(|| {
+        let error = sink.error(
+            case.packet.span,
+            "this stands for more packets than a test can try",
+        );
+        let hint = match &case.packet.value {
+            ServiceItem::Icmp(..) => "name the message: icmp echo-request",
+            ServiceItem::Named(_) => "write one of its ports: tcp 5432",
+            _ => "give single ports: tcp 5432, or tcp 40000 -> 5432 to choose the source port too",
+        };
+        sink.push(error.with_hint(hint));
+        Vec::new()
+    })
 }
 
 /// The part of a packet that a service describes.
