@@ -1,5 +1,7 @@
 //! What texts mean once they are loaded.
 
+use std::fmt::Write as _;
+
 use vfw::lang::{
     Action, Diagnostic, Diagnostics, IcmpMatch, Policy, Service, SourceFile, TEST_SOURCE_PORT,
     ZoneMatch, limits, load, render,
@@ -257,6 +259,83 @@ fn a_failing_test_points_at_the_case_and_at_the_rule() {
 }
 
 #[test]
+fn rules_behind_wider_ones_are_warned_of() {
+    let hidden = |earlier: &str, later: &str| {
+        let text = format!("{ZONES}set s = {{ 10.0.10.0/25, fd00:10::/80 }}\n{earlier}\n{later}\n");
+        let found = messages(&[SourceFile::new("t.fw", text)]);
+        assert!(found.len() < 2, "{found:?}");
+        found == ["this rule is never reached"]
+    };
+    for (earlier, later) in [
+        (
+            "drop any -> any",
+            "allow app -> db  from s  service ssh  log",
+        ),
+        ("allow app, db -> any", "drop db -> app, db"),
+        (
+            "allow app -> db  from s",
+            "allow app -> db  from 10.0.10.4-10.0.10.9, fd00:10::1",
+        ),
+        (
+            "allow app -> db  service tcp 1-1024, udp",
+            "drop app -> db  service dns, ssh",
+        ),
+        (
+            "allow app -> db  service icmp",
+            "drop app -> db  service icmp echo-request",
+        ),
+        (
+            "allow app -> db  service icmp type 3",
+            "drop app -> db  service icmp port-unreachable",
+        ),
+        (
+            "allow app -> db  service tcp",
+            "drop app -> db  service tcp 20 -> 1024-65535",
+        ),
+    ] {
+        assert!(hidden(earlier, later), "{earlier} / {later}");
+    }
+    for (earlier, later) in [
+        ("allow app -> db", "drop any -> db"),
+        ("allow app -> db  from s", "drop app -> db"),
+        (
+            "allow app -> db  from s",
+            "drop app -> db  from 10.0.10.0/24",
+        ),
+        (
+            "allow app -> db  from 10.0.10.0/24",
+            "drop app -> db  from s",
+        ),
+        (
+            "allow app -> db  to 10.0.20.0/24",
+            "drop app -> db  from 10.0.10.7",
+        ),
+        (
+            "allow app -> db  service tcp 1-1024",
+            "drop app -> db  service tcp 1000-2000",
+        ),
+        (
+            "allow app -> db  service tcp 20 -> any",
+            "drop app -> db  service tcp",
+        ),
+        (
+            "allow app -> db  service icmp echo-request",
+            "drop app -> db  service icmp",
+        ),
+        (
+            "allow app -> db  service port-check\nservice port-check = icmp port-unreachable",
+            "drop app -> db  service icmp type 3",
+        ),
+        (
+            "allow app -> db  service icmp",
+            "drop app -> db  service ping",
+        ),
+    ] {
+        assert!(!hidden(earlier, later), "{earlier} / {later}");
+    }
+}
+
+#[test]
 fn limits_hold() {
     let zone = |i: usize| {
         format!(
@@ -293,12 +372,13 @@ fn limits_hold() {
 fn many_rules_load_in_time() {
     let mut text = ZONES.to_owned();
     for i in 0..100_000 {
-        text += &format!(
-            "allow app -> db  from 10.0.{}.{}  service tcp {}\n",
-            i / 256 % 256,
-            i % 256,
+        let (high, low) = (i / 256 % 256, i % 256);
+        writeln!(
+            text,
+            "allow app -> db  from 10.0.{high}.{low}  service tcp {}",
             i % 65536
-        );
+        )
+        .expect("to memory");
     }
     let start = std::time::Instant::now();
     let policy = load(&[SourceFile::new("big.fw", text)])

@@ -109,19 +109,20 @@ impl Diagnostic {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Diagnostics {
     list: Vec<Diagnostic>,
+    errors: usize,
+    warnings: usize,
     omitted: usize,
 }
 
 impl Diagnostics {
     /// Adds one; past 100 errors or 100 warnings only counts it.
     pub fn push(&mut self, diagnostic: Diagnostic) {
-        if self
-            .list
-            .iter()
-            .filter(|d| d.severity == diagnostic.severity)
-            .count()
-            < MAX_KEPT
-        {
+        let count = match diagnostic.severity {
+            Severity::Error => &mut self.errors,
+            Severity::Warning => &mut self.warnings,
+        };
+        if *count < MAX_KEPT {
+            *count += 1;
             self.list.push(diagnostic);
         } else {
             self.omitted += 1;
@@ -145,18 +146,13 @@ impl Diagnostics {
 
     /// Whether one of them is an error.
     pub fn has_errors(&self) -> bool {
-        self.list.iter().any(|d| d.severity == Severity::Error)
+        self.errors > 0
     }
 
     /// "2 errors, 1 warning"; empty when there is nothing to say.
     pub fn summary(&self) -> String {
-        let errors = self
-            .list
-            .iter()
-            .filter(|d| d.severity == Severity::Error)
-            .count();
         let mut parts = Vec::new();
-        for (count, word) in [(errors, "error"), (self.list.len() - errors, "warning")] {
+        for (count, word) in [(self.errors, "error"), (self.warnings, "warning")] {
             match count {
                 0 => {}
                 1 => parts.push(format!("1 {word}")),

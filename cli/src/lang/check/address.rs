@@ -176,6 +176,20 @@ mod tests {
         );
     }
 
+    proptest::proptest! {
+        #[test]
+        fn prefixes_hold_the_same_addresses(ranges in proptest::collection::vec((0..600_u32, 0..90_u32), 0..12), probe in 0..700_u32) {
+            let base = 0x0a00_0000;
+            let ip = |n: u32| IpAddr::from(Ipv4Addr::from(base + n));
+            let blocks: Blocks = ranges.iter().map(|&(first, len)| Block::range(ip(first), ip(first + len))).collect();
+            let inside = ranges.iter().any(|&(first, len)| (first..=first + len).contains(&probe));
+            let holding = blocks.prefixes().iter().filter(|prefix| prefix.contains(ip(probe))).count();
+            proptest::prop_assert_eq!(holding, usize::from(inside));
+            let single: Blocks = [Block::range(ip(probe), ip(probe))].into_iter().collect();
+            proptest::prop_assert_eq!(blocks.cover(&single), inside);
+        }
+    }
+
     #[test]
     fn cover_is_per_family() {
         let outer = blocks(&[("10.0.0.0", "10.0.0.255"), ("fd00::", "fd00::ff")]);

@@ -188,20 +188,20 @@ impl Names<'_> {
     ) -> Diagnostic {
         let error = sink.error(name.span, format!("unknown {kind} {}", quoted(&name.value)));
         let word = name.value.as_str();
-        let mut known: Vec<&str> = known.collect();
-        known.sort_unstable();
-        let hint = match nearest(word, known.iter().copied()) {
-            Some(near) => did_you_mean(&near),
-            None if self.zones.contains_key(word) => {
-                "it is a zone; zones stand before and after `->`".to_owned()
-            }
-            None if self.sets.contains_key(word) => {
-                "it is a set; sets stand after `from` and `to`".to_owned()
-            }
-            None if self.services.contains_key(word) => {
-                "it is a service; services stand after `service`".to_owned()
-            }
-            None => format!("declare it: {}", declaration(kind, word)),
+        let hint = if self.zones.contains_key(word) {
+            "it is a zone; zones stand before and after `->`".to_owned()
+        } else if self.sets.contains_key(word) {
+            "it is a set; sets stand after `from` and `to`".to_owned()
+        } else if self.services.contains_key(word) {
+            "it is a service; services stand after `service`".to_owned()
+        } else {
+            // Sorted, so that of two equally near names the same is told every time.
+            let mut known: Vec<&str> = known.collect();
+            known.sort_unstable();
+            nearest(word, known.into_iter()).map_or_else(
+                || format!("declare it: {}", declaration(kind, word)),
+                |near| did_you_mean(&near),
+            )
         };
         error.with_hint(hint)
     }

@@ -13,16 +13,26 @@ pub(super) struct Shape {
     pub(super) destinations: Blocks,
 }
 
+/// How many comparisons are worth a warning.
+const MAX_WORK: usize = 100 << 20;
+
 /// Warns of every rule that one earlier rule covers whole.
 pub(super) fn warn_of_hidden(rules: &[Rule], shapes: &[Shape], sink: &mut Sink<'_>) {
     let pairs: Vec<(&Rule, &Shape)> = rules.iter().zip(shapes).collect();
+    let mut work = 0;
     for (i, (rule, shape)) in pairs.iter().enumerate() {
         let earlier = pairs.iter().take(i).find(|(other, wider)| {
-            zones_cover(&other.from, &rule.from)
-                && zones_cover(&other.to, &rule.to)
-                && blocks_cover(&wider.sources, &shape.sources)
+            work += 1 + size(&other.from) * size(&rule.from) + size(&other.to) * size(&rule.to);
+            if !zones_cover(&other.from, &rule.from) || !zones_cover(&other.to, &rule.to) {
+                return false;
+            }
+            work += other.services.len().saturating_mul(rule.services.len());
+            if work > MAX_WORK || !services_cover(&other.services, &rule.services) {
+                return false;
+            }
+            work += shape.sources.len() + shape.destinations.len();
+            blocks_cover(&wider.sources, &shape.sources)
                 && blocks_cover(&wider.destinations, &shape.destinations)
-                && services_cover(&other.services, &rule.services)
         });
         if let Some((other, _)) = earlier {
             let warning = Diagnostic::warning(rule.location.clone(), "this rule is never reached")
@@ -34,6 +44,17 @@ pub(super) fn warn_of_hidden(rules: &[Rule], shapes: &[Shape], sink: &mut Sink<'
                 "the first rule that matches decides: move the narrower one up, or remove it",
             ));
         }
+        if work > MAX_WORK {
+            return;
+        }
+    }
+}
+
+fn size(zones: &ZoneMatch) -> usize {
+    if let ZoneMatch::Zones(zones) = zones {
+        zones.len()
+    } else {
+        0
     }
 }
 
@@ -52,13 +73,10 @@ fn blocks_cover(outer: &Blocks, inner: &Blocks) -> bool {
 }
 
 fn services_cover(outer: &[Service], inner: &[Service]) -> bool {
-    /// More pairs than this are not compared; the rule then counts as reached.
-    const MAX_PAIRS: usize = 4096;
     if outer.is_empty() {
         return true;
     }
     !inner.is_empty()
-        && outer.len().saturating_mul(inner.len()) <= MAX_PAIRS
         && inner
             .iter()
             .all(|inner| outer.iter().any(|outer| service_covers(outer, inner)))
