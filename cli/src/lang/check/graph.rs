@@ -1,8 +1,47 @@
-//! Order of things that contain each other.
+//! Things that contain each other, without recursion: a chain may be as long as the file.
+
+use crate::lang::ast::Name;
+use crate::lang::diagnostic::Sink;
+use crate::lang::source::Spanned;
+
+/// Resolves everything after what it contains. What contains itself is reported; it and what it is in are resolved last,
+/// only for their other errors, and stay empty. `contains[i]` lists what `i` contains.
+pub(super) fn expand<T: Clone + Default>(
+    kind: &str,
+    names: &[&Name],
+    contains: &[Vec<usize>],
+    sink: &mut Sink<'_>,
+    mut resolve: impl FnMut(usize, &[T], &mut Sink<'_>) -> T,
+) -> Vec<T> {
+    let (order, knots) = order(contains);
+    for knot in knots {
+        let mut way = knot.iter().filter_map(|&i| names.get(i).copied());
+        let Some(Spanned { value, span }) = way.next() else {
+            continue;
+        };
+        let mut error = sink.error(*span, format!("{kind} `{value}` contains itself"));
+        for name in way.take(8) {
+            error = error.with_related(sink.at(name.span), format!("by way of this {kind}"));
+        }
+        sink.push(error);
+    }
+    let mut expanded = vec![T::default(); names.len()];
+    let mut stuck = vec![true; names.len()];
+    for i in order {
+        let value = resolve(i, &expanded, sink);
+        if let (Some(slot), Some(stuck)) = (expanded.get_mut(i), stuck.get_mut(i)) {
+            (*slot, *stuck) = (value, false);
+        }
+    }
+    for (i, _) in stuck.iter().enumerate().filter(|(_, stuck)| **stuck) {
+        resolve(i, &expanded, sink);
+    }
+    expanded
+}
 
 /// Indices such that what is contained comes before what contains it, and one example of each knot that has no such
 /// order. `contains[i]` lists what `i` contains.
-pub(super) fn order(contains: &[Vec<usize>]) -> (Vec<usize>, Vec<Vec<usize>>) {
+fn order(contains: &[Vec<usize>]) -> (Vec<usize>, Vec<Vec<usize>>) {
     let mut missing: Vec<usize> = contains.iter().map(Vec::len).collect();
     let mut within: Vec<Vec<usize>> = vec![Vec::new(); contains.len()];
     for (outer, inner) in contains.iter().enumerate() {

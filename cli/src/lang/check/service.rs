@@ -27,22 +27,6 @@ pub(super) fn expand(
                 .collect()
         })
         .collect();
-    let (order, knots) = graph::order(&contains);
-    for knot in knots {
-        let way: Vec<&ServiceDefinition> = knot
-            .iter()
-            .filter_map(|&i| services.get(i).copied())
-            .collect();
-        let Some(first) = way.first() else { continue };
-        let error = sink.error(
-            first.name.span,
-            format!("service `{}` contains itself", first.name.value),
-        );
-        let error = way.iter().skip(1).take(8).fold(error, |error, service| {
-            error.with_related(sink.at(service.name.span), "by way of this service")
-        });
-        sink.push(error);
-    }
     for service in services {
         if let Some(row) = service_named(&service.name.value) {
             let message = format!(
@@ -52,25 +36,17 @@ pub(super) fn expand(
             sink.push(sink.warning(service.name.span, message));
         }
     }
+    let heads: Vec<_> = services.iter().map(|service| &service.name).collect();
     let mut budget = Budget {
         left: limits::MEMBERS,
         what: "the services have too many members in all",
     };
-    let mut expanded = vec![Vec::new(); services.len()];
-    let mut ordered = vec![false; services.len()];
-    for i in order {
-        let Some(service) = services.get(i) else {
-            continue;
-        };
-        let list = resolve(&service.items, names, &expanded, &mut budget, sink);
-        if let (Some(slot), Some(done)) = (expanded.get_mut(i), ordered.get_mut(i)) {
-            (*slot, *done) = (list, true);
-        }
-    }
-    for (service, _) in services.iter().zip(&ordered).filter(|(_, done)| !**done) {
-        resolve(&service.items, names, &expanded, &mut budget, sink);
-    }
-    expanded
+    graph::expand("service", &heads, &contains, sink, |i, expanded, sink| {
+        services
+            .get(i)
+            .map(|service| resolve(&service.items, names, expanded, &mut budget, sink))
+            .unwrap_or_default()
+    })
 }
 
 fn declared(item: &ServiceItem, names: &Names<'_>) -> Option<usize> {

@@ -22,37 +22,16 @@ pub(super) fn expand(sets: &[&Set], names: &Names<'_>, sink: &mut Sink<'_>) -> V
                 .collect()
         })
         .collect();
-    let (order, knots) = graph::order(&contains);
-    for knot in knots {
-        let way: Vec<&Set> = knot.iter().filter_map(|&i| sets.get(i).copied()).collect();
-        let Some(first) = way.first() else { continue };
-        let error = sink.error(
-            first.name.span,
-            format!("set `{}` contains itself", first.name.value),
-        );
-        let error = way.iter().skip(1).take(8).fold(error, |error, set| {
-            error.with_related(sink.at(set.name.span), "by way of this set")
-        });
-        sink.push(error);
-    }
+    let heads: Vec<_> = sets.iter().map(|set| &set.name).collect();
     let mut budget = Budget {
         left: limits::MEMBERS,
         what: "the sets have too many members in all",
     };
-    let mut expanded = vec![Blocks::default(); sets.len()];
-    let mut ordered = vec![false; sets.len()];
-    for i in order {
-        let Some(set) = sets.get(i) else { continue };
-        let blocks = blocks(&set.items, names, &expanded, &mut budget, sink);
-        if let (Some(slot), Some(done)) = (expanded.get_mut(i), ordered.get_mut(i)) {
-            (*slot, *done) = (blocks, true);
-        }
-    }
-    // Sets on or above a knot are checked too, for the other errors they may have.
-    for (set, _) in sets.iter().zip(&ordered).filter(|(_, done)| !**done) {
-        blocks(&set.items, names, &expanded, &mut budget, sink);
-    }
-    expanded
+    graph::expand("set", &heads, &contains, sink, |i, expanded, sink| {
+        sets.get(i)
+            .map(|set| blocks(&set.items, names, expanded, &mut budget, sink))
+            .unwrap_or_default()
+    })
 }
 
 /// The addresses of a list.
