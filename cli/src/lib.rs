@@ -1,3 +1,4 @@
 //! vfw: rule language, compiler, back ends, control plane and commands.
 
+pub mod config;
 pub mod lang;
