@@ -1,4 +1,5 @@
 //! vfw: rule language, compiler, back ends, control plane and commands.
 
 pub mod config;
+pub mod interface;
 pub mod lang;
