@@ -2,4 +2,5 @@
 
 pub mod config;
 pub mod interface;
+pub mod lab;
 pub mod lang;
