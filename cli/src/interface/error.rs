@@ -79,6 +79,11 @@ pub enum InterfaceError {
 }
 
 impl InterfaceError {
+    /// Whether the interface vanished while it was being asked about.
+    pub(super) fn is_gone(&self) -> bool {
+        matches!(self, Self::System { source, .. } if source.raw_os_error() == Some(libc::ENODEV))
+    }
+
     /// Adds the interface and the action to what the kernel said.
     pub(super) fn system(name: &str, action: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::System {

@@ -106,6 +106,7 @@ pub fn list() -> Result<Vec<Interface>, InterfaceError> {
     links
         .iter()
         .filter_map(|link| Some(complete(link_name(link)?, link)))
+        .filter(|found| !found.as_ref().is_err_and(InterfaceError::is_gone))
         .collect()
 }
 

@@ -141,6 +141,14 @@ fn a_missing_interface_is_named_with_those_that_exist() {
     });
 }
 
+fn receives_all_multicast(name: &str) -> bool {
+    let output = Command::new("ip")
+        .args(["link", "show", name])
+        .output()
+        .unwrap();
+    String::from_utf8_lossy(&output.stdout).contains("ALLMULTI")
+}
+
 fn ipv6_disabled(name: &str) -> bool {
     std::fs::read_to_string(format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6"))
         .unwrap()
@@ -160,6 +168,10 @@ fn a_prepared_interface_is_up_and_silent_and_is_given_back_from_any_thread() {
             [],
             "no link-local address appears"
         );
+        assert!(
+            receives_all_multicast("vfw0"),
+            "neighbour discovery arrives although no one joined its groups"
+        );
         // Another namespace has no vfw0: the guard must not look there.
         std::thread::spawn(move || {
             unshare(CloneFlags::CLONE_NEWNET).unwrap();
@@ -168,6 +180,8 @@ fn a_prepared_interface_is_up_and_silent_and_is_given_back_from_any_thread() {
         .join()
         .unwrap();
         assert!(!inspect("vfw0").unwrap().up && !ipv6_disabled("vfw0"));
+
+        assert!(!receives_all_multicast("vfw0"));
 
         prepare("vfw0").unwrap().keep();
         assert!(inspect("vfw0").unwrap().up && ipv6_disabled("vfw0"));

@@ -7,7 +7,7 @@ use std::thread;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::{Lab, LabError};
+use super::LabError;
 
 /// Held while a lab is being built or removed, so that a signal does not remove what is still growing.
 static BUILDING: Mutex<()> = Mutex::new(());
@@ -44,7 +44,8 @@ impl LabGuard {
             .name("lab-guard".to_owned())
             .spawn(move || {
                 for signal in signals.forever() {
-                    remove(&name);
+                    // Held to the end of the process, or the main thread could begin to build now.
+                    let _building = remove(&name);
                     // Does not return for these three.
                     let _ = signal_hook::low_level::emulate_default_handler(signal);
                 }
@@ -64,16 +65,18 @@ impl LabGuard {
 
 impl Drop for LabGuard {
     fn drop(&mut self) {
-        remove(&self.name);
+        drop(remove(&self.name));
     }
 }
 
-/// Holds the lock until the lab is gone: whoever comes second, main thread or signal, waits for it.
-fn remove(name: &Mutex<Option<String>>) {
+/// Removes what is still to be removed. Whoever comes second, main thread or signal, waits until the lab is gone.
+fn remove(name: &Mutex<Option<String>>) -> MutexGuard<'static, ()> {
     let mut name = name.lock().unwrap_or_else(PoisonError::into_inner);
+    let building = building();
     if let Some(name) = name.take()
-        && let Err(error) = Lab::down(&name)
+        && let Err(error) = super::remove_recorded(&name)
     {
         tracing::error!(%error, "the lab could not be removed; try `vfw lab down`");
     }
+    building
 }

@@ -45,11 +45,12 @@ impl Lab {
     pub fn up(spec: &LabSpec) -> Result<Self, LabError> {
         let plan = Plan::new(spec)?;
         let _building = guard::building();
-        if let Some(namespace) = plan
+        let before = state::read(&plan.name)?.map(|old| old.namespaces());
+        let mut names = plan
             .namespaces()
             .into_iter()
-            .find(|name| namespace::exists(name))
-        {
+            .chain(before.unwrap_or_default());
+        if let Some(namespace) = names.find(|name| namespace::exists(name)) {
             return Err(LabError::Exists {
                 name: plan.name,
                 namespace,
@@ -78,10 +79,7 @@ impl Lab {
     /// Removes the lab of that name, also a half-built one, and the processes in it. False when there is none.
     pub fn down(name: &str) -> Result<bool, LabError> {
         let _building = guard::building();
-        match state::read(name)? {
-            Some(plan) => remove(&plan).map(|()| true),
-            None => Ok(false),
-        }
+        remove_recorded(name)
     }
 
     /// What the lab consists of.
@@ -181,6 +179,14 @@ pub enum LabError {
     /// A namespace could not be entered.
     #[error("cannot enter the namespace {namespace}: {source}")]
     Enter {
+        /// The namespace.
+        namespace: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A namespace could not be removed.
+    #[error("cannot remove the namespace {namespace}: {source}")]
+    Delete {
         /// The namespace.
         namespace: String,
         /// What the system said.
@@ -311,6 +317,14 @@ fn build_host(plan: &Plan, host: &Host) -> Result<(), LabError> {
 /// The kernel announces it to the first end (`ndo-xmit`) only when GRO is turned on while the link is up.
 fn poll(name: &str) -> Result<(), LabError> {
     set_feature(name, "rx-gro", true).map_err(LabError::from)
+}
+
+/// Removes a lab by its record; the caller keeps others from building meanwhile.
+fn remove_recorded(name: &str) -> Result<bool, LabError> {
+    match state::read(name)? {
+        Some(plan) => remove(&plan).map(|()| true),
+        None => Ok(false),
+    }
 }
 
 fn remove(plan: &Plan) -> Result<(), LabError> {

@@ -3,11 +3,14 @@
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
+use nix::mount::{MntFlags, umount2};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -28,11 +31,22 @@ pub(super) fn exists(name: &str) -> bool {
 }
 
 pub(super) fn add(name: &str) -> Result<(), LabError> {
-    checked(Command::new("ip").args(["netns", "add", name]))
+    checked(ip().args(["netns", "add", name]))
 }
 
+/// What `ip netns del` does, without a process that a second Ctrl-C could end half way.
 pub(super) fn delete(name: &str) -> Result<(), LabError> {
-    checked(Command::new("ip").args(["netns", "del", name]))
+    let path = path(name);
+    let failed = |source: io::Error| LabError::Delete {
+        namespace: name.to_owned(),
+        source,
+    };
+    match umount2(&path, MntFlags::MNT_DETACH) {
+        // Made by an `ip netns add` that was ended between the file and the mount.
+        Ok(()) | Err(Errno::EINVAL) => {}
+        Err(errno) => return Err(failed(errno.into())),
+    }
+    fs::remove_file(&path).map_err(failed)
 }
 
 /// Runs `work` on a thread of its own inside the namespace and waits for it. Processes that it starts are inside as well.
@@ -53,9 +67,16 @@ pub(super) fn within<T: Send>(name: &str, work: impl FnOnce() -> T + Send) -> Re
     }
 }
 
+/// iproute2 in a process group of its own: Ctrl-C on the terminal reaches vfw, which cleans up, and not a command half done.
+fn ip() -> Command {
+    let mut command = Command::new("ip");
+    command.stdin(Stdio::null()).process_group(0);
+    command
+}
+
 /// Runs lines of `ip -batch` in the namespace of the calling thread; the error shows the line that failed.
 pub(super) fn ip_batch(lines: &[String]) -> Result<(), LabError> {
-    let mut command = Command::new("ip");
+    let mut command = ip();
     command
         .args(["-batch", "-"])
         .stdin(Stdio::piped())

@@ -1,18 +1,21 @@
 #![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
 
 use std::collections::BTreeSet;
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::time::{Duration, Instant};
+use std::process::Stdio;
+use std::time::Duration;
 
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{LinkAttribute, LinkMessage, LinkXdp};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use super::bpf_load::{Instruction, ProgramType, load};
 use super::*;
 use crate::interface::netlink::Netlink;
-use crate::interface::{Feature, inspect};
+use crate::interface::{Feature, inspect, set_rx_vlan_offload};
 
 fn zone(name: &str, interface: &str, vlan: Option<u16>, number: u8) -> ZoneSpec {
     let gateways = [
@@ -65,8 +68,8 @@ fn address(lab: &Lab, zone: &str, v6: bool) -> IpAddr {
         .unwrap()
 }
 
-/// Sends `bytes` over TCP from a zone to another; how long it took.
-fn transfer(lab: &Lab, from: &str, to: &str, v6: bool, bytes: usize) -> io::Result<Duration> {
+/// Sends `bytes` over TCP from a zone to another.
+fn transfer(lab: &Lab, from: &str, to: &str, v6: bool, bytes: usize) -> io::Result<()> {
     let listener = lab
         .run(to, || {
             TcpListener::bind(SocketAddr::new(address(lab, to, v6), 0))
@@ -78,7 +81,6 @@ fn transfer(lab: &Lab, from: &str, to: &str, v6: bool, bytes: usize) -> io::Resu
             TcpStream::connect_timeout(&target, Duration::from_secs(3))
         })
         .unwrap()?;
-    let start = Instant::now();
     let sender = std::thread::spawn(move || stream.write_all(&vec![7; bytes]));
     let (mut accepted, _) = listener.accept()?;
     accepted.set_read_timeout(Some(Duration::from_secs(5)))?;
@@ -86,7 +88,7 @@ fn transfer(lab: &Lab, from: &str, to: &str, v6: bool, bytes: usize) -> io::Resu
     accepted.read_to_end(&mut received)?;
     sender.join().unwrap()?;
     assert_eq!(received.len(), bytes);
-    Ok(start.elapsed())
+    Ok(())
 }
 
 /// Makes the kernel of the firewall's namespace a router.
@@ -252,7 +254,12 @@ fn xdp_sees_tags_in_the_frame_and_not_those_beside_it() {
                 route_vlans(lab, &[(1, Some(10)), (2, Some(20))]);
                 transfer(lab, "app", "db", false, 1).unwrap();
                 let program = load(ProgramType::Xdp, &ONLY_TAGGED).unwrap();
-                lab.run("fw", || attach_xdp("eth1", &program)).unwrap();
+                lab.run("fw", || {
+                    attach_xdp("eth1", &program);
+                    // What the receiving end says about tags changes nothing: the sender decides.
+                    set_rx_vlan_offload("eth1", false).unwrap();
+                })
+                .unwrap();
                 assert_eq!(
                     transfer(lab, "app", "db", false, 1_000_000).is_ok(),
                     visible,
@@ -437,4 +444,68 @@ fn every_namespace_has_a_name_of_its_own() {
     assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), 5);
     assert_eq!(plan.namespace("fw"), Some(plan.firewall.as_str()));
     assert_eq!(plan.namespace("sw"), None);
+}
+
+/// Names the lab that a copy of this test is to build, hold and lose to a signal.
+const HELD_LAB: &str = "VFW_TEST_HELD_LAB";
+
+#[test]
+fn a_signal_removes_the_lab_and_ends_the_process() {
+    if let Ok(name) = std::env::var(HELD_LAB) {
+        let _guard = LabGuard::new(&name).on_signals().unwrap();
+        println!("\nguarded");
+        Lab::up(&LabSpec {
+            name,
+            ..LabSpec::new(trunk_zones())
+        })
+        .unwrap();
+        println!("\nup");
+        loop {
+            std::thread::park();
+        }
+    }
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("SKIPPED: network namespaces need root");
+        return;
+    }
+    // At rest and while it is being built.
+    for (moment, signal) in [
+        ("up", Signal::SIGINT),
+        ("up", Signal::SIGTERM),
+        ("guarded", Signal::SIGINT),
+    ] {
+        let spec = spec("signal", trunk_zones());
+        let mut holder = Command::new(std::env::current_exe().unwrap())
+            .args([
+                "lab::tests::a_signal_removes_the_lab_and_ends_the_process",
+                "--exact",
+                "--nocapture",
+            ])
+            .env(HELD_LAB, &spec.name)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let output = BufReader::new(holder.stdout.take().unwrap());
+        assert!(
+            output.lines().any(|line| line.unwrap() == moment),
+            "{moment} was not reached"
+        );
+        kill(Pid::from_raw(holder.id().cast_signed()), signal).unwrap();
+        assert_eq!(
+            holder.wait().unwrap().signal(),
+            Some(signal as i32),
+            "{moment}"
+        );
+        let left = Lab::plan(&spec)
+            .unwrap()
+            .namespaces()
+            .into_iter()
+            .filter(|name| namespace::exists(name));
+        assert_eq!(
+            left.collect::<Vec<_>>(),
+            Vec::<String>::new(),
+            "{signal} when {moment}"
+        );
+    }
 }
