@@ -51,31 +51,17 @@ impl fmt::Display for Invalid {
             source_line,
             ..
         } = self;
-        let margin = line.to_string().len();
-        let width = source_line.chars().count();
-        let carets = self
-            .width()
-            .clamp(1, (width + 1).saturating_sub(column - 1).max(1));
+        let margin = " ".repeat(line.to_string().len());
+        let indent = " ".repeat(column - 1);
+        let room = source_line.chars().count().saturating_sub(column - 1);
+        let carets = "^".repeat(self.span.len().clamp(1, room.max(1)));
         writeln!(f, "{file}:{line}:{column}: {message}")?;
         writeln!(f, " {line} | {source_line}")?;
-        write!(
-            f,
-            " {:margin$} | {:indent$}{}",
-            "",
-            "",
-            "^".repeat(carets),
-            indent = column - 1
-        )?;
+        write!(f, " {margin} | {indent}{carets}")?;
         if let Some(hint) = &self.hint {
-            write!(f, "\n {:margin$} = hint: {hint}", "")?;
+            write!(f, "\n {margin} = hint: {hint}")?;
         }
         Ok(())
-    }
-}
-
-impl Invalid {
-    fn width(&self) -> usize {
-        self.span.len()
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use proptest::prelude::*;
+
 use super::*;
 
 const DOCS: &str = include_str!("../../../docs/vfw.toml.md");
@@ -149,6 +151,11 @@ fn an_unknown_key_is_shown_with_its_line_and_the_nearest_key() {
    | ^^^^^^^^^
    = hint: did you mean `half_open`? known here: established, half_open, fragments"
     );
+    let shown = format!("    {}", error.to_string().replace('\n', "\n    "));
+    assert!(
+        DOCS.contains(&shown),
+        "the documentation shows what is printed"
+    );
     let error = invalid("[flow]\n");
     assert_eq!((error.line, error.column), (1, 2));
     assert!(error.hint.unwrap().starts_with("did you mean `flows`?"));
@@ -196,6 +203,21 @@ fn broken_toml_is_an_error_with_a_place() {
             assert!(error.to_string().starts_with("vfw.toml:"), "{error}");
         }
     }
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_the_reader_panic(text in "(mode|flows|\\[|\\]|=|\"|\\.|é|\t|\r?\n|[0-9]|\\PC){0,40}") {
+        if let Err(error) = Config::parse("vfw.toml", &text) {
+            prop_assert!(error.to_string().starts_with("vfw.toml:"));
+        }
+    }
+}
+
+#[test]
+fn a_very_long_line_is_shown() {
+    let text = format!("mode = {}\"", " ".repeat(100_000));
+    assert!(invalid(&text).to_string().len() > 200_000);
 }
 
 #[test]

@@ -198,6 +198,8 @@ fn xdp(interface: &Interface, zones: ZoneTags, why: String) -> Result<HookChoice
         choice.reasons.push(
             "checksums that the sender left to offload are finished in the program".to_owned(),
         );
+    }
+    if interface.is_veth() {
         choice.warnings.push("the peer's stack cuts GSO super-packets to MTU size before XDP: bulk TCP is slower than with tc".to_owned());
     }
     if interface.features.lro.is_on() {

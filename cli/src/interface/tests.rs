@@ -272,7 +272,7 @@ fn the_hook_follows_driver_offloads_and_zones() {
             ..xdp
         });
     };
-    let rows: [Row; 22] = [
+    let rows: [Row; 23] = [
         ("veth", none, Mode::Auto, BOTH, Ok(Hook::Tc)),
         ("veth", none, Mode::Xdp, UNTAGGED, Ok(Hook::Xdp)),
         ("veth", none, Mode::Xdp, TAGGED, Ok(Hook::Xdp)),
@@ -288,6 +288,7 @@ fn the_hook_follows_driver_offloads_and_zones() {
         ("virtio_net", none, Mode::Auto, UNTAGGED, Ok(Hook::Tc)),
         ("virtio_net", none, Mode::Xdp, BOTH, Ok(Hook::Xdp)),
         ("ixgbe", none, Mode::Auto, BOTH, Ok(Hook::Xdp)),
+        ("vmxnet3", strips, Mode::Auto, BOTH, Ok(Hook::Xdp)),
         ("ixgbe", strips, Mode::Auto, BOTH, Ok(Hook::Xdp)),
         ("ixgbe", strips_always, Mode::Auto, BOTH, Ok(Hook::Tc)),
         ("ixgbe", strips_always, Mode::Auto, UNTAGGED, Ok(Hook::Tc)),
@@ -335,7 +336,7 @@ fn the_hook_follows_driver_offloads_and_zones() {
                 );
                 assert_eq!(
                     choice.finish_checksums,
-                    interface.is_virtual() && hook == Hook::Xdp,
+                    interface.may_carry_partial_checksum() && hook == Hook::Xdp,
                     "{row}"
                 );
             }
