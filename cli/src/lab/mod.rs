@@ -161,7 +161,7 @@ pub enum LabError {
         known: Vec<String>,
     },
     /// A command could not be started.
-    #[error("cannot run `{command}`: {source}{}", install(source))]
+    #[error("cannot run `{command}`: {source}{}", install(command, source))]
     Start {
         /// The command.
         command: String,
@@ -209,7 +209,7 @@ pub enum LabError {
         source: io::Error,
     },
     /// The record of the lab could not be kept.
-    #[error("cannot keep the record of the lab in {}: {source}", path.display())]
+    #[error("cannot keep the record of the lab in {}: {source}{}", path.display(), root(source))]
     State {
         /// The file.
         path: PathBuf,
@@ -218,11 +218,21 @@ pub enum LabError {
     },
 }
 
-fn install(source: &io::Error) -> &'static str {
-    if source.kind() == io::ErrorKind::NotFound {
-        "; is it installed? (the lab needs the package iproute2)"
+fn root(source: &io::Error) -> &'static str {
+    if source.kind() == io::ErrorKind::PermissionDenied {
+        " (the lab needs root)"
     } else {
         ""
+    }
+}
+
+fn install(command: &str, source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::NotFound if command.starts_with("ip ") => {
+            "; the lab needs the package iproute2"
+        }
+        io::ErrorKind::NotFound => "; is it installed?",
+        _ => "",
     }
 }
 
