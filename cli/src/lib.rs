@@ -1,3 +1,6 @@
 //! vfw: rule language, compiler, back ends, control plane and commands.
 
+pub mod config;
+pub mod interface;
+pub mod lab;
 pub mod lang;

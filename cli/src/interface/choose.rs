@@ -1,0 +1,323 @@
+//! Which hook an interface gets, and why.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::{Feature, Interface};
+use crate::config::Mode;
+
+/// Largest MTU whose frames fit one buffer of native XDP: a 4 KiB page less head room, `skb_shared_info` and Ethernet header.
+const SINGLE_BUFFER_MTU: u32 = 3_498;
+
+/// Drivers with native XDP on kernels that cannot be asked (before 6.3).
+const NATIVE_XDP: [&str; 26] = [
+    "bnxt_en",
+    "cpsw",
+    "dpaa2-eth",
+    "ena",
+    "enetc",
+    "fec",
+    "gve",
+    "hv_netvsc",
+    "i40e",
+    "iavf",
+    "ice",
+    "igb",
+    "igc",
+    "ixgbe",
+    "ixgbevf",
+    "mana",
+    "mlx4_en",
+    "mlx5_core",
+    "mvneta",
+    "mvpp2",
+    "nfp",
+    "qede",
+    "stmmac",
+    "tun",
+    "veth",
+    "virtio_net",
+];
+
+/// Where the program is attached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Hook {
+    /// In the driver, before the stack.
+    Xdp,
+    /// In the stack's ingress, with offloads intact.
+    Tc,
+}
+
+impl fmt::Display for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Xdp => "xdp",
+            Self::Tc => "tc",
+        })
+    }
+}
+
+/// Which kinds of zones live on an interface.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ZoneTags {
+    /// At least one zone with a VLAN tag.
+    pub tagged: bool,
+    /// A zone without a VLAN tag.
+    pub untagged: bool,
+}
+
+/// A hook, what it needs, and why it was picked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct HookChoice {
+    /// The hook.
+    pub hook: Hook,
+    /// Call [`super::set_rx_vlan_offload`] with `false` before attaching: the program must see every tag.
+    pub turn_off_rx_vlan_offload: bool,
+    /// The program must finish partial checksums itself.
+    pub finish_checksums: bool,
+    /// Frames may span buffers: attach with multi-buffer support.
+    pub multi_buffer: bool,
+    /// Sentences for people.
+    pub reasons: Vec<String>,
+    /// Sentences about what the operator has to see to.
+    pub warnings: Vec<String>,
+}
+
+/// A hook that was ordered and cannot be had safely.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HookError {
+    /// Only the slow generic mode would be left.
+    #[error(
+        "interface `{name}`: the driver `{driver}` has no native XDP; use `mode = \"tc\"` or `mode = \"auto\"`"
+    )]
+    NoNativeXdp {
+        /// The interface.
+        name: String,
+        /// Its driver.
+        driver: String,
+    },
+    /// Tagged frames would look untagged.
+    #[error(
+        "interface `{name}` carries tagged and untagged zones: a tag that the peer's stack keeps beside the frame is invisible \
+         to XDP on `{driver}`, and a tagged frame would enter the untagged zone; use `mode = \"tc\"`, or separate interfaces"
+    )]
+    HiddenTags {
+        /// The interface.
+        name: String,
+        /// Its driver.
+        driver: String,
+    },
+    /// The NIC strips tags and cannot be stopped.
+    #[error(
+        "interface `{name}`: the driver `{driver}` strips VLAN tags on receipt (rx-vlan-offload fixed on), so XDP would see \
+         tagged frames as untagged; use `mode = \"tc\"` or another NIC model"
+    )]
+    VlanOffloadFixed {
+        /// The interface.
+        name: String,
+        /// Its driver.
+        driver: String,
+    },
+    /// Frames need several buffers and the driver has one.
+    #[error(
+        "interface `{name}`: an MTU of {mtu} needs several buffers per frame, which XDP on `{driver}` cannot give; set the MTU to \
+         {SINGLE_BUFFER_MTU} or less, or use `mode = \"tc\"`"
+    )]
+    MtuTooLarge {
+        /// The interface.
+        name: String,
+        /// Its driver.
+        driver: String,
+        /// Its MTU.
+        mtu: u32,
+    },
+}
+
+/// Picks the hook of `interface`. A pure function: nothing is changed, and an order that cannot be followed is an error.
+pub fn choose_hook(
+    interface: &Interface,
+    requested: Mode,
+    zones: ZoneTags,
+) -> Result<HookChoice, HookError> {
+    match requested {
+        Mode::Tc => Ok(tc(interface, "ordered by mode = tc".to_owned())),
+        Mode::Xdp => xdp(interface, zones, "ordered by mode = xdp".to_owned()),
+        Mode::Auto if interface.is_virtual() => {
+            let peer = format!(
+                "`{}` joins a guest or another stack on this host",
+                interface.driver
+            );
+            Ok(tc(interface, peer))
+        }
+        Mode::Auto => {
+            let native = format!(
+                "the driver `{}` runs XDP natively: lowest cost per packet",
+                interface.driver
+            );
+            xdp(interface, zones, native).or_else(|obstacle| Ok(tc(interface, short(&obstacle))))
+        }
+    }
+}
+
+fn tc(interface: &Interface, why: String) -> HookChoice {
+    let mut reasons = vec![why];
+    if interface.carries_super_packets() {
+        reasons.push("GSO/GRO super-packets up to 64 KB pass whole, one decision each".to_owned());
+    }
+    if interface.may_carry_partial_checksum() {
+        reasons.push("checksums that the sender left to offload stay with the frame".to_owned());
+    }
+    if interface.features.rx_vlan_offload.is_on() {
+        reasons.push("VLAN tags beside the frame are visible to tc".to_owned());
+    }
+    HookChoice {
+        hook: Hook::Tc,
+        turn_off_rx_vlan_offload: false,
+        finish_checksums: false,
+        multi_buffer: false,
+        reasons,
+        warnings: Vec::new(),
+    }
+}
+
+fn xdp(interface: &Interface, zones: ZoneTags, why: String) -> Result<HookChoice, HookError> {
+    let mut choice = HookChoice {
+        hook: Hook::Xdp,
+        turn_off_rx_vlan_offload: false,
+        finish_checksums: interface.may_carry_partial_checksum(),
+        multi_buffer: interface.mtu > SINGLE_BUFFER_MTU,
+        reasons: vec![why],
+        warnings: Vec::new(),
+    };
+    check_driver(interface, &mut choice)?;
+    check_tags(interface, zones, &mut choice)?;
+    check_mtu(interface, &mut choice)?;
+    if choice.finish_checksums {
+        choice.reasons.push(
+            "checksums that the sender left to offload are finished in the program".to_owned(),
+        );
+    }
+    if interface.is_veth() {
+        choice.warnings.push("the peer's stack cuts GSO super-packets to MTU size before XDP: bulk TCP is slower than with tc".to_owned());
+    }
+    if interface.features.lro.is_on() {
+        choice
+            .warnings
+            .push("lro is on: some drivers refuse XDP until `ethtool -K` turns it off".to_owned());
+    }
+    Ok(choice)
+}
+
+fn check_driver(interface: &Interface, choice: &mut HookChoice) -> Result<(), HookError> {
+    let Interface { name, driver, .. } = interface;
+    let native = match interface.xdp {
+        Some(xdp) => xdp.basic && xdp.redirect,
+        None => NATIVE_XDP.contains(&driver.as_str()),
+    };
+    if !native {
+        return Err(HookError::NoNativeXdp {
+            name: name.clone(),
+            driver: driver.clone(),
+        });
+    }
+    match interface.xdp {
+        None => choice.reasons.push("this kernel does not tell XDP abilities (6.3 does); judged by the driver's name".to_owned()),
+        Some(xdp) if xdp.ndo_xmit => {}
+        Some(_) if interface.is_veth() => choice.warnings.push(
+            "frames redirected to this veth are lost until its peer polls: run `ethtool -K PEER gro on` at the other end".to_owned(),
+        ),
+        Some(_) => choice.reasons.push("the driver takes redirected frames once a program is attached".to_owned()),
+    }
+    Ok(())
+}
+
+fn check_tags(
+    interface: &Interface,
+    zones: ZoneTags,
+    choice: &mut HookChoice,
+) -> Result<(), HookError> {
+    let Interface { name, driver, .. } = interface;
+    if interface.is_veth() {
+        // The switch of this end does nothing on veth: what counts is the sender's tx-vlan-offload.
+        match (zones.tagged, zones.untagged) {
+            (true, true) => return Err(HookError::HiddenTags { name: name.clone(), driver: driver.clone() }),
+            (true, false) => choice.warnings.push(
+                "senders must have `tx-vlan-offload off`: a tag beside the frame is invisible to XDP, and such frames are dropped \
+                 as untagged"
+                    .to_owned(),
+            ),
+            (false, _) => choice.warnings.push(
+                "a tag that the sender keeps beside the frame is invisible to XDP: such frames count as untagged".to_owned(),
+            ),
+        }
+        return Ok(());
+    }
+    match interface.features.rx_vlan_offload {
+        Feature::FixedOn => {
+            return Err(HookError::VlanOffloadFixed {
+                name: name.clone(),
+                driver: driver.clone(),
+            });
+        }
+        Feature::On => {
+            choice.turn_off_rx_vlan_offload = true;
+            choice.reasons.push(
+                "rx-vlan-offload will be turned off, so that the program sees every VLAN tag"
+                    .to_owned(),
+            );
+        }
+        Feature::Off | Feature::FixedOff => {}
+    }
+    Ok(())
+}
+
+fn check_mtu(interface: &Interface, choice: &mut HookChoice) -> Result<(), HookError> {
+    let Interface {
+        name, driver, mtu, ..
+    } = interface;
+    if !choice.multi_buffer {
+        return Ok(());
+    }
+    match interface.xdp {
+        Some(xdp) if !xdp.rx_sg => {
+            return Err(HookError::MtuTooLarge {
+                name: name.clone(),
+                driver: driver.clone(),
+                mtu: *mtu,
+            });
+        }
+        Some(xdp) => {
+            choice.reasons.push(format!(
+                "an MTU of {mtu} needs several buffers per frame; the driver gives them"
+            ));
+            if !xdp.ndo_xmit_sg && !interface.is_veth() {
+                choice.warnings.push(format!(
+                    "the driver may not send redirected frames above {SINGLE_BUFFER_MTU} bytes"
+                ));
+            }
+        }
+        None => choice.warnings.push(format!(
+            "an MTU of {mtu} needs several buffers per frame; the driver may refuse at attach"
+        )),
+    }
+    Ok(())
+}
+
+/// What kept `auto` from XDP, in a clause.
+fn short(obstacle: &HookError) -> String {
+    match obstacle {
+        HookError::NoNativeXdp { driver, .. } if driver.is_empty() => {
+            "no driver, no native XDP".to_owned()
+        }
+        HookError::NoNativeXdp { driver, .. } => format!("the driver `{driver}` has no native XDP"),
+        HookError::HiddenTags { .. } => "VLAN tags could be hidden from XDP".to_owned(),
+        HookError::VlanOffloadFixed { driver, .. } => {
+            format!("the driver `{driver}` strips VLAN tags before XDP and cannot be stopped")
+        }
+        HookError::MtuTooLarge { driver, mtu, .. } => {
+            format!("an MTU of {mtu} does not fit XDP on `{driver}`")
+        }
+    }
+}
