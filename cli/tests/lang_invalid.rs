@@ -15,10 +15,7 @@ fn with_extension(wanted: &str) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = fs::read_dir(folder())
         .expect("rules/invalid")
         .map(|entry| entry.expect("an entry").path())
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|extension| extension == wanted)
-        })
+        .filter(|path| path.extension().is_some_and(|extension| extension == wanted))
         .collect();
     files.sort();
     files
@@ -26,27 +23,16 @@ fn with_extension(wanted: &str) -> Vec<PathBuf> {
 
 fn diagnostics(path: &Path) -> String {
     let name = path.file_name().expect("a name").to_string_lossy();
-    let files = [SourceFile::from_bytes(
-        name,
-        fs::read(path).expect("the file"),
-    )];
+    let files = [SourceFile::from_bytes(name, fs::read(path).expect("the file"))];
     let found = match load(&files) {
         Err(errors) => {
-            assert!(
-                errors.has_errors(),
-                "{} fails without an error",
-                path.display()
-            );
+            assert!(errors.has_errors(), "{} fails without an error", path.display());
             errors
         }
         Ok(loaded) => loaded.warnings,
     };
     assert!(!found.is_empty(), "{} is not invalid", path.display());
-    format!(
-        "{}{}\n",
-        render(&found, &files, false, 100),
-        found.summary()
-    )
+    format!("{}{}\n", render(&found, &files, false, 100), found.summary())
 }
 
 #[test]
@@ -65,26 +51,15 @@ fn invalid_files_give_the_expected_diagnostics() {
         match fs::read_to_string(&expectation) {
             Err(_) => wrong.push(format!("{} has no .expected beside it", path.display())),
             Ok(text) if text == found => {}
-            Ok(text) => wrong.push(format!(
-                "{}:\nexpected:\n{text}\nfound:\n{found}",
-                path.display()
-            )),
+            Ok(text) => wrong.push(format!("{}:\nexpected:\n{text}\nfound:\n{found}", path.display())),
         }
     }
-    assert!(
-        wrong.is_empty(),
-        "{}\n(VFW_BLESS=1 accepts what was found)",
-        wrong.join("\n")
-    );
+    assert!(wrong.is_empty(), "{}\n(VFW_BLESS=1 accepts what was found)", wrong.join("\n"));
 }
 
 #[test]
 fn every_expectation_has_its_file() {
     for path in with_extension("expected") {
-        assert!(
-            path.with_extension("fw").exists(),
-            "{} belongs to nothing",
-            path.display()
-        );
+        assert!(path.with_extension("fw").exists(), "{} belongs to nothing", path.display());
     }
 }

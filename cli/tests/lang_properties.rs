@@ -12,8 +12,8 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use vfw::lang::ast::{
-    AddressItem, Default, IcmpVersion, PortRange, Route, Rule, ServiceDefinition, ServiceItem, Set,
-    Statement, Test, TestCase, Transport, Zone,
+    AddressItem, Default, IcmpVersion, PortRange, Route, Rule, ServiceDefinition, ServiceItem, Set, Statement, Test,
+    TestCase, Transport, Zone,
 };
 use vfw::lang::registry::{EXTENSION_HEADERS, KEYWORDS, Keyword, SERVICES, protocol_named};
 use vfw::lang::{Action, IcmpMatch, Log, SourceFile, Span, Spanned, load, parse, print, render};
@@ -23,9 +23,8 @@ fn spanned<T>(value: T) -> Spanned<T> {
 }
 
 fn word() -> impl Strategy<Value = String> {
-    "[a-zA-Z_][a-zA-Z0-9_.-]{0,20}".prop_filter("keywords name nothing", |name| {
-        Keyword::find(name).is_none() && protocol_named(name).is_none()
-    })
+    "[a-zA-Z_][a-zA-Z0-9_.-]{0,20}"
+        .prop_filter("keywords name nothing", |name| Keyword::find(name).is_none() && protocol_named(name).is_none())
 }
 
 fn name() -> impl Strategy<Value = Spanned<String>> {
@@ -33,9 +32,7 @@ fn name() -> impl Strategy<Value = Spanned<String>> {
 }
 
 fn interface() -> impl Strategy<Value = Spanned<String>> {
-    "[a-zA-Z0-9_.@+%()!,=>'-]{1,15}"
-        .prop_filter("not a folder", |name| name != "." && name != "..")
-        .prop_map(spanned)
+    "[a-zA-Z0-9_.@+%()!,=>'-]{1,15}".prop_filter("not a folder", |name| name != "." && name != "..").prop_map(spanned)
 }
 
 fn address() -> impl Strategy<Value = IpAddr> {
@@ -57,44 +54,24 @@ fn address_item() -> impl Strategy<Value = Spanned<AddressItem>> {
     let range = (address(), address()).prop_filter_map("one family", |(a, b)| {
         (a.is_ipv4() == b.is_ipv4()).then(|| AddressItem::Range(a.min(b), a.max(b)))
     });
-    prop_oneof![
-        network().prop_map(AddressItem::Network),
-        range,
-        word().prop_map(AddressItem::Set)
-    ]
-    .prop_map(spanned)
+    prop_oneof![network().prop_map(AddressItem::Network), range, word().prop_map(AddressItem::Set)].prop_map(spanned)
 }
 
 fn ports() -> impl Strategy<Value = Vec<PortRange>> {
-    vec(
-        (any::<u16>(), any::<u16>()).prop_map(|(a, b)| PortRange {
-            start: a.min(b),
-            end: a.max(b),
-        }),
-        0..4,
-    )
+    vec((any::<u16>(), any::<u16>()).prop_map(|(a, b)| PortRange { start: a.min(b), end: a.max(b) }), 0..4)
 }
 
 fn service_item() -> impl Strategy<Value = Spanned<ServiceItem>> {
     let transport = select(vec![Transport::Tcp, Transport::Udp]);
     let version = select(vec![IcmpVersion::V4, IcmpVersion::V6]);
-    let message =
-        (any::<u8>(), option::of(any::<u8>())).prop_map(|(kind, code)| IcmpMatch { kind, code });
+    let message = (any::<u8>(), option::of(any::<u8>())).prop_map(|(kind, code)| IcmpMatch { kind, code });
     let protocol = any::<u8>()
-        .prop_filter("has its own form", |n| {
-            !EXTENSION_HEADERS.contains(n) && ![1, 6, 17, 58].contains(n)
-        })
+        .prop_filter("has its own form", |n| !EXTENSION_HEADERS.contains(n) && ![1, 6, 17, 58].contains(n))
         .prop_map(ServiceItem::Protocol);
     prop_oneof![
-        (transport, ports(), ports()).prop_map(|(transport, source, destination)| {
-            ServiceItem::Ports {
-                transport,
-                source,
-                destination,
-            }
-        }),
-        (version, option::of(message))
-            .prop_map(|(version, message)| ServiceItem::Icmp(version, message)),
+        (transport, ports(), ports())
+            .prop_map(|(transport, source, destination)| { ServiceItem::Ports { transport, source, destination } }),
+        (version, option::of(message)).prop_map(|(version, message)| ServiceItem::Icmp(version, message)),
         protocol,
         word().prop_map(ServiceItem::Named),
     ]
@@ -112,62 +89,33 @@ fn log() -> impl Strategy<Value = Option<Log>> {
 fn rule() -> impl Strategy<Value = Rule> {
     let zones = || vec(name(), 0..4);
     let addresses = || vec(address_item(), 0..8);
-    (
-        action(),
-        zones(),
-        zones(),
-        addresses(),
-        addresses(),
-        vec(service_item(), 0..8),
-        log(),
-    )
-        .prop_map(|(action, from, to, sources, destinations, services, log)| {
+    (action(), zones(), zones(), addresses(), addresses(), vec(service_item(), 0..8), log()).prop_map(
+        |(action, from, to, sources, destinations, services, log)| {
             let span = Span::default();
-            Rule {
-                action,
-                from,
-                to,
-                sources,
-                destinations,
-                services,
-                log,
-                span,
-            }
-        })
+            Rule { action, from, to, sources, destinations, services, log, span }
+        },
+    )
 }
 
 fn test_case() -> impl Strategy<Value = TestCase> {
     let end = || (name(), address().prop_map(spanned));
-    (end(), end(), service_item(), action()).prop_map(
-        |((from, source), (to, destination), packet, expect)| TestCase {
-            from,
-            source,
-            to,
-            destination,
-            packet,
-            expect,
-            span: Span::default(),
-        },
-    )
+    (end(), end(), service_item(), action()).prop_map(|((from, source), (to, destination), packet, expect)| TestCase {
+        from,
+        source,
+        to,
+        destination,
+        packet,
+        expect,
+        span: Span::default(),
+    })
 }
 
 fn statement() -> impl Strategy<Value = Statement> {
     let vlan = option::of((1_u16..=4094).prop_map(spanned));
     prop_oneof![
-        (
-            name(),
-            interface(),
-            vlan,
-            vec(network().prop_map(spanned), 1..4)
-        )
-            .prop_map(|(name, interface, vlan, addresses)| Statement::Zone(Zone {
-                name,
-                interface,
-                vlan,
-                addresses
-            })),
-        (name(), vec(address_item(), 1..20))
-            .prop_map(|(name, items)| Statement::Set(Set { name, items })),
+        (name(), interface(), vlan, vec(network().prop_map(spanned), 1..4))
+            .prop_map(|(name, interface, vlan, addresses)| Statement::Zone(Zone { name, interface, vlan, addresses })),
+        (name(), vec(address_item(), 1..20)).prop_map(|(name, items)| Statement::Set(Set { name, items })),
         (name(), vec(service_item(), 1..20))
             .prop_map(|(name, items)| Statement::Service(ServiceDefinition { name, items })),
         (network(), address()).prop_map(|(prefix, via)| Statement::Route(Route {
@@ -175,30 +123,18 @@ fn statement() -> impl Strategy<Value = Statement> {
             via: spanned(via),
             span: Span::default()
         })),
-        (action(), log()).prop_map(|(action, log)| Statement::Default(Default {
-            action,
-            log,
-            span: Span::default()
-        })),
+        (action(), log()).prop_map(|(action, log)| Statement::Default(Default { action, log, span: Span::default() })),
         rule().prop_map(Statement::Rule),
-        ("[ -~äß€]{1,30}", vec(test_case(), 1..4)).prop_map(|(name, cases)| Statement::Test(
-            Test {
-                name: spanned(name),
-                cases
-            }
-        )),
+        ("[ -~äß€]{1,30}", vec(test_case(), 1..4))
+            .prop_map(|(name, cases)| Statement::Test(Test { name: spanned(name), cases })),
     ]
 }
 
 /// Every text in `rules`, valid or not.
 fn corpus() -> Vec<Vec<u8>> {
     let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("../rules");
-    let folders =
-        ["examples", "invalid"].map(|folder| fs::read_dir(rules.join(folder)).expect("a folder"));
-    let files = folders
-        .into_iter()
-        .flatten()
-        .map(|entry| entry.expect("an entry").path());
+    let folders = ["examples", "invalid"].map(|folder| fs::read_dir(rules.join(folder)).expect("a folder"));
+    let files = folders.into_iter().flatten().map(|entry| entry.expect("an entry").path());
     let rules = files.filter(|path| path.extension().is_some_and(|extension| extension == "fw"));
     rules.map(|path| fs::read(path).expect("a file")).collect()
 }
@@ -212,12 +148,10 @@ enum Change {
 }
 
 fn change() -> impl Strategy<Value = Change> {
-    let pieces: Vec<Vec<u8>> = [
-        "{", "}", ",", "->", "=", "\"", "\\", "\n", " ", "#", "/", "-", ":", "65536", "any",
-    ]
-    .iter()
-    .map(|piece| piece.as_bytes().to_vec())
-    .collect();
+    let pieces: Vec<Vec<u8>> = ["{", "}", ",", "->", "=", "\"", "\\", "\n", " ", "#", "/", "-", ":", "65536", "any"]
+        .iter()
+        .map(|piece| piece.as_bytes().to_vec())
+        .collect();
     prop_oneof![
         (any::<Index>(), 1..40_usize).prop_map(|(at, count)| Change::Remove(at, count)),
         (any::<Index>(), select(pieces)).prop_map(|(at, piece)| Change::Insert(at, piece)),
@@ -266,9 +200,7 @@ fn try_load(bytes: Vec<u8>, width: usize) {
             let again = load(&printed).expect("what was printed loads").policy;
             let essence = |policy: &vfw::lang::Policy| {
                 let rules = policy.rules.iter();
-                rules
-                    .map(|r| (r.text.clone(), r.sources.clone(), r.services.clone()))
-                    .collect::<Vec<_>>()
+                rules.map(|r| (r.text.clone(), r.sources.clone(), r.services.clone())).collect::<Vec<_>>()
             };
             assert_eq!(essence(&loaded.policy), essence(&again));
         }
@@ -339,12 +271,7 @@ fn monsters_are_answered_soon() {
     for i in 0..3_000 {
         let below: Vec<String> = (0..i.min(100)).map(|j| format!("s{}", i - 1 - j)).collect();
         let (high, low) = (i / 256, i % 256);
-        writeln!(
-            growing,
-            "set s{i} = {{ 10.{high}.{low}.0/32\n{} }}",
-            below.join("\n")
-        )
-        .expect("to memory");
+        writeln!(growing, "set s{i} = {{ 10.{high}.{low}.0/32\n{} }}", below.join("\n")).expect("to memory");
     }
     let many_ports = vec!["1"; 5_000].join(",\n");
     let monsters = [
@@ -364,10 +291,6 @@ fn monsters_are_answered_soon() {
         let start = Instant::now();
         let head: String = monster.chars().take(20).collect();
         try_load(monster.into_bytes(), 80);
-        assert!(
-            start.elapsed() < Duration::from_secs(30),
-            "{head:?} took {:?}",
-            start.elapsed()
-        );
+        assert!(start.elapsed() < Duration::from_secs(30), "{head:?} took {:?}", start.elapsed());
     }
 }

@@ -22,8 +22,8 @@ use crate::zone::{self, Ingress};
 pub fn process<F: Frame, T: Tables>(frame: &mut F, tables: &T, ifindex: u32, now: u64) -> Verdict {
     match enter(frame, tables, ifindex, now) {
         Step::Done(verdict) => verdict,
-        Step::Continue(Part::First) => first(frame, tables, ifindex, now),
-        Step::Continue(Part::Neighbour) => neighbour(frame, tables, ifindex, now),
+        Step::Continue(Part::First) => first(frame, tables, ifindex, now, &mut Packet::EMPTY),
+        Step::Continue(Part::Neighbour) => neighbour(frame, tables, ifindex, now, &mut Packet::EMPTY),
     }
 }
 
@@ -50,14 +50,14 @@ pub enum Part {
 pub fn enter<F: Frame, T: Tables>(frame: &mut F, tables: &T, ifindex: u32, now: u64) -> Step {
     let length = frame.length();
     let mut from = NO_ZONE;
-    match enter_zone(frame, tables, ifindex, now, &mut from) {
+    match known_flow(frame, tables, ifindex, now, &mut from) {
         Ok(step) => step,
         Err(reason) => Step::Done(dropped(tables, from, reason, length)),
     }
 }
 
 #[inline(always)]
-fn enter_zone<F: Frame, T: Tables>(
+fn known_flow<F: Frame, T: Tables>(
     frame: &mut F,
     tables: &T,
     ifindex: u32,
@@ -65,8 +65,7 @@ fn enter_zone<F: Frame, T: Tables>(
     from: &mut u16,
 ) -> Result<Step, DropReason> {
     let ethernet = parse::ethernet(frame)?;
-    let ingress = zone::find(tables, ifindex, ethernet.vlan, now)?;
-    *from = ingress.id;
+    let ingress = zone::find(tables, ifindex, ethernet.vlan, now, from)?;
     tables.count_zone(ingress.id, Direction::In, frame.length());
     if ethernet.ether_type == ether_type::ARP {
         return Ok(Step::Continue(Part::Neighbour));
@@ -87,64 +86,66 @@ fn enter_zone<F: Frame, T: Tables>(
     }
 }
 
-/// The first packet of a flow, and packets for vfw itself.
+/// The first packet of a flow, and packets for vfw itself. `packet` is room for what the parser finds.
 #[inline(always)]
-pub fn first<F: Frame, T: Tables>(frame: &mut F, tables: &T, ifindex: u32, now: u64) -> Verdict {
+pub fn first<F: Frame, T: Tables>(frame: &mut F, tables: &T, ifindex: u32, now: u64, packet: &mut Packet) -> Verdict {
     let length = frame.length();
     let mut from = NO_ZONE;
-    match begin(frame, tables, ifindex, now, &mut from) {
+    match new_flow(frame, tables, ifindex, now, (&mut from, packet)) {
         Ok(verdict) => verdict,
         Err(reason) => dropped(tables, from, reason, length),
     }
 }
 
 #[inline(always)]
-fn begin<F: Frame, T: Tables>(
+fn new_flow<F: Frame, T: Tables>(
     frame: &mut F,
     tables: &T,
     ifindex: u32,
     now: u64,
-    from: &mut u16,
+    (from, packet): (&mut u16, &mut Packet),
 ) -> Result<Verdict, DropReason> {
     let ethernet = parse::ethernet(frame)?;
-    let ingress = zone::find(tables, ifindex, ethernet.vlan, now)?;
-    *from = ingress.id;
-    let mut packet = Packet::EMPTY;
-    parse::ip(frame, &ethernet, &mut packet)?;
-    match new_path(frame, &ingress, &packet)? {
-        Some(path) => forward(frame, &ingress, &ethernet, &packet, &path),
-        None => local::echo(frame, &ingress, &ethernet, &packet),
+    let ingress = zone::find(tables, ifindex, ethernet.vlan, now, from)?;
+    parse::ip(frame, &ethernet, packet)?;
+    match new_path(frame, &ingress, packet)? {
+        Some(path) => forward(frame, &ingress, &ethernet, packet, &path),
+        None => local::echo(frame, &ingress, &ethernet, packet),
     }
 }
 
-/// ARP and neighbour discovery.
+/// ARP and neighbour discovery. `packet` is room for what the parser finds.
 #[inline(always)]
-pub fn neighbour<F: Frame, T: Tables>(frame: &mut F, tables: &T, ifindex: u32, now: u64) -> Verdict {
+pub fn neighbour<F: Frame, T: Tables>(
+    frame: &mut F,
+    tables: &T,
+    ifindex: u32,
+    now: u64,
+    packet: &mut Packet,
+) -> Verdict {
     let length = frame.length();
     let mut from = NO_ZONE;
-    match answer_neighbour(frame, tables, ifindex, now, &mut from) {
+    match answer(frame, tables, ifindex, now, (&mut from, packet)) {
         Ok(verdict) => verdict,
         Err(reason) => dropped(tables, from, reason, length),
     }
 }
 
 #[inline(always)]
-fn answer_neighbour<F: Frame, T: Tables>(
+fn answer<F: Frame, T: Tables>(
     frame: &mut F,
     tables: &T,
     ifindex: u32,
     now: u64,
-    from: &mut u16,
+    (from, packet): (&mut u16, &mut Packet),
 ) -> Result<Verdict, DropReason> {
     let ethernet = parse::ethernet(frame)?;
-    let ingress = zone::find(tables, ifindex, ethernet.vlan, now)?;
-    *from = ingress.id;
+    let ingress = zone::find(tables, ifindex, ethernet.vlan, now, from)?;
     if ethernet.ether_type == ether_type::ARP {
         return neighbour::arp(frame, &ingress, &ethernet);
     }
-    let mut packet = Packet::EMPTY;
-    parse::ip(frame, &ethernet, &mut packet)?;
-    neighbour::nd(frame, &ingress, &ethernet, &packet)
+    parse::ip(frame, &ethernet, packet)?;
+    neighbour::nd(frame, &ingress, &ethernet, packet)
 }
 
 /// Counts a drop; the daemon reports some of them to the sender.

@@ -18,9 +18,15 @@ pub struct Ingress<'a, T> {
     pub id: u16,
 }
 
-/// The arrival of a frame with this VLAN (0: untagged) on this interface.
+/// The arrival of a frame with this VLAN (0: untagged) on this interface. `from` becomes its zone.
 #[inline(always)]
-pub fn find<T: Tables>(tables: &T, ifindex: u32, vlan: u16, now: u64) -> Result<Ingress<'_, T>, DropReason> {
+pub fn find<'a, T: Tables>(
+    tables: &'a T,
+    ifindex: u32,
+    vlan: u16,
+    now: u64,
+    from: &mut u16,
+) -> Result<Ingress<'a, T>, DropReason> {
     let settings = tables.settings().filter(|settings| settings.epoch != 0).ok_or(DropReason::NotReady)?;
     let wanted = zone_slot(ifindex, vlan, 0);
     let start = zone_slot_start(ifindex, vlan);
@@ -29,6 +35,7 @@ pub fn find<T: Tables>(tables: &T, ifindex: u32, vlan: u16, now: u64) -> Result<
         if slot & !0xffff == wanted {
             let id = slot as u16;
             let zone = tables.zone(id).ok_or(DropReason::UnknownVlan)?;
+            *from = id;
             return Ok(Ingress { tables, settings, zone, now, id });
         }
         if slot == 0 {

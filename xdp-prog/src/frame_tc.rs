@@ -51,7 +51,8 @@ impl TcFrame {
         // SAFETY: plain context fields, which the kernel turns into pointers.
         let (data, end) = unsafe { ((*self.context).data as usize, (*self.context).data_end as usize) };
         // The verifier wants a small bound on variable offsets.
-        if offset > MAX_HEADERS {
+        let offset = opaque::number(u64::from(offset));
+        if offset > u64::from(MAX_HEADERS) {
             return Err(DropReason::Truncated);
         }
         let bytes = opaque::pointer((data as *mut u8).wrapping_add(offset as usize));

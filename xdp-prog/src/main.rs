@@ -52,16 +52,18 @@ pub fn vfw_xdp(ctx: XdpContext) -> u32 {
 #[xdp(frags)]
 pub fn vfw_xdp_first(ctx: XdpContext) -> u32 {
     let mut frame = XdpFrame::new(ctx.ctx);
+    let Some(packet) = tables::packet_scratch() else { return xdp_action::XDP_ABORTED };
     let ifindex = frame.ingress_ifindex();
-    let verdict = first(&mut frame, &KernelTables, ifindex, clock::now());
+    let verdict = first(&mut frame, &KernelTables, ifindex, clock::now(), packet);
     finish_xdp(&frame, verdict)
 }
 
 #[xdp(frags)]
 pub fn vfw_xdp_neighbour(ctx: XdpContext) -> u32 {
     let mut frame = XdpFrame::new(ctx.ctx);
+    let Some(packet) = tables::packet_scratch() else { return xdp_action::XDP_ABORTED };
     let ifindex = frame.ingress_ifindex();
-    let verdict = neighbour(&mut frame, &KernelTables, ifindex, clock::now());
+    let verdict = neighbour(&mut frame, &KernelTables, ifindex, clock::now(), packet);
     finish_xdp(&frame, verdict)
 }
 
@@ -96,16 +98,18 @@ pub fn vfw_tc(ctx: TcContext) -> i32 {
 #[classifier]
 pub fn vfw_tc_first(ctx: TcContext) -> i32 {
     let mut frame = TcFrame::new(ctx.skb.skb);
+    let Some(packet) = tables::packet_scratch() else { return TC_ACT_SHOT };
     let ifindex = frame.ingress_ifindex();
-    let verdict = first(&mut frame, &KernelTables, ifindex, clock::now());
+    let verdict = first(&mut frame, &KernelTables, ifindex, clock::now(), packet);
     finish_tc(&frame, verdict)
 }
 
 #[classifier]
 pub fn vfw_tc_neighbour(ctx: TcContext) -> i32 {
     let mut frame = TcFrame::new(ctx.skb.skb);
+    let Some(packet) = tables::packet_scratch() else { return TC_ACT_SHOT };
     let ifindex = frame.ingress_ifindex();
-    let verdict = neighbour(&mut frame, &KernelTables, ifindex, clock::now());
+    let verdict = neighbour(&mut frame, &KernelTables, ifindex, clock::now(), packet);
     finish_tc(&frame, verdict)
 }
 

@@ -6,6 +6,7 @@ use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::maps::{Array, DevMap, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
 use firewall_core::Address;
 use firewall_core::conntrack::{FLOW_BYTES, FLOW_KEY_BYTES, Flow, FlowKey};
+use firewall_core::packet::Packet;
 use firewall_core::tables::{
     Counter, FragmentKey, FragmentPorts, MAX_ZONES, NeighbourKey, Route, RuleCounter, RuleEntry, Settings, ZONE_SLOTS,
     Zone,
@@ -62,6 +63,11 @@ pub static DEVICES: DevMap = DevMap::with_max_entries(MAX_ZONES, 0);
 pub static XDP_PARTS: ProgramArray = ProgramArray::with_max_entries(2, 0);
 #[map]
 pub static TC_PARTS: ProgramArray = ProgramArray::with_max_entries(2, 0);
+/// Room for the parsed packet of the programs that are called by the first: they have little stack left, and what
+/// comes back from a map is unknown to the verifier, which would otherwise follow every way through the parser to
+/// the end of the program.
+#[map]
+pub static PACKET_SCRATCH: PerCpuArray<[u64; size_of::<Packet>().div_ceil(8)]> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 #[map]

@@ -7,9 +7,9 @@ use firewall_core::event::PuntHeader;
 use firewall_core::tables::Tables;
 use firewall_core::{DropReason, Frame, Punt};
 
-use crate::maps;
 use crate::sum::Copy;
 use crate::tables::KernelTables;
+use crate::{maps, opaque};
 
 const HEADER: u32 = size_of::<PuntHeader>() as u32;
 /// Room for an ordinary frame.
@@ -39,9 +39,12 @@ pub fn send<F: Puntable>(frame: &F, punt: &Punt) {
 
 #[inline(always)]
 fn send_sized<F: Puntable, const ROOM: u32>(frame: &F, punt: &Punt, length: u32) -> bool {
-    if length == 0 || length > ROOM {
+    // Opaque: the verifier has to see the bounds on the very register that the helper gets.
+    let length = opaque::number(u64::from(length));
+    if length == 0 || length > u64::from(ROOM) {
         return false;
     }
+    let length = length as u32;
     // SAFETY: the record has room for the header and ROOM bytes, `length` is at most ROOM, and every path submits or
     // discards the record.
     unsafe {

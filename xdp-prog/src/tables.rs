@@ -9,6 +9,7 @@ use aya_ebpf::maps::lpm_trie::Key;
 use firewall_core::Address;
 use firewall_core::conntrack::{FLOW_BYTES, Flow, FlowKey};
 use firewall_core::event::Event;
+use firewall_core::packet::Packet;
 use firewall_core::tables::{
     Direction, FlowTable, FragmentKey, FragmentPorts, Judgement, NeighbourKey, NeighbourWord, Route, RuleKey, Settings,
     Tables, Zone,
@@ -190,5 +191,17 @@ unsafe extern "C" fn visit_rule(index: u32, search: *mut c_void) -> i64 {
         }
         Some(_) => 0,
         None => 1,
+    }
+}
+
+/// Room for one packet, empty.
+#[inline(always)]
+pub fn packet_scratch() -> Option<&'static mut Packet> {
+    let words = maps::PACKET_SCRATCH.get_ptr_mut(0)?.cast::<Packet>();
+    // SAFETY: this CPU's own element, as large and aligned as a Packet. Programs run to their end before another one
+    // runs on this CPU, and each calls this once, so there is one reference at a time.
+    unsafe {
+        words.write(Packet::EMPTY);
+        Some(&mut *words)
     }
 }

@@ -43,14 +43,7 @@ impl std::error::Error for Invalid {}
 
 impl fmt::Display for Invalid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            file,
-            message,
-            line,
-            column,
-            source_line,
-            ..
-        } = self;
+        let Self { file, message, line, column, source_line, .. } = self;
         let margin = " ".repeat(line.to_string().len());
         let indent = " ".repeat(column - 1);
         let room = source_line.chars().count().saturating_sub(column - 1);
@@ -68,10 +61,7 @@ impl fmt::Display for Invalid {
 impl ConfigError {
     pub(super) fn syntax(file: &str, text: &str, error: &toml::de::Error) -> Self {
         let span = error.span().unwrap_or(0..0);
-        let start = (0..=span.start.min(text.len()))
-            .rev()
-            .find(|&at| text.is_char_boundary(at))
-            .unwrap_or(0);
+        let start = (0..=span.start.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
         let before = &text[..start];
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
         let (message, hint) = explain(error.message());
@@ -81,11 +71,7 @@ impl ConfigError {
             span,
             line: before.matches('\n').count() + 1,
             column: text[line_start..start].chars().count() + 1,
-            source_line: text[line_start..]
-                .lines()
-                .next()
-                .unwrap_or_default()
-                .replace('\t', " "),
+            source_line: text[line_start..].lines().next().unwrap_or_default().replace('\t', " "),
             hint,
         }))
     }
@@ -110,10 +96,7 @@ fn explain(message: &str) -> (String, Option<String>) {
     if !known.is_empty() {
         let _ = write!(hint, "known here: {}", known.join(", "));
     }
-    (
-        format!("unknown {kind} `{name}`"),
-        (!hint.is_empty()).then_some(hint),
-    )
+    (format!("unknown {kind} `{name}`"), (!hint.is_empty()).then_some(hint))
 }
 
 /// The known name that differs least, when it differs little.

@@ -39,10 +39,8 @@ impl Config {
     /// Reads and checks a file.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, ConfigError> {
         let path = path.as_ref();
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
-            path: path.to_path_buf(),
-            source,
-        })?;
+        let text =
+            std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_path_buf(), source })?;
         Self::parse(&path.display().to_string(), &text)
     }
 
@@ -53,10 +51,7 @@ impl Config {
 
     /// The hook asked for on `interface`.
     pub fn mode_of(&self, interface: &str) -> Mode {
-        self.interface
-            .get(interface)
-            .and_then(|settings| settings.mode)
-            .unwrap_or(self.mode)
+        self.interface.get(interface).and_then(|settings| settings.mode).unwrap_or(self.mode)
     }
 }
 
@@ -195,11 +190,7 @@ pub struct Log {
 
 impl Default for Log {
     fn default() -> Self {
-        Self {
-            level: LogLevel::Info,
-            format: LogFormat::Text,
-            rate: Bounded::clamped(100),
-        }
+        Self { level: LogLevel::Info, format: LogFormat::Text, rate: Bounded::clamped(100) }
     }
 }
 
@@ -251,9 +242,7 @@ pub struct Control {
 
 impl Default for Control {
     fn default() -> Self {
-        Self {
-            socket: SocketPath::standard(),
-        }
+        Self { socket: SocketPath::standard() }
     }
 }
 

@@ -21,13 +21,7 @@ fn rows() -> BTreeMap<String, Row> {
         .map(|line| line.split('|').map(code).collect::<Vec<_>>())
         .map(|cells| {
             assert_eq!(cells.len(), 7, "five columns: {cells:?}");
-            (
-                cells[1].clone(),
-                Row {
-                    default: cells[2].clone(),
-                    range: cells[4].clone(),
-                },
-            )
+            (cells[1].clone(), Row { default: cells[2].clone(), range: cells[4].clone() })
         })
         .collect()
 }
@@ -35,11 +29,7 @@ fn rows() -> BTreeMap<String, Row> {
 /// The dotted keys of a table and their values.
 fn keys(prefix: &str, table: &toml::Table, found: &mut BTreeMap<String, toml::Value>) {
     for (key, value) in table {
-        let path = if prefix.is_empty() {
-            key.clone()
-        } else {
-            format!("{prefix}.{key}")
-        };
+        let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
         match value {
             toml::Value::Table(inner) => keys(&path, inner, found),
             value => drop(found.insert(path, value.clone())),
@@ -50,12 +40,7 @@ fn keys(prefix: &str, table: &toml::Table, found: &mut BTreeMap<String, toml::Va
 fn default_keys() -> BTreeMap<String, toml::Value> {
     let mut config = Config::default();
     let name = InterfaceName::new("NAME").unwrap();
-    config.interface.insert(
-        name,
-        InterfaceSettings {
-            mode: Some(Mode::Auto),
-        },
-    );
+    config.interface.insert(name, InterfaceSettings { mode: Some(Mode::Auto) });
     let mut found = BTreeMap::new();
     keys("", &toml::Table::try_from(config).unwrap(), &mut found);
     found
@@ -77,17 +62,10 @@ fn assignment(key: &str, value: impl fmt::Display) -> String {
 fn the_documentation_lists_every_key_with_its_default_and_no_other() {
     let documented = rows();
     let real = default_keys();
-    assert_eq!(
-        documented.keys().collect::<Vec<_>>(),
-        real.keys().collect::<Vec<_>>()
-    );
+    assert_eq!(documented.keys().collect::<Vec<_>>(), real.keys().collect::<Vec<_>>());
     for (key, value) in &real {
         if key != "interface.NAME.mode" {
-            assert_eq!(
-                documented[key].default,
-                value.to_string(),
-                "default of {key}"
-            );
+            assert_eq!(documented[key].default, value.to_string(), "default of {key}");
         }
     }
 }
@@ -105,11 +83,7 @@ fn documented_ranges_are_the_ranges_that_are_enforced() {
         }
         for value in [low - 1, high + 1, -1, i64::MAX] {
             let error = invalid(&assignment(&key, value));
-            assert_eq!(
-                error.message,
-                format!("{value} is outside of {low} to {high}"),
-                "{key}"
-            );
+            assert_eq!(error.message, format!("{value} is outside of {low} to {high}"), "{key}");
             assert_eq!(error.column, key.len() + 4, "{key}");
         }
     }
@@ -129,15 +103,8 @@ fn documented_words_are_the_words_that_are_taken() {
 
 #[test]
 fn the_example_in_the_documentation_is_the_default() {
-    let block = DOCS
-        .split("```toml")
-        .nth(1)
-        .and_then(|rest| rest.split("```").next())
-        .unwrap();
-    assert_eq!(
-        Config::parse("docs/vfw.toml.md", block).unwrap(),
-        Config::default()
-    );
+    let block = DOCS.split("```toml").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    assert_eq!(Config::parse("docs/vfw.toml.md", block).unwrap(), Config::default());
     assert_eq!(Config::parse("vfw.toml", "").unwrap(), Config::default());
 }
 
@@ -152,53 +119,28 @@ fn an_unknown_key_is_shown_with_its_line_and_the_nearest_key() {
    = hint: did you mean `half_open`? known here: established, half_open, fragments"
     );
     let shown = format!("    {}", error.to_string().replace('\n', "\n    "));
-    assert!(
-        DOCS.contains(&shown),
-        "the documentation shows what is printed"
-    );
+    assert!(DOCS.contains(&shown), "the documentation shows what is printed");
     let error = invalid("[flow]\n");
     assert_eq!((error.line, error.column), (1, 2));
     assert!(error.hint.unwrap().starts_with("did you mean `flows`?"));
-    assert!(
-        !invalid("entirely_else = 1\n")
-            .hint
-            .unwrap()
-            .contains("did you mean")
-    );
+    assert!(!invalid("entirely_else = 1\n").hint.unwrap().contains("did you mean"));
 }
 
 #[test]
 fn a_value_out_of_place_is_shown_with_its_line() {
     let error = invalid("[timeouts]\nicmp = 0\n");
-    assert_eq!(
-        error.to_string(),
-        "vfw.toml:2:8: 0 is outside of 1 to 31536000\n 2 | icmp = 0\n   |        ^"
-    );
+    assert_eq!(error.to_string(), "vfw.toml:2:8: 0 is outside of 1 to 31536000\n 2 | icmp = 0\n   |        ^");
     let error = invalid("mode = \"xpd\"\n");
     assert_eq!((error.line, error.column), (1, 8));
-    assert_eq!(
-        error.hint.unwrap(),
-        "did you mean `xdp`? known here: auto, xdp, tc"
-    );
+    assert_eq!(error.hint.unwrap(), "did you mean `xdp`? known here: auto, xdp, tc");
     assert_eq!(invalid("[log]\nrate = \"fast\"\n").line, 2);
-    assert_eq!(
-        invalid("[interface.a-name-that-is-too-long]\nmode = \"tc\"\n").line,
-        1
-    );
+    assert_eq!(invalid("[interface.a-name-that-is-too-long]\nmode = \"tc\"\n").line, 1);
     assert_eq!(invalid("[control]\nsocket = \"here.sock\"\n").column, 10);
 }
 
 #[test]
 fn broken_toml_is_an_error_with_a_place() {
-    for text in [
-        "mode = ",
-        "[flows",
-        "é = 1",
-        "x",
-        "[flows]\nestablished = 1\nestablished = 2",
-        "\u{feff}",
-        "a.b.c",
-    ] {
+    for text in ["mode = ", "[flows", "é = 1", "x", "[flows]\nestablished = 1\nestablished = 2", "\u{feff}", "a.b.c"] {
         if let Err(error) = Config::parse("vfw.toml", text) {
             assert!(error.to_string().starts_with("vfw.toml:"), "{error}");
         }
@@ -222,11 +164,8 @@ fn a_very_long_line_is_shown() {
 
 #[test]
 fn an_interface_may_differ_from_the_global_mode() {
-    let config = Config::parse(
-        "vfw.toml",
-        "mode = \"tc\"\n[interface.eth1]\nmode = \"xdp\"\n[interface.eth2]\n",
-    )
-    .unwrap();
+    let config =
+        Config::parse("vfw.toml", "mode = \"tc\"\n[interface.eth1]\nmode = \"xdp\"\n[interface.eth2]\n").unwrap();
     assert_eq!(config.mode_of("eth1"), Mode::Xdp);
     assert_eq!(config.mode_of("eth2"), Mode::Tc);
     assert_eq!(config.mode_of("eth3"), Mode::Tc);
@@ -234,22 +173,12 @@ fn an_interface_may_differ_from_the_global_mode() {
 
 #[test]
 fn seconds_become_nanoseconds_without_overflow() {
-    assert_eq!(
-        Timeouts::default().tcp_established.nanos(),
-        432_000 * 1_000_000_000
-    );
-    assert_eq!(
-        Seconds::clamped(u32::MAX).nanos(),
-        31_536_000 * 1_000_000_000
-    );
+    assert_eq!(Timeouts::default().tcp_established.nanos(), 432_000 * 1_000_000_000);
+    assert_eq!(Seconds::clamped(u32::MAX).nanos(), 31_536_000 * 1_000_000_000);
 }
 
 #[test]
 fn a_missing_file_is_named() {
     let error = Config::load("/nonexistent/vfw.toml").unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .starts_with("cannot read /nonexistent/vfw.toml:")
-    );
+    assert!(error.to_string().starts_with("cannot read /nonexistent/vfw.toml:"));
 }

@@ -26,11 +26,7 @@ pub type Seconds = Bounded<1, 31_536_000>;
 impl<const MIN: u32, const MAX: u32> Bounded<MIN, MAX> {
     /// `value`, or nothing when it is outside of the range.
     pub const fn new(value: u32) -> Option<Self> {
-        if value < MIN || value > MAX {
-            None
-        } else {
-            Some(Self(value))
-        }
+        if value < MIN || value > MAX { None } else { Some(Self(value)) }
     }
 
     /// `value`, or the bound nearest to it.
@@ -82,10 +78,7 @@ impl InterfaceName {
     /// `name`, or what is wrong with it.
     pub fn new(name: &str) -> Result<Self, String> {
         if name.is_empty() || name.len() > NAME_LENGTH {
-            return Err(format!(
-                "an interface name has 1 to {NAME_LENGTH} bytes, `{name}` has {}",
-                name.len()
-            ));
+            return Err(format!("an interface name has 1 to {NAME_LENGTH} bytes, `{name}` has {}", name.len()));
         }
         let refused = |c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control();
         if name == "." || name == ".." || name.contains(refused) {
@@ -131,9 +124,7 @@ impl SocketPath {
         }
         let length = path.as_os_str().len();
         if length > SOCKET_LENGTH {
-            return Err(format!(
-                "the path of a socket has at most {SOCKET_LENGTH} bytes, this one has {length}"
-            ));
+            return Err(format!("the path of a socket has at most {SOCKET_LENGTH} bytes, this one has {length}"));
         }
         Ok(Self(path))
     }

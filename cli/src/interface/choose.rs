@@ -89,9 +89,7 @@ pub struct HookChoice {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HookError {
     /// Only the slow generic mode would be left.
-    #[error(
-        "interface `{name}`: the driver `{driver}` has no native XDP; use `mode = \"tc\"` or `mode = \"auto\"`"
-    )]
+    #[error("interface `{name}`: the driver `{driver}` has no native XDP; use `mode = \"tc\"` or `mode = \"auto\"`")]
     NoNativeXdp {
         /// The interface.
         name: String,
@@ -136,26 +134,16 @@ pub enum HookError {
 }
 
 /// Picks the hook of `interface`. A pure function: nothing is changed, and an order that cannot be followed is an error.
-pub fn choose_hook(
-    interface: &Interface,
-    requested: Mode,
-    zones: ZoneTags,
-) -> Result<HookChoice, HookError> {
+pub fn choose_hook(interface: &Interface, requested: Mode, zones: ZoneTags) -> Result<HookChoice, HookError> {
     match requested {
         Mode::Tc => Ok(tc(interface, "ordered by mode = tc".to_owned())),
         Mode::Xdp => xdp(interface, zones, "ordered by mode = xdp".to_owned()),
         Mode::Auto if interface.is_virtual() => {
-            let peer = format!(
-                "`{}` joins a guest or another stack on this host",
-                interface.driver
-            );
+            let peer = format!("`{}` joins a guest or another stack on this host", interface.driver);
             Ok(tc(interface, peer))
         }
         Mode::Auto => {
-            let native = format!(
-                "the driver `{}` runs XDP natively: lowest cost per packet",
-                interface.driver
-            );
+            let native = format!("the driver `{}` runs XDP natively: lowest cost per packet", interface.driver);
             xdp(interface, zones, native).or_else(|obstacle| Ok(tc(interface, short(&obstacle))))
         }
     }
@@ -195,17 +183,16 @@ fn xdp(interface: &Interface, zones: ZoneTags, why: String) -> Result<HookChoice
     check_tags(interface, zones, &mut choice)?;
     check_mtu(interface, &mut choice)?;
     if choice.finish_checksums {
-        choice.reasons.push(
-            "checksums that the sender left to offload are finished in the program".to_owned(),
-        );
+        choice.reasons.push("checksums that the sender left to offload are finished in the program".to_owned());
     }
     if interface.is_veth() {
-        choice.warnings.push("the peer's stack cuts GSO super-packets to MTU size before XDP: bulk TCP is slower than with tc".to_owned());
+        choice.warnings.push(
+            "the peer's stack cuts GSO super-packets to MTU size before XDP: bulk TCP is slower than with tc"
+                .to_owned(),
+        );
     }
     if interface.features.lro.is_on() {
-        choice
-            .warnings
-            .push("lro is on: some drivers refuse XDP until `ethtool -K` turns it off".to_owned());
+        choice.warnings.push("lro is on: some drivers refuse XDP until `ethtool -K` turns it off".to_owned());
     }
     Ok(choice)
 }
@@ -217,10 +204,7 @@ fn check_driver(interface: &Interface, choice: &mut HookChoice) -> Result<(), Ho
         None => NATIVE_XDP.contains(&driver.as_str()),
     };
     if !native {
-        return Err(HookError::NoNativeXdp {
-            name: name.clone(),
-            driver: driver.clone(),
-        });
+        return Err(HookError::NoNativeXdp { name: name.clone(), driver: driver.clone() });
     }
     match interface.xdp {
         None => choice.reasons.push("this kernel does not tell XDP abilities (6.3 does); judged by the driver's name".to_owned()),
@@ -233,11 +217,7 @@ fn check_driver(interface: &Interface, choice: &mut HookChoice) -> Result<(), Ho
     Ok(())
 }
 
-fn check_tags(
-    interface: &Interface,
-    zones: ZoneTags,
-    choice: &mut HookChoice,
-) -> Result<(), HookError> {
+fn check_tags(interface: &Interface, zones: ZoneTags, choice: &mut HookChoice) -> Result<(), HookError> {
     let Interface { name, driver, .. } = interface;
     if interface.is_veth() {
         // The switch of this end does nothing on veth: what counts is the sender's tx-vlan-offload.
@@ -256,17 +236,13 @@ fn check_tags(
     }
     match interface.features.rx_vlan_offload {
         Feature::FixedOn => {
-            return Err(HookError::VlanOffloadFixed {
-                name: name.clone(),
-                driver: driver.clone(),
-            });
+            return Err(HookError::VlanOffloadFixed { name: name.clone(), driver: driver.clone() });
         }
         Feature::On => {
             choice.turn_off_rx_vlan_offload = true;
-            choice.reasons.push(
-                "rx-vlan-offload will be turned off, so that the program sees every VLAN tag"
-                    .to_owned(),
-            );
+            choice
+                .reasons
+                .push("rx-vlan-offload will be turned off, so that the program sees every VLAN tag".to_owned());
         }
         Feature::Off | Feature::FixedOff => {}
     }
@@ -274,33 +250,25 @@ fn check_tags(
 }
 
 fn check_mtu(interface: &Interface, choice: &mut HookChoice) -> Result<(), HookError> {
-    let Interface {
-        name, driver, mtu, ..
-    } = interface;
+    let Interface { name, driver, mtu, .. } = interface;
     if !choice.multi_buffer {
         return Ok(());
     }
     match interface.xdp {
         Some(xdp) if !xdp.rx_sg => {
-            return Err(HookError::MtuTooLarge {
-                name: name.clone(),
-                driver: driver.clone(),
-                mtu: *mtu,
-            });
+            return Err(HookError::MtuTooLarge { name: name.clone(), driver: driver.clone(), mtu: *mtu });
         }
         Some(xdp) => {
-            choice.reasons.push(format!(
-                "an MTU of {mtu} needs several buffers per frame; the driver gives them"
-            ));
+            choice.reasons.push(format!("an MTU of {mtu} needs several buffers per frame; the driver gives them"));
             if !xdp.ndo_xmit_sg && !interface.is_veth() {
-                choice.warnings.push(format!(
-                    "the driver may not send redirected frames above {SINGLE_BUFFER_MTU} bytes"
-                ));
+                choice
+                    .warnings
+                    .push(format!("the driver may not send redirected frames above {SINGLE_BUFFER_MTU} bytes"));
             }
         }
-        None => choice.warnings.push(format!(
-            "an MTU of {mtu} needs several buffers per frame; the driver may refuse at attach"
-        )),
+        None => choice
+            .warnings
+            .push(format!("an MTU of {mtu} needs several buffers per frame; the driver may refuse at attach")),
     }
     Ok(())
 }
@@ -308,9 +276,7 @@ fn check_mtu(interface: &Interface, choice: &mut HookChoice) -> Result<(), HookE
 /// What kept `auto` from XDP, in a clause.
 fn short(obstacle: &HookError) -> String {
     match obstacle {
-        HookError::NoNativeXdp { driver, .. } if driver.is_empty() => {
-            "no driver, no native XDP".to_owned()
-        }
+        HookError::NoNativeXdp { driver, .. } if driver.is_empty() => "no driver, no native XDP".to_owned(),
         HookError::NoNativeXdp { driver, .. } => format!("the driver `{driver}` has no native XDP"),
         HookError::HiddenTags { .. } => "VLAN tags could be hidden from XDP".to_owned(),
         HookError::VlanOffloadFixed { driver, .. } => {

@@ -1,8 +1,5 @@
 //! The name of an interface's driver: the one answer of ethtool that netlink does not give.
-#![allow(
-    unsafe_code,
-    reason = "SIOCETHTOOL exists only as an ioctl with a pointer inside its argument"
-)]
+#![allow(unsafe_code, reason = "SIOCETHTOOL exists only as an ioctl with a pointer inside its argument")]
 
 use std::ffi::CStr;
 use std::io;
@@ -27,11 +24,7 @@ const _: () = assert!(size_of::<DriverInfo>() == 196);
 /// The driver of `name`; nothing when the interface has none to name.
 pub(super) fn driver(name: &str) -> io::Result<Option<String>> {
     let socket = Netlink::generic()?;
-    let mut info = DriverInfo {
-        command: GET_DRIVER_INFO,
-        driver: [0; 32],
-        rest: [0; 160],
-    };
+    let mut info = DriverInfo { command: GET_DRIVER_INFO, driver: [0; 32], rest: [0; 160] };
     let mut interface_name = [0; libc::IFNAMSIZ];
     if name.len() >= interface_name.len() {
         return Err(io::Error::from_raw_os_error(libc::ENODEV));
@@ -41,24 +34,16 @@ pub(super) fn driver(name: &str) -> io::Result<Option<String>> {
     }
     let mut request = libc::ifreq {
         ifr_name: interface_name,
-        ifr_ifru: libc::__c_anonymous_ifr_ifru {
-            ifru_data: (&raw mut info).cast(),
-        },
+        ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_data: (&raw mut info).cast() },
     };
     // SAFETY: `request` is a valid ifreq with a terminated name, and its data pointer leads to `info`, which lives past the call
     // and is as large as the kernel's ethtool_drvinfo (asserted above), which is all that GDRVINFO writes.
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) };
     if result < 0 {
         let error = io::Error::last_os_error();
-        return if error.raw_os_error() == Some(libc::EOPNOTSUPP) {
-            Ok(None)
-        } else {
-            Err(error)
-        };
+        return if error.raw_os_error() == Some(libc::EOPNOTSUPP) { Ok(None) } else { Err(error) };
     }
-    let driver = CStr::from_bytes_until_nul(&info.driver).map_or_else(
-        |_| String::new(),
-        |text| text.to_string_lossy().into_owned(),
-    );
+    let driver = CStr::from_bytes_until_nul(&info.driver)
+        .map_or_else(|_| String::new(), |text| text.to_string_lossy().into_owned());
     Ok((!driver.is_empty()).then_some(driver))
 }

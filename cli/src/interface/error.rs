@@ -26,10 +26,7 @@ pub enum InterfaceError {
         source: io::Error,
     },
     /// A kernel setting could not be read or written.
-    #[error(
-        "interface `{name}`: cannot set {path} to {value}: {source}{}",
-        permission(source)
-    )]
+    #[error("interface `{name}`: cannot set {path} to {value}: {source}{}", permission(source))]
     Sysctl {
         /// The interface.
         name: String,
@@ -86,34 +83,18 @@ impl InterfaceError {
 
     /// Adds the interface and the action to what the kernel said.
     pub(super) fn system(name: &str, action: &'static str) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::System {
-            name: name.to_owned(),
-            action,
-            source,
-        }
+        move |source| Self::System { name: name.to_owned(), action, source }
     }
 }
 
 fn others(known: &[String]) -> String {
-    if known.is_empty() {
-        "; this namespace has none".to_owned()
-    } else {
-        format!("; there are: {}", known.join(", "))
-    }
+    if known.is_empty() { "; this namespace has none".to_owned() } else { format!("; there are: {}", known.join(", ")) }
 }
 
 fn list(addresses: &[IpNetwork]) -> String {
-    addresses
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(", ")
+    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn permission(source: &io::Error) -> &'static str {
-    if source.kind() == io::ErrorKind::PermissionDenied {
-        " (vfw needs root or CAP_NET_ADMIN)"
-    } else {
-        ""
-    }
+    if source.kind() == io::ErrorKind::PermissionDenied { " (vfw needs root or CAP_NET_ADMIN)" } else { "" }
 }

@@ -103,10 +103,7 @@ impl FeatureSets {
                 _ => {}
             }
         }
-        Ok(Self {
-            changeable: hardware.difference(&nochange).cloned().collect(),
-            active,
-        })
+        Ok(Self { changeable: hardware.difference(&nochange).cloned().collect(), active })
     }
 
     pub(super) fn state(&self, name: &str) -> Feature {
@@ -119,19 +116,11 @@ impl FeatureSets {
     }
 
     pub(super) fn summary(&self) -> Features {
-        let any = |names: &[&str]| {
-            names
-                .iter()
-                .fold(Feature::FixedOff, |sum, name| sum.or(self.state(name)))
-        };
+        let any = |names: &[&str]| names.iter().fold(Feature::FixedOff, |sum, name| sum.or(self.state(name)));
         Features {
             rx_vlan_offload: any(&["rx-vlan-hw-parse", "rx-vlan-stag-hw-parse"]),
             tx_vlan_offload: any(&["tx-vlan-hw-insert", "tx-vlan-stag-hw-insert"]),
-            tx_checksum: any(&[
-                "tx-checksum-ip-generic",
-                "tx-checksum-ipv4",
-                "tx-checksum-ipv6",
-            ]),
+            tx_checksum: any(&["tx-checksum-ip-generic", "tx-checksum-ipv4", "tx-checksum-ipv6"]),
             tso: any(&["tx-tcp-segmentation", "tx-tcp6-segmentation"]),
             gso: self.state("tx-generic-segmentation"),
             gro: self.state("rx-gro"),
@@ -145,28 +134,15 @@ pub(super) fn write_features(index: u32, names: &[&str], on: bool) -> io::Result
     let mut netlink = Netlink::generic()?;
     let family = ethtool(&mut netlink)?;
     let wanted = names.iter().fold(Attributes::default(), |list, name| {
-        list.nest(
-            BITS_BIT,
-            &Attributes::default()
-                .text(BIT_NAME, name)
-                .flag(BIT_VALUE, on),
-        )
+        list.nest(BITS_BIT, &Attributes::default().text(BIT_NAME, name).flag(BIT_VALUE, on))
     });
-    let request = request_header(index).nest(
-        FEATURES_WANTED,
-        &Attributes::default().nest(BITSET_BITS, &wanted),
-    );
-    netlink
-        .call_generic(family, FEATURES_SET, request)
-        .map(drop)
+    let request = request_header(index).nest(FEATURES_WANTED, &Attributes::default().nest(BITSET_BITS, &wanted));
+    netlink.call_generic(family, FEATURES_SET, request).map(drop)
 }
 
 fn ethtool(netlink: &mut Netlink) -> io::Result<u16> {
     netlink.family("ethtool")?.ok_or_else(|| {
-        io::Error::new(
-            io::ErrorKind::Unsupported,
-            "the kernel lacks ethtool netlink (Linux 5.6 or later)",
-        )
+        io::Error::new(io::ErrorKind::Unsupported, "the kernel lacks ethtool netlink (Linux 5.6 or later)")
     })
 }
 
@@ -179,24 +155,15 @@ fn bits(bitset: &[u8], masked: bool) -> HashSet<String> {
     attributes_of(bitset)
         .filter(|(kind, _)| *kind == BITSET_BITS)
         .flat_map(|(_, list)| attributes_of(list))
-        .filter(|(kind, bit)| {
-            *kind == BITS_BIT && (!masked || attributes_of(bit).any(|(kind, _)| kind == BIT_VALUE))
-        })
+        .filter(|(kind, bit)| *kind == BITS_BIT && (!masked || attributes_of(bit).any(|(kind, _)| kind == BIT_VALUE)))
         .filter_map(|(_, bit)| attributes_of(bit).find(|(kind, _)| *kind == BIT_NAME))
-        .map(|(_, name)| {
-            String::from_utf8_lossy(name)
-                .trim_end_matches('\0')
-                .to_owned()
-        })
+        .map(|(_, name)| String::from_utf8_lossy(name).trim_end_matches('\0').to_owned())
         .collect()
 }
 
 /// What the driver can do for XDP programs, as the kernel tells since 6.3.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-#[allow(
-    clippy::struct_excessive_bools,
-    reason = "independent abilities, named as the kernel names them"
-)]
+#[allow(clippy::struct_excessive_bools, reason = "independent abilities, named as the kernel names them")]
 pub struct XdpFeatures {
     /// Runs XDP programs in the driver.
     pub basic: bool,

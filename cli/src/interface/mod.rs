@@ -118,25 +118,13 @@ pub fn set_rx_vlan_offload(name: &str, on: bool) -> Result<(), InterfaceError> {
     const NAMES: [&str; 2] = ["rx-vlan-hw-parse", "rx-vlan-stag-hw-parse"];
     let index = index_of(name)?;
     let sets = read_features(name, index)?;
-    let wrong: Vec<&str> = NAMES
-        .into_iter()
-        .filter(|feature| sets.state(feature).is_on() != on)
-        .collect();
+    let wrong: Vec<&str> = NAMES.into_iter().filter(|feature| sets.state(feature).is_on() != on).collect();
     // A NIC need not be able to strip both tags: turning on means what it can.
-    let possible: Vec<&str> = wrong
-        .into_iter()
-        .filter(|feature| !on || !sets.state(feature).is_fixed())
-        .collect();
+    let possible: Vec<&str> = wrong.into_iter().filter(|feature| !on || !sets.state(feature).is_fixed()).collect();
     if on && possible.is_empty() && !sets.summary().rx_vlan_offload.is_on() {
-        return Err(InterfaceError::FeatureFixed {
-            name: name.to_owned(),
-            feature: NAMES[0],
-            state: "off",
-        });
+        return Err(InterfaceError::FeatureFixed { name: name.to_owned(), feature: NAMES[0], state: "off" });
     }
-    possible
-        .into_iter()
-        .try_for_each(|feature| set_feature(name, feature, on))
+    possible.into_iter().try_for_each(|feature| set_feature(name, feature, on))
 }
 
 /// Turns one feature, by the kernel's name for it (`ethtool -k`), on or off, and makes sure that the driver has done it.
@@ -148,22 +136,13 @@ pub fn set_feature(name: &str, feature: &'static str, on: bool) -> Result<(), In
     }
     let state = if on { "off" } else { "on" };
     if before.is_fixed() {
-        return Err(InterfaceError::FeatureFixed {
-            name: name.to_owned(),
-            feature,
-            state,
-        });
+        return Err(InterfaceError::FeatureFixed { name: name.to_owned(), feature, state });
     }
-    ethtool::write_features(index, &[feature], on)
-        .map_err(InterfaceError::system(name, "change offloads"))?;
+    ethtool::write_features(index, &[feature], on).map_err(InterfaceError::system(name, "change offloads"))?;
     if read_features(name, index)?.state(feature).is_on() == on {
         Ok(())
     } else {
-        Err(InterfaceError::FeatureRefused {
-            name: name.to_owned(),
-            feature,
-            state,
-        })
+        Err(InterfaceError::FeatureRefused { name: name.to_owned(), feature, state })
     }
 }
 
@@ -187,20 +166,12 @@ fn not_found(name: &str) -> InterfaceError {
         .filter(|known| *known != "lo")
         .map(ToOwned::to_owned)
         .collect();
-    InterfaceError::NotFound {
-        name: name.to_owned(),
-        known,
-    }
+    InterfaceError::NotFound { name: name.to_owned(), known }
 }
 
 fn list_links(what: &str) -> Result<Vec<LinkMessage>, InterfaceError> {
     let answers = Netlink::route()
-        .and_then(|mut netlink| {
-            netlink.call(
-                RouteNetlinkMessage::GetLink(LinkMessage::default()),
-                NLM_F_DUMP,
-            )
-        })
+        .and_then(|mut netlink| netlink.call(RouteNetlinkMessage::GetLink(LinkMessage::default()), NLM_F_DUMP))
         .map_err(InterfaceError::system(what, "list links"))?;
     Ok(answers
         .into_iter()
@@ -212,12 +183,10 @@ fn list_links(what: &str) -> Result<Vec<LinkMessage>, InterfaceError> {
 }
 
 fn link_name(link: &LinkMessage) -> Option<&str> {
-    link.attributes
-        .iter()
-        .find_map(|attribute| match attribute {
-            LinkAttribute::IfName(name) => Some(name.as_str()),
-            _ => None,
-        })
+    link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::IfName(name) => Some(name.as_str()),
+        _ => None,
+    })
 }
 
 /// Adds to the kernel's description of a link what has to be asked for apart.
@@ -235,8 +204,7 @@ fn complete(name: &str, link: &LinkMessage) -> Result<Interface, InterfaceError>
         controller: None,
         addresses: addresses(name, index)?,
         features: read_features(name, index)?.summary(),
-        xdp: ethtool::xdp_features(index)
-            .map_err(InterfaceError::system(name, "read XDP abilities"))?,
+        xdp: ethtool::xdp_features(index).map_err(InterfaceError::system(name, "read XDP abilities"))?,
     };
     let mut lower = None;
     for attribute in &link.attributes {
@@ -251,9 +219,7 @@ fn complete(name: &str, link: &LinkMessage) -> Result<Interface, InterfaceError>
             _ => {}
         }
     }
-    if let Some(driver) =
-        driver_ioctl::driver(name).map_err(InterfaceError::system(name, "ask for the driver"))?
-    {
+    if let Some(driver) = driver_ioctl::driver(name).map_err(InterfaceError::system(name, "ask for the driver"))? {
         interface.driver = driver;
     }
     interface.peer_index = lower.filter(|_| interface.is_veth());
@@ -269,19 +235,12 @@ fn kind(list: &[LinkInfo]) -> Option<String> {
 
 fn addresses(name: &str, index: u32) -> Result<Vec<IpNetwork>, InterfaceError> {
     let answers = Netlink::route()
-        .and_then(|mut netlink| {
-            netlink.call(
-                RouteNetlinkMessage::GetAddress(AddressMessage::default()),
-                NLM_F_DUMP,
-            )
-        })
+        .and_then(|mut netlink| netlink.call(RouteNetlinkMessage::GetAddress(AddressMessage::default()), NLM_F_DUMP))
         .map_err(InterfaceError::system(name, "list addresses"))?;
     Ok(answers
         .into_iter()
         .filter_map(|answer| match answer {
-            RouteNetlinkMessage::NewAddress(message) if message.header.index == index => {
-                network(&message)
-            }
+            RouteNetlinkMessage::NewAddress(message) if message.header.index == index => network(&message),
             _ => None,
         })
         .collect())

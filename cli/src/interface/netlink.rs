@@ -8,8 +8,8 @@ use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 
 use netlink_packet_core::{
-    DecodeError, NLM_F_ACK, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader, NetlinkMessage,
-    NetlinkPayload, NetlinkSerializable,
+    DecodeError, NLM_F_ACK, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    NetlinkSerializable,
 };
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_sys::constants::{NETLINK_GENERIC, NETLINK_ROUTE};
@@ -47,18 +47,11 @@ impl Netlink {
         let mut socket = Socket::new(protocol)?;
         socket.bind_auto()?;
         socket.connect(&SocketAddr::new(0, 0))?;
-        Ok(Self {
-            socket,
-            sequence: 0,
-        })
+        Ok(Self { socket, sequence: 0 })
     }
 
     /// Sends a routing request; see [`Self::request`].
-    pub(crate) fn call(
-        &mut self,
-        message: RouteNetlinkMessage,
-        flags: u16,
-    ) -> io::Result<Vec<RouteNetlinkMessage>> {
+    pub(crate) fn call(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<Vec<RouteNetlinkMessage>> {
         self.request(message, flags)
     }
 
@@ -69,28 +62,14 @@ impl Netlink {
         command: u8,
         attributes: Attributes,
     ) -> io::Result<Vec<Vec<u8>>> {
-        let request = Generic {
-            family,
-            command,
-            version: 1,
-            attributes: attributes.0,
-        };
-        Ok(self
-            .request(request, 0)?
-            .into_iter()
-            .map(|answer| answer.attributes)
-            .collect())
+        let request = Generic { family, command, version: 1, attributes: attributes.0 };
+        Ok(self.request(request, 0)?.into_iter().map(|answer| answer.attributes).collect())
     }
 
     /// The id of a generic family; nothing when this kernel does not have it.
     pub(crate) fn family(&mut self, name: &str) -> io::Result<Option<u16>> {
         let attributes = Attributes::default().text(CTRL_ATTR_FAMILY_NAME, name);
-        let request = Generic {
-            family: CONTROLLER,
-            command: CTRL_CMD_GETFAMILY,
-            version: 2,
-            attributes: attributes.0,
-        };
+        let request = Generic { family: CONTROLLER, command: CTRL_CMD_GETFAMILY, version: 2, attributes: attributes.0 };
         match self.request(request, 0) {
             Ok(answers) => Ok(answers
                 .iter()
@@ -142,18 +121,10 @@ impl Netlink {
             match message.payload {
                 NetlinkPayload::InnerMessage(answer) => answers.push(answer),
                 NetlinkPayload::Error(error) => {
-                    return if error.code.is_none() {
-                        Ok(true)
-                    } else {
-                        Err(error.to_io())
-                    };
+                    return if error.code.is_none() { Ok(true) } else { Err(error.to_io()) };
                 }
                 NetlinkPayload::Done(done) => {
-                    return if done.code < 0 {
-                        Err(io::Error::from_raw_os_error(-done.code))
-                    } else {
-                        Ok(true)
-                    };
+                    return if done.code < 0 { Err(io::Error::from_raw_os_error(-done.code)) } else { Ok(true) };
                 }
                 _ => {}
             }
@@ -244,18 +215,9 @@ impl NetlinkDeserializable for Generic {
     type Error = DecodeError;
 
     fn deserialize(header: &NetlinkHeader, payload: &[u8]) -> Result<Self, Self::Error> {
-        let Some(([command, version, _, _], attributes)) =
-            payload.split_first_chunk::<GENERIC_HEADER>()
-        else {
-            return Err(DecodeError::from(
-                "a generic netlink message without its header",
-            ));
+        let Some(([command, version, _, _], attributes)) = payload.split_first_chunk::<GENERIC_HEADER>() else {
+            return Err(DecodeError::from("a generic netlink message without its header"));
         };
-        Ok(Self {
-            family: header.message_type,
-            command: *command,
-            version: *version,
-            attributes: attributes.to_vec(),
-        })
+        Ok(Self { family: header.message_type, command: *command, version: *version, attributes: attributes.to_vec() })
     }
 }

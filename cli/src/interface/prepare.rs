@@ -18,25 +18,13 @@ use super::{Interface, InterfaceError, inspect};
 /// An interface on which the kernel has addresses of its own is refused: it may be the way by which the operator is logged in.
 pub fn prepare(name: &str) -> Result<Guard, InterfaceError> {
     let interface = inspect(name)?;
-    let addresses: Vec<IpNetwork> = interface
-        .addresses
-        .iter()
-        .filter(|network| !is_link_local(network))
-        .copied()
-        .collect();
+    let addresses: Vec<IpNetwork> =
+        interface.addresses.iter().filter(|network| !is_link_local(network)).copied().collect();
     if !addresses.is_empty() {
-        return Err(InterfaceError::KernelAddresses {
-            name: name.to_owned(),
-            addresses,
-        });
+        return Err(InterfaceError::KernelAddresses { name: name.to_owned(), addresses });
     }
     let netlink = Netlink::route().map_err(InterfaceError::system(name, "open netlink"))?;
-    let mut guard = Guard {
-        index: interface.index,
-        netlink,
-        ipv6: None,
-        flags: LinkFlags::empty(),
-    };
+    let mut guard = Guard { index: interface.index, netlink, ipv6: None, flags: LinkFlags::empty() };
     guard.disable_ipv6(name)?;
     guard.raise(&interface)?;
     Ok(guard)
@@ -62,12 +50,7 @@ impl Guard {
 
     fn disable_ipv6(&mut self, name: &str) -> Result<(), InterfaceError> {
         let path = format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6");
-        let failed = |source| InterfaceError::Sysctl {
-            name: name.to_owned(),
-            path: path.clone(),
-            value: "1",
-            source,
-        };
+        let failed = |source| InterfaceError::Sysctl { name: name.to_owned(), path: path.clone(), value: "1", source };
         match fs::read_to_string(&path) {
             Ok(value) if value.trim() == "1" => Ok(()),
             Ok(_) => {
@@ -83,10 +66,8 @@ impl Guard {
     }
 
     fn raise(&mut self, interface: &Interface) -> Result<(), InterfaceError> {
-        let before = flags(&mut self.netlink, interface.index).map_err(InterfaceError::system(
-            &interface.name,
-            "read the flags of the link",
-        ))?;
+        let before = flags(&mut self.netlink, interface.index)
+            .map_err(InterfaceError::system(&interface.name, "read the flags of the link"))?;
         let wanted = LinkFlags::Up | LinkFlags::Allmulti;
         let missing = wanted.difference(before);
         set_flags(&mut self.netlink, interface.index, missing, missing)
@@ -100,12 +81,7 @@ impl Drop for Guard {
     fn drop(&mut self) {
         // The link goes down before IPv6 comes back, or the kernel would announce itself. A failure here has no one to go to:
         // the usual one is that the interface has gone, and then there is nothing left to restore.
-        if let Err(error) = set_flags(
-            &mut self.netlink,
-            self.index,
-            LinkFlags::empty(),
-            self.flags,
-        ) {
+        if let Err(error) = set_flags(&mut self.netlink, self.index, LinkFlags::empty(), self.flags) {
             tracing::debug!(index = self.index, %error, "interface not set back");
         }
         if let Some(Err(error)) = self.ipv6.as_mut().map(|file| file.write_all_at(b"0", 0)) {
@@ -135,12 +111,7 @@ fn flags(netlink: &mut Netlink, index: u32) -> io::Result<LinkFlags> {
         .ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))
 }
 
-fn set_flags(
-    netlink: &mut Netlink,
-    index: u32,
-    flags: LinkFlags,
-    mask: LinkFlags,
-) -> io::Result<()> {
+fn set_flags(netlink: &mut Netlink, index: u32, flags: LinkFlags, mask: LinkFlags) -> io::Result<()> {
     if mask.is_empty() {
         return Ok(());
     }
@@ -148,7 +119,5 @@ fn set_flags(
     request.header.index = index;
     request.header.flags = flags;
     request.header.change_mask = mask;
-    netlink
-        .call(RouteNetlinkMessage::SetLink(request), 0)
-        .map(drop)
+    netlink.call(RouteNetlinkMessage::SetLink(request), 0).map(drop)
 }

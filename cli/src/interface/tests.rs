@@ -23,16 +23,8 @@ fn in_own_namespace(batch: &'static str, check: impl FnOnce() + Send + 'static) 
 }
 
 fn run_batch(batch: &str) {
-    let mut ip = Command::new("ip")
-        .args(["-batch", "-"])
-        .stdin(Stdio::piped())
-        .spawn()
-        .unwrap();
-    ip.stdin
-        .take()
-        .unwrap()
-        .write_all(batch.as_bytes())
-        .unwrap();
+    let mut ip = Command::new("ip").args(["-batch", "-"]).stdin(Stdio::piped()).spawn().unwrap();
+    ip.stdin.take().unwrap().write_all(batch.as_bytes()).unwrap();
     assert!(ip.wait().unwrap().success(), "ip -batch failed:\n{batch}");
 }
 
@@ -41,36 +33,21 @@ const PAIR: &str = "link add vfw0 mtu 1400 address 02:00:00:00:00:01 type veth p
 #[test]
 fn a_veth_is_known_in_the_namespace_of_the_thread_and_nowhere_else() {
     in_own_namespace(PAIR, || {
-        run_batch(
-            "address add 10.1.2.3/24 dev vfw0\naddress add fd00::3/64 dev vfw0 nodad\nlink set vfw0 up\n",
-        );
+        run_batch("address add 10.1.2.3/24 dev vfw0\naddress add fd00::3/64 dev vfw0 nodad\nlink set vfw0 up\n");
         let found = inspect("vfw0").unwrap();
         let peer = inspect("peer0").unwrap();
         assert_eq!(found.mac, [2, 0, 0, 0, 0, 1]);
         assert_eq!((found.mtu, found.up, peer.up), (1400, true, false));
         assert_eq!((found.driver.as_str(), found.is_veth()), ("veth", true));
-        assert_eq!(
-            (found.peer_index, peer.peer_index),
-            (Some(peer.index), Some(found.index))
-        );
+        assert_eq!((found.peer_index, peer.peer_index), (Some(peer.index), Some(found.index)));
         let addresses: Vec<String> = found.addresses.iter().map(ToString::to_string).collect();
         assert_eq!(addresses, ["10.1.2.3/24", "fd00::3/64"]);
         assert_eq!(found.features.rx_vlan_offload, Feature::On);
         assert_eq!(found.features.tx_checksum, Feature::On);
-        assert_eq!(
-            (found.features.tso, found.features.gso),
-            (Feature::On, Feature::On)
-        );
-        assert_eq!(
-            (found.features.gro, found.features.lro),
-            (Feature::Off, Feature::FixedOff)
-        );
+        assert_eq!((found.features.tso, found.features.gso), (Feature::On, Feature::On));
+        assert_eq!((found.features.gro, found.features.lro), (Feature::Off, Feature::FixedOff));
         assert!(found.may_carry_partial_checksum() && found.carries_super_packets());
-        let names: Vec<String> = list()
-            .unwrap()
-            .into_iter()
-            .map(|interface| interface.name)
-            .collect();
+        let names: Vec<String> = list().unwrap().into_iter().map(|interface| interface.name).collect();
         assert_eq!(names, ["lo", "peer0", "vfw0"]);
     });
 }
@@ -85,10 +62,7 @@ fn xdp_abilities_are_those_of_the_kernel() {
         assert!(before.basic && before.redirect && before.rx_sg && !before.ndo_xmit);
         run_batch("link set vfw0 up\nlink set peer0 up\n");
         set_feature("peer0", "rx-gro", true).unwrap();
-        assert!(
-            inspect("vfw0").unwrap().xdp.unwrap().ndo_xmit,
-            "gro at the peer lets redirected frames through"
-        );
+        assert!(inspect("vfw0").unwrap().xdp.unwrap().ndo_xmit, "gro at the peer lets redirected frames through");
         assert_eq!(inspect("lo").unwrap().xdp, Some(XdpFeatures::default()));
     });
 }
@@ -99,28 +73,16 @@ fn vlan_stripping_is_turned_off_and_read_back() {
         "link add vfw0 type veth peer name peer0\nlink add br0 type bridge\ntuntap add tap0 mode tap\n",
         || {
             set_rx_vlan_offload("vfw0", false).unwrap();
-            assert_eq!(
-                inspect("vfw0").unwrap().features.rx_vlan_offload,
-                Feature::Off
-            );
+            assert_eq!(inspect("vfw0").unwrap().features.rx_vlan_offload, Feature::Off);
             set_rx_vlan_offload("vfw0", false).unwrap();
             set_rx_vlan_offload("vfw0", true).unwrap();
-            assert_eq!(
-                inspect("vfw0").unwrap().features.rx_vlan_offload,
-                Feature::On
-            );
+            assert_eq!(inspect("vfw0").unwrap().features.rx_vlan_offload, Feature::On);
 
             let tap = inspect("tap0").unwrap();
-            assert_eq!(
-                (tap.driver.as_str(), tap.features.rx_vlan_offload),
-                ("tun", Feature::FixedOff)
-            );
+            assert_eq!((tap.driver.as_str(), tap.features.rx_vlan_offload), ("tun", Feature::FixedOff));
             set_rx_vlan_offload("tap0", false).unwrap();
             let error = set_rx_vlan_offload("tap0", true).unwrap_err().to_string();
-            assert!(
-                error.contains("`tap0`: the driver has rx-vlan-hw-parse fixed off"),
-                "{error}"
-            );
+            assert!(error.contains("`tap0`: the driver has rx-vlan-hw-parse fixed off"), "{error}");
             assert_eq!(inspect("br0").unwrap().driver, "bridge");
         },
     );
@@ -130,30 +92,18 @@ fn vlan_stripping_is_turned_off_and_read_back() {
 fn a_missing_interface_is_named_with_those_that_exist() {
     in_own_namespace(PAIR, || {
         let error = inspect("vfw1").unwrap_err().to_string();
-        assert_eq!(
-            error,
-            "there is no interface `vfw1`; there are: peer0, vfw0"
-        );
-        assert!(matches!(
-            prepare("a-name-that-no-interface-can-have"),
-            Err(InterfaceError::NotFound { .. })
-        ));
+        assert_eq!(error, "there is no interface `vfw1`; there are: peer0, vfw0");
+        assert!(matches!(prepare("a-name-that-no-interface-can-have"), Err(InterfaceError::NotFound { .. })));
     });
 }
 
 fn receives_all_multicast(name: &str) -> bool {
-    let output = Command::new("ip")
-        .args(["link", "show", name])
-        .output()
-        .unwrap();
+    let output = Command::new("ip").args(["link", "show", name]).output().unwrap();
     String::from_utf8_lossy(&output.stdout).contains("ALLMULTI")
 }
 
 fn ipv6_disabled(name: &str) -> bool {
-    std::fs::read_to_string(format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6"))
-        .unwrap()
-        .trim()
-        == "1"
+    std::fs::read_to_string(format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6")).unwrap().trim() == "1"
 }
 
 #[test]
@@ -163,15 +113,8 @@ fn a_prepared_interface_is_up_and_silent_and_is_given_back_from_any_thread() {
         assert!(!ipv6_disabled("vfw0"));
         let guard = prepare("vfw0").unwrap();
         assert!(inspect("vfw0").unwrap().up && ipv6_disabled("vfw0") && !ipv6_disabled("peer0"));
-        assert_eq!(
-            inspect("vfw0").unwrap().addresses,
-            [],
-            "no link-local address appears"
-        );
-        assert!(
-            receives_all_multicast("vfw0"),
-            "neighbour discovery arrives although no one joined its groups"
-        );
+        assert_eq!(inspect("vfw0").unwrap().addresses, [], "no link-local address appears");
+        assert!(receives_all_multicast("vfw0"), "neighbour discovery arrives although no one joined its groups");
         // Another namespace has no vfw0: the guard must not look there.
         std::thread::spawn(move || {
             unshare(CloneFlags::CLONE_NEWNET).unwrap();
@@ -192,15 +135,8 @@ fn a_prepared_interface_is_up_and_silent_and_is_given_back_from_any_thread() {
 fn an_interface_that_the_kernel_uses_is_not_taken() {
     in_own_namespace(PAIR, || {
         run_batch("address add 192.0.2.1/24 dev vfw0\n");
-        let Err(error) = prepare("vfw0") else {
-            panic!("taken")
-        };
-        assert!(
-            error
-                .to_string()
-                .contains("has kernel addresses (192.0.2.1/24)"),
-            "{error}"
-        );
+        let Err(error) = prepare("vfw0") else { panic!("taken") };
+        assert!(error.to_string().contains("has kernel addresses (192.0.2.1/24)"), "{error}");
         assert!(!inspect("vfw0").unwrap().up);
     });
 }
@@ -218,37 +154,16 @@ fn interface(driver: &str) -> Interface {
         controller: None,
         addresses: Vec::new(),
         features: Features::default(),
-        xdp: Some(XdpFeatures {
-            basic: true,
-            redirect: true,
-            ndo_xmit: true,
-            rx_sg: true,
-            ..XdpFeatures::default()
-        }),
+        xdp: Some(XdpFeatures { basic: true, redirect: true, ndo_xmit: true, rx_sg: true, ..XdpFeatures::default() }),
     }
 }
 
-const UNTAGGED: ZoneTags = ZoneTags {
-    tagged: false,
-    untagged: true,
-};
-const TAGGED: ZoneTags = ZoneTags {
-    tagged: true,
-    untagged: false,
-};
-const BOTH: ZoneTags = ZoneTags {
-    tagged: true,
-    untagged: true,
-};
+const UNTAGGED: ZoneTags = ZoneTags { tagged: false, untagged: true };
+const TAGGED: ZoneTags = ZoneTags { tagged: true, untagged: false };
+const BOTH: ZoneTags = ZoneTags { tagged: true, untagged: true };
 
 /// One row: the interface, the order, the zones; the hook, or a part of the error.
-type Row = (
-    &'static str,
-    fn(&mut Interface),
-    Mode,
-    ZoneTags,
-    Result<Hook, &'static str>,
-);
+type Row = (&'static str, fn(&mut Interface), Mode, ZoneTags, Result<Hook, &'static str>);
 
 #[test]
 fn the_hook_follows_driver_offloads_and_zones() {
@@ -260,29 +175,17 @@ fn the_hook_follows_driver_offloads_and_zones() {
     let jumbo: fn(&mut Interface) = |i| i.mtu = 9000;
     let jumbo_one_buffer: fn(&mut Interface) = |i| {
         i.mtu = 3499;
-        i.xdp = i.xdp.map(|xdp| XdpFeatures {
-            rx_sg: false,
-            ..xdp
-        });
+        i.xdp = i.xdp.map(|xdp| XdpFeatures { rx_sg: false, ..xdp });
     };
     let fits_one_buffer: fn(&mut Interface) = |i| {
         i.mtu = 3498;
-        i.xdp = i.xdp.map(|xdp| XdpFeatures {
-            rx_sg: false,
-            ..xdp
-        });
+        i.xdp = i.xdp.map(|xdp| XdpFeatures { rx_sg: false, ..xdp });
     };
     let rows: [Row; 23] = [
         ("veth", none, Mode::Auto, BOTH, Ok(Hook::Tc)),
         ("veth", none, Mode::Xdp, UNTAGGED, Ok(Hook::Xdp)),
         ("veth", none, Mode::Xdp, TAGGED, Ok(Hook::Xdp)),
-        (
-            "veth",
-            none,
-            Mode::Xdp,
-            BOTH,
-            Err("tagged frame would enter the untagged zone"),
-        ),
+        ("veth", none, Mode::Xdp, BOTH, Err("tagged frame would enter the untagged zone")),
         ("veth", none, Mode::Tc, BOTH, Ok(Hook::Tc)),
         ("tun", none, Mode::Auto, TAGGED, Ok(Hook::Tc)),
         ("virtio_net", none, Mode::Auto, UNTAGGED, Ok(Hook::Tc)),
@@ -295,24 +198,12 @@ fn the_hook_follows_driver_offloads_and_zones() {
         ("ixgbe", strips_always, Mode::Xdp, UNTAGGED, Err("fixed on")),
         ("ixgbe", old_kernel, Mode::Xdp, TAGGED, Ok(Hook::Xdp)),
         ("ixgbe", fits_one_buffer, Mode::Xdp, TAGGED, Ok(Hook::Xdp)),
-        (
-            "ixgbe",
-            jumbo_one_buffer,
-            Mode::Xdp,
-            TAGGED,
-            Err("3498 or less"),
-        ),
+        ("ixgbe", jumbo_one_buffer, Mode::Xdp, TAGGED, Err("3498 or less")),
         ("ixgbe", jumbo_one_buffer, Mode::Auto, TAGGED, Ok(Hook::Tc)),
         ("mlx5_core", jumbo, Mode::Auto, TAGGED, Ok(Hook::Xdp)),
         ("e1000e", no_xdp, Mode::Auto, TAGGED, Ok(Hook::Tc)),
         ("e1000e", no_xdp, Mode::Xdp, TAGGED, Err("no native XDP")),
-        (
-            "e1000e",
-            old_kernel,
-            Mode::Xdp,
-            TAGGED,
-            Err("no native XDP"),
-        ),
+        ("e1000e", old_kernel, Mode::Xdp, TAGGED, Err("no native XDP")),
         ("", no_xdp, Mode::Auto, TAGGED, Ok(Hook::Tc)),
     ];
     for (driver, change, mode, zones, expected) in rows {
@@ -323,17 +214,9 @@ fn the_hook_follows_driver_offloads_and_zones() {
             (Ok(choice), Ok(hook)) => {
                 assert_eq!(choice.hook, hook, "{row}");
                 assert!(!choice.reasons.is_empty(), "{row}");
-                assert_eq!(
-                    choice.multi_buffer,
-                    hook == Hook::Xdp && interface.mtu > 3498,
-                    "{row}"
-                );
+                assert_eq!(choice.multi_buffer, hook == Hook::Xdp && interface.mtu > 3498, "{row}");
                 let strips = interface.features.rx_vlan_offload == Feature::On;
-                assert_eq!(
-                    choice.turn_off_rx_vlan_offload,
-                    strips && hook == Hook::Xdp,
-                    "{row}"
-                );
+                assert_eq!(choice.turn_off_rx_vlan_offload, strips && hook == Hook::Xdp, "{row}");
                 assert_eq!(
                     choice.finish_checksums,
                     interface.may_carry_partial_checksum() && hook == Hook::Xdp,
@@ -353,11 +236,7 @@ fn the_choice_for_a_real_veth_warns_of_a_peer_that_does_not_poll() {
         let choice = choose_hook(&found, Mode::Xdp, TAGGED).unwrap();
         let text = choice.warnings.join("\n");
         assert!(text.contains("tx-vlan-offload off"), "{text}");
-        assert_eq!(
-            text.contains("gro on"),
-            found.xdp.is_some_and(|xdp| !xdp.ndo_xmit),
-            "{text}"
-        );
+        assert_eq!(text.contains("gro on"), found.xdp.is_some_and(|xdp| !xdp.ndo_xmit), "{text}");
         let auto = choose_hook(&found, Mode::Auto, TAGGED).unwrap();
         assert!(auto.reasons.join("\n").contains("GSO/GRO super-packets"));
     });

@@ -59,14 +59,7 @@ pub(super) fn load(kind: ProgramType, instructions: &[Instruction]) -> io::Resul
     };
     // SAFETY: `request` has the layout of the kernel's bpf_attr for this command and its size is passed; the slices behind its
     // pointers (instructions with their count, a terminated licence) outlive the call, and the kernel only reads them.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            BPF_PROG_LOAD,
-            &raw const request,
-            size_of::<LoadRequest>(),
-        )
-    };
+    let result = unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_LOAD, &raw const request, size_of::<LoadRequest>()) };
     if result < 0 {
         return Err(io::Error::last_os_error());
     }

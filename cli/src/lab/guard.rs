@@ -26,17 +26,12 @@ pub struct LabGuard {
 impl LabGuard {
     /// Guards the lab `name`, which need not exist yet.
     pub fn new(name: &str) -> Self {
-        Self {
-            name: Arc::new(Mutex::new(Some(name.to_owned()))),
-        }
+        Self { name: Arc::new(Mutex::new(Some(name.to_owned()))) }
     }
 
     /// Removes the lab on SIGINT, SIGTERM and SIGHUP too; the process then ends as the signal would have ended it.
     pub fn on_signals(self) -> Result<Self, LabError> {
-        let failed = |source: io::Error| LabError::Start {
-            command: "signal handler".to_owned(),
-            source,
-        };
+        let failed = |source: io::Error| LabError::Start { command: "signal handler".to_owned(), source };
         let name = Arc::clone(&self.name);
         let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).map_err(failed)?;
         // The thread outlives the guard: once handlers are in place, something has to end the process on a signal.
@@ -56,10 +51,7 @@ impl LabGuard {
 
     /// Lets the lab live on.
     pub fn keep(self) {
-        self.name
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        self.name.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
 

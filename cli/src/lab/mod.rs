@@ -46,15 +46,9 @@ impl Lab {
         let plan = Plan::new(spec)?;
         let _building = guard::building();
         let before = state::read(&plan.name)?.map(|old| old.namespaces());
-        let mut names = plan
-            .namespaces()
-            .into_iter()
-            .chain(before.unwrap_or_default());
+        let mut names = plan.namespaces().into_iter().chain(before.unwrap_or_default());
         if let Some(namespace) = names.find(|name| namespace::exists(name)) {
-            return Err(LabError::Exists {
-                name: plan.name,
-                namespace,
-            });
+            return Err(LabError::Exists { name: plan.name, namespace });
         }
         state::write(&plan)?;
         match build(&plan) {
@@ -70,9 +64,7 @@ impl Lab {
     pub fn open(name: &str) -> Result<Self, LabError> {
         match state::read(name)? {
             Some(plan) => Ok(Self { plan }),
-            None => Err(LabError::NotUp {
-                name: name.to_owned(),
-            }),
+            None => Err(LabError::NotUp { name: name.to_owned() }),
         }
     }
 
@@ -89,44 +81,23 @@ impl Lab {
 
     /// Runs `work` inside the host of a zone, or the firewall (`fw`): on a thread of its own, so that processes which it starts
     /// are inside too.
-    pub fn run<T: Send>(
-        &self,
-        place: &str,
-        work: impl FnOnce() -> T + Send,
-    ) -> Result<T, LabError> {
-        let namespace = self
-            .plan
-            .namespace(place)
-            .ok_or_else(|| LabError::NoSuchPlace {
-                place: place.to_owned(),
-                known: self
-                    .plan
-                    .hosts
-                    .iter()
-                    .map(|host| host.zone.clone())
-                    .collect(),
-            })?;
+    pub fn run<T: Send>(&self, place: &str, work: impl FnOnce() -> T + Send) -> Result<T, LabError> {
+        let namespace = self.plan.namespace(place).ok_or_else(|| LabError::NoSuchPlace {
+            place: place.to_owned(),
+            known: self.plan.hosts.iter().map(|host| host.zone.clone()).collect(),
+        })?;
         namespace::within(namespace, work)
     }
 
     /// Runs a command inside the host of a zone, or the firewall (`fw`), on this terminal; returns what a shell would as exit code.
-    pub fn exec<S: AsRef<OsStr> + Sync>(
-        &self,
-        place: &str,
-        command: &[S],
-    ) -> Result<i32, LabError> {
+    pub fn exec<S: AsRef<OsStr> + Sync>(&self, place: &str, command: &[S]) -> Result<i32, LabError> {
         let Some((program, arguments)) = command.split_first() else {
             return Err(LabError::Spec("there is no command to run".to_owned()));
         };
         let status = self
             .run(place, || Command::new(program).args(arguments).status())?
-            .map_err(|source| LabError::Start {
-                command: program.as_ref().to_string_lossy().into_owned(),
-                source,
-            })?;
-        Ok(status
-            .code()
-            .unwrap_or_else(|| 128 + status.signal().unwrap_or_default()))
+            .map_err(|source| LabError::Start { command: program.as_ref().to_string_lossy().into_owned(), source })?;
+        Ok(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default()))
     }
 }
 
@@ -137,9 +108,7 @@ pub enum LabError {
     #[error("{0}")]
     Spec(String),
     /// There is one already.
-    #[error(
-        "the lab `{name}` is up already (namespace {namespace} exists); remove it with `vfw lab down`"
-    )]
+    #[error("the lab `{name}` is up already (namespace {namespace} exists); remove it with `vfw lab down`")]
     Exists {
         /// Its name.
         name: String,
@@ -193,9 +162,7 @@ pub enum LabError {
         source: io::Error,
     },
     /// The switch could not be made.
-    #[error(
-        "cannot join the ports of the virtual switch: {0} (it needs root, and a kernel with CONFIG_NET_CLS_BPF)"
-    )]
+    #[error("cannot join the ports of the virtual switch: {0} (it needs root, and a kernel with CONFIG_NET_CLS_BPF)")]
     Switch(io::Error),
     /// An interface could not be set as the lab needs it.
     #[error(transparent)]
@@ -219,27 +186,19 @@ pub enum LabError {
 }
 
 fn root(source: &io::Error) -> &'static str {
-    if source.kind() == io::ErrorKind::PermissionDenied {
-        " (the lab needs root)"
-    } else {
-        ""
-    }
+    if source.kind() == io::ErrorKind::PermissionDenied { " (the lab needs root)" } else { "" }
 }
 
 fn install(command: &str, source: &io::Error) -> &'static str {
     match source.kind() {
-        io::ErrorKind::NotFound if command.starts_with("ip ") => {
-            "; the lab needs the package iproute2"
-        }
+        io::ErrorKind::NotFound if command.starts_with("ip ") => "; the lab needs the package iproute2",
         io::ErrorKind::NotFound => "; is it installed?",
         _ => "",
     }
 }
 
 fn build(plan: &Plan) -> Result<(), LabError> {
-    plan.namespaces()
-        .iter()
-        .try_for_each(|name| namespace::add(name))?;
+    plan.namespaces().iter().try_for_each(|name| namespace::add(name))?;
     for silent in std::iter::once(&plan.firewall).chain(&plan.switch) {
         namespace::within(silent, || configure(&SILENT))??;
     }
@@ -250,11 +209,7 @@ fn build(plan: &Plan) -> Result<(), LabError> {
     if let Some(switch) = &plan.switch {
         namespace::within(switch, || build_switch(plan))??;
     }
-    let ends: Vec<String> = plan
-        .uplinks
-        .iter()
-        .map(|uplink| format!("link set {} up", uplink.interface))
-        .collect();
+    let ends: Vec<String> = plan.uplinks.iter().map(|uplink| format!("link set {} up", uplink.interface)).collect();
     namespace::within(&plan.firewall, || namespace::ip_batch(&ends))??;
     for host in &plan.hosts {
         namespace::within(&host.namespace, || build_host(plan, host))??;
@@ -299,10 +254,7 @@ fn build_switch(plan: &Plan) -> Result<(), LabError> {
         let mut ports = Vec::new();
         for (host, vlan) in &uplink.hosts {
             let port = plan::port(*host);
-            ports.push(AccessPort {
-                index: inspect(&port)?.index,
-                vlan: *vlan,
-            });
+            ports.push(AccessPort { index: inspect(&port)?.index, vlan: *vlan });
             up.push(format!("link set {port} up"));
         }
         if plan.tags == TagPlacement::InFrame {
@@ -338,11 +290,7 @@ fn remove_recorded(name: &str) -> Result<bool, LabError> {
 }
 
 fn remove(plan: &Plan) -> Result<(), LabError> {
-    let names: Vec<String> = plan
-        .namespaces()
-        .into_iter()
-        .filter(|name| namespace::exists(name))
-        .collect();
+    let names: Vec<String> = plan.namespaces().into_iter().filter(|name| namespace::exists(name)).collect();
     namespace::end_processes(&names);
     names.iter().try_for_each(|name| namespace::delete(name))?;
     state::delete(&plan.name)

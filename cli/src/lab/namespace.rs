@@ -37,10 +37,7 @@ pub(super) fn add(name: &str) -> Result<(), LabError> {
 /// What `ip netns del` does, without a process that a second Ctrl-C could end half way.
 pub(super) fn delete(name: &str) -> Result<(), LabError> {
     let path = path(name);
-    let failed = |source: io::Error| LabError::Delete {
-        namespace: name.to_owned(),
-        source,
-    };
+    let failed = |source: io::Error| LabError::Delete { namespace: name.to_owned(), source };
     match umount2(&path, MntFlags::MNT_DETACH) {
         // Made by an `ip netns add` that was ended between the file and the mount.
         Ok(()) | Err(Errno::EINVAL) => {}
@@ -51,14 +48,10 @@ pub(super) fn delete(name: &str) -> Result<(), LabError> {
 
 /// Runs `work` on a thread of its own inside the namespace and waits for it. Processes that it starts are inside as well.
 pub(super) fn within<T: Send>(name: &str, work: impl FnOnce() -> T + Send) -> Result<T, LabError> {
-    let failed = |source| LabError::Enter {
-        namespace: name.to_owned(),
-        source,
-    };
+    let failed = |source| LabError::Enter { namespace: name.to_owned(), source };
     let namespace = File::open(path(name)).map_err(failed)?;
     let outcome = thread::scope(|scope| {
-        let thread =
-            scope.spawn(move || setns(namespace, CloneFlags::CLONE_NEWNET).map(|()| work()));
+        let thread = scope.spawn(move || setns(namespace, CloneFlags::CLONE_NEWNET).map(|()| work()));
         thread.join()
     });
     match outcome {
@@ -77,31 +70,17 @@ fn ip() -> Command {
 /// Runs lines of `ip -batch` in the namespace of the calling thread; the error shows the line that failed.
 pub(super) fn ip_batch(lines: &[String]) -> Result<(), LabError> {
     let mut command = ip();
-    command
-        .args(["-batch", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(|source| LabError::Start {
-        command: "ip -batch -".to_owned(),
-        source,
-    })?;
-    let fed = child.stdin.take().map_or(Ok(()), |mut input| {
-        input.write_all((lines.join("\n") + "\n").as_bytes())
-    });
-    let output = child.wait_with_output().map_err(|source| LabError::Start {
-        command: "ip -batch -".to_owned(),
-        source,
-    })?;
+    command.args(["-batch", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|source| LabError::Start { command: "ip -batch -".to_owned(), source })?;
+    let fed = child.stdin.take().map_or(Ok(()), |mut input| input.write_all((lines.join("\n") + "\n").as_bytes()));
+    let output =
+        child.wait_with_output().map_err(|source| LabError::Start { command: "ip -batch -".to_owned(), source })?;
     if output.status.success() && fed.is_ok() {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     // "Command failed -:3"
-    let line = said
-        .rsplit("-:")
-        .next()
-        .and_then(|number| number.trim().parse::<usize>().ok());
+    let line = said.rsplit("-:").next().and_then(|number| number.trim().parse::<usize>().ok());
     let failing = line.and_then(|line| lines.get(line.checked_sub(1)?));
     Err(LabError::Command {
         command: failing.map_or_else(|| "ip -batch -".to_owned(), |line| format!("ip {line}")),
@@ -117,31 +96,20 @@ fn checked(command: &mut Command) -> Result<(), LabError> {
         .join(" ");
     match command.output() {
         Ok(Output { status, .. }) if status.success() => Ok(()),
-        Ok(output) => Err(LabError::Command {
-            command: line,
-            said: first_line(&String::from_utf8_lossy(&output.stderr)),
-        }),
-        Err(source) => Err(LabError::Start {
-            command: line,
-            source,
-        }),
+        Ok(output) => {
+            Err(LabError::Command { command: line, said: first_line(&String::from_utf8_lossy(&output.stderr)) })
+        }
+        Err(source) => Err(LabError::Start { command: line, source }),
     }
 }
 
 fn first_line(text: &str) -> String {
-    text.lines()
-        .next()
-        .unwrap_or("no message")
-        .trim()
-        .to_owned()
+    text.lines().next().unwrap_or("no message").trim().to_owned()
 }
 
 /// Ends the processes inside the namespaces, first politely. Never the calling process.
 pub(super) fn end_processes(names: &[String]) {
-    let inodes: Vec<(u64, u64)> = names
-        .iter()
-        .filter_map(|name| identity(&path(name)).ok())
-        .collect();
+    let inodes: Vec<(u64, u64)> = names.iter().filter_map(|name| identity(&path(name)).ok()).collect();
     signal_all(&inodes, Signal::SIGTERM);
     let deadline = Instant::now() + PATIENCE;
     while !processes(&inodes).is_empty() && Instant::now() < deadline {

@@ -59,13 +59,7 @@ pub struct LabSpec {
 impl LabSpec {
     /// A lab called `vfw-lab` with the defaults of a virtual machine.
     pub fn new(zones: Vec<ZoneSpec>) -> Self {
-        Self {
-            name: "vfw-lab".to_owned(),
-            zones,
-            tx_checksum: true,
-            mtu: None,
-            tags: TagPlacement::default(),
-        }
+        Self { name: "vfw-lab".to_owned(), zones, tx_checksum: true, mtu: None, tags: TagPlacement::default() }
     }
 }
 
@@ -124,45 +118,27 @@ impl Plan {
         for zone in &spec.zones {
             check_name("zone", &zone.name)?;
             if !names.insert(&zone.name) {
-                return Err(LabError::Spec(format!(
-                    "a lab cannot have two namespaces called `{}`",
-                    zone.name
-                )));
+                return Err(LabError::Spec(format!("a lab cannot have two namespaces called `{}`", zone.name)));
             }
             if zone.vlan.is_some_and(|vlan| !VLANS.contains(&vlan)) {
-                return Err(LabError::Spec(format!(
-                    "zone `{}`: VLAN ids go from 1 to 4094",
-                    zone.name
-                )));
+                return Err(LabError::Spec(format!("zone `{}`: VLAN ids go from 1 to 4094", zone.name)));
             }
             InterfaceName::new(&zone.interface)
                 .map_err(|wrong| LabError::Spec(format!("zone `{}`: {wrong}", zone.name)))?;
-            interfaces
-                .entry(&zone.interface)
-                .or_default()
-                .push((hosts.len(), zone.vlan));
+            interfaces.entry(&zone.interface).or_default().push((hosts.len(), zone.vlan));
             hosts.push(host(spec, zone)?);
         }
         let mut uplinks = Vec::new();
         for (interface, hosts) in interfaces {
             let tags: BTreeSet<Option<u16>> = hosts.iter().map(|(_, vlan)| *vlan).collect();
             if tags.len() < hosts.len() {
-                return Err(LabError::Spec(format!(
-                    "interface `{interface}` has two zones with the same tag"
-                )));
+                return Err(LabError::Spec(format!("interface `{interface}` has two zones with the same tag")));
             }
             let direct = hosts.len() == 1 && tags.contains(&None);
             let trunk = (!direct).then(|| format!("trunk{}", uplinks.len()));
-            uplinks.push(Uplink {
-                interface: interface.to_owned(),
-                hosts,
-                trunk,
-            });
+            uplinks.push(Uplink { interface: interface.to_owned(), hosts, trunk });
         }
-        let switch = uplinks
-            .iter()
-            .any(|uplink| uplink.trunk.is_some())
-            .then(|| format!("{}-{SWITCH}", spec.name));
+        let switch = uplinks.iter().any(|uplink| uplink.trunk.is_some()).then(|| format!("{}-{SWITCH}", spec.name));
         Ok(Self {
             name: spec.name.clone(),
             firewall: format!("{}-{FIREWALL}", spec.name),
@@ -182,35 +158,22 @@ impl Plan {
 
     /// The namespace of a zone's host, or of the firewall for `fw`.
     pub fn namespace(&self, of: &str) -> Option<&str> {
-        if of == FIREWALL {
-            Some(&self.firewall)
-        } else {
-            self.host(of).map(|host| host.namespace.as_str())
-        }
+        if of == FIREWALL { Some(&self.firewall) } else { self.host(of).map(|host| host.namespace.as_str()) }
     }
 
     /// Every namespace of the lab.
     pub fn namespaces(&self) -> Vec<String> {
         let hosts = self.hosts.iter().map(|host| &host.namespace);
-        std::iter::once(&self.firewall)
-            .chain(&self.switch)
-            .chain(hosts)
-            .cloned()
-            .collect()
+        std::iter::once(&self.firewall).chain(&self.switch).chain(hosts).cloned().collect()
     }
 
     /// The lines of `ip -batch` that make the links.
     pub(super) fn links(&self) -> Vec<String> {
-        let mtu = self
-            .mtu
-            .map(|mtu| format!("mtu {mtu} "))
-            .unwrap_or_default();
+        let mtu = self.mtu.map(|mtu| format!("mtu {mtu} ")).unwrap_or_default();
         let firewall = &self.firewall;
         let mut lines = Vec::new();
         let mut pair = |a: &str, in_a: &str, b: &str, in_b: &str| {
-            lines.push(format!(
-                "link add {a} {mtu}netns {in_a} type veth peer name {b} {mtu}netns {in_b}"
-            ));
+            lines.push(format!("link add {a} {mtu}netns {in_a} type veth peer name {b} {mtu}netns {in_b}"));
         };
         for uplink in &self.uplinks {
             match (&uplink.trunk, &self.switch) {
@@ -222,12 +185,7 @@ impl Plan {
                 }
                 _ => {
                     for (host, _) in &uplink.hosts {
-                        pair(
-                            "eth0",
-                            &self.hosts[*host].namespace,
-                            &uplink.interface,
-                            firewall,
-                        );
+                        pair("eth0", &self.hosts[*host].namespace, &uplink.interface, firewall);
                     }
                 }
             }
@@ -245,11 +203,7 @@ impl Host {
             lines.push(format!("address add {address} dev eth0{nodad}"));
         }
         lines.push("link set eth0 up".to_owned());
-        lines.extend(
-            self.gateways
-                .iter()
-                .map(|gateway| format!("route add default via {gateway} dev eth0 onlink")),
-        );
+        lines.extend(self.gateways.iter().map(|gateway| format!("route add default via {gateway} dev eth0 onlink")));
         lines
     }
 }
@@ -263,27 +217,15 @@ fn host(spec: &LabSpec, zone: &ZoneSpec) -> Result<Host, LabError> {
     let mut addresses = Vec::new();
     let mut gateways: Vec<IpAddr> = Vec::new();
     for gateway in &zone.gateways {
-        let address = host_address(*gateway, &zone.gateways).ok_or_else(|| {
-            LabError::Spec(format!(
-                "zone `{}`: no free address for a host in {gateway}",
-                zone.name
-            ))
-        })?;
+        let address = host_address(*gateway, &zone.gateways)
+            .ok_or_else(|| LabError::Spec(format!("zone `{}`: no free address for a host in {gateway}", zone.name)))?;
         addresses.push(address);
-        if !gateways
-            .iter()
-            .any(|known| known.is_ipv4() == gateway.is_ipv4())
-        {
+        if !gateways.iter().any(|known| known.is_ipv4() == gateway.is_ipv4()) {
             gateways.push(gateway.ip());
         }
     }
     let namespace = format!("{}-{}", spec.name, zone.name);
-    Ok(Host {
-        zone: zone.name.clone(),
-        namespace,
-        addresses,
-        gateways,
-    })
+    Ok(Host { zone: zone.name.clone(), namespace, addresses, gateways })
 }
 
 /// Host number 7 of the subnet, else the first that is neither an end of the subnet nor vfw's.
@@ -292,47 +234,27 @@ fn host_address(gateway: IpNetwork, taken: &[IpNetwork]) -> Option<IpNetwork> {
     match gateway {
         IpNetwork::V4(network) => {
             let (first, last) = (u32::from(network.network()), u32::from(network.broadcast()));
-            let inner = if network.prefix() >= 31 {
-                first..=last
-            } else {
-                first.saturating_add(1)..=last.saturating_sub(1)
-            };
-            let numbers = first
-                .checked_add(HOST_NUMBER)
-                .filter(|number| inner.contains(number))
-                .into_iter()
-                .chain(inner.clone());
+            let inner =
+                if network.prefix() >= 31 { first..=last } else { first.saturating_add(1)..=last.saturating_sub(1) };
+            let numbers =
+                first.checked_add(HOST_NUMBER).filter(|number| inner.contains(number)).into_iter().chain(inner.clone());
             let address = numbers.map(|number| IpAddr::V4(number.into())).find(free)?;
             let IpAddr::V4(address) = address else {
                 return None;
             };
-            Ipv4Network::new(address, network.prefix())
-                .ok()
-                .map(IpNetwork::V4)
+            Ipv4Network::new(address, network.prefix()).ok().map(IpNetwork::V4)
         }
         IpNetwork::V6(network) => {
             let first = u128::from(network.network());
             // The all-zeros host is the routers' anycast address, except on point to point links (RFC 6164).
-            let start = if network.prefix() >= 127 {
-                first
-            } else {
-                first + 1
-            };
+            let start = if network.prefix() >= 127 { first } else { first + 1 };
             let inner = start..=u128::from(network.broadcast());
-            let preferred = first
-                .checked_add(HOST_NUMBER.into())
-                .filter(|number| inner.contains(number));
-            let address = preferred
-                .into_iter()
-                .chain(inner)
-                .map(|number| IpAddr::V6(number.into()))
-                .find(free)?;
+            let preferred = first.checked_add(HOST_NUMBER.into()).filter(|number| inner.contains(number));
+            let address = preferred.into_iter().chain(inner).map(|number| IpAddr::V6(number.into())).find(free)?;
             let IpAddr::V6(address) = address else {
                 return None;
             };
-            Ipv6Network::new(address, network.prefix())
-                .ok()
-                .map(IpNetwork::V6)
+            Ipv6Network::new(address, network.prefix()).ok().map(IpNetwork::V6)
         }
     }
 }
@@ -341,9 +263,7 @@ fn host_address(gateway: IpNetwork, taken: &[IpNetwork]) -> Option<IpNetwork> {
 pub(super) fn check_name(what: &str, name: &str) -> Result<(), LabError> {
     let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     if name.is_empty() || name.len() > 64 || name.starts_with('-') || !name.chars().all(fits) {
-        return Err(LabError::Spec(format!(
-            "{what} `{name}`: the lab takes names of letters, digits, `-` and `_`"
-        )));
+        return Err(LabError::Spec(format!("{what} `{name}`: the lab takes names of letters, digits, `-` and `_`")));
     }
     Ok(())
 }

@@ -18,27 +18,18 @@ use crate::interface::netlink::Netlink;
 use crate::interface::{Feature, inspect, set_feature, set_rx_vlan_offload};
 
 fn zone(name: &str, interface: &str, vlan: Option<u16>, number: u8) -> ZoneSpec {
-    let gateways = [
-        format!("10.0.{number}.1/24"),
-        format!("fd00:{number}::1/64"),
-    ];
+    let gateways = [format!("10.0.{number}.1/24"), format!("fd00:{number}::1/64")];
     ZoneSpec {
         name: name.to_owned(),
         interface: interface.to_owned(),
         vlan,
-        gateways: gateways
-            .iter()
-            .map(|gateway| gateway.parse().unwrap())
-            .collect(),
+        gateways: gateways.iter().map(|gateway| gateway.parse().unwrap()).collect(),
     }
 }
 
 /// A lab with a name that no other test or process has.
 fn spec(test: &str, zones: Vec<ZoneSpec>) -> LabSpec {
-    LabSpec {
-        name: format!("vfwtest-{}-{test}", std::process::id()),
-        ..LabSpec::new(zones)
-    }
+    LabSpec { name: format!("vfwtest-{}-{test}", std::process::id()), ..LabSpec::new(zones) }
 }
 
 /// Runs `check` in a lab that is gone afterwards, however the check ends.
@@ -52,35 +43,20 @@ fn in_lab(spec: &LabSpec, check: impl FnOnce(&Lab)) {
         let _guard = LabGuard::new(&spec.name);
         check(&Lab::up(spec).unwrap());
     }
-    assert!(
-        names.iter().all(|name| !namespace::exists(name)),
-        "{names:?} remain"
-    );
+    assert!(names.iter().all(|name| !namespace::exists(name)), "{names:?} remain");
     assert!(matches!(Lab::open(&spec.name), Err(LabError::NotUp { .. })));
 }
 
 fn address(lab: &Lab, zone: &str, v6: bool) -> IpAddr {
     let host = lab.layout().host(zone).unwrap();
-    host.addresses
-        .iter()
-        .map(ipnetwork::IpNetwork::ip)
-        .find(|address| address.is_ipv6() == v6)
-        .unwrap()
+    host.addresses.iter().map(ipnetwork::IpNetwork::ip).find(|address| address.is_ipv6() == v6).unwrap()
 }
 
 /// Sends `bytes` over TCP from a zone to another.
 fn transfer(lab: &Lab, from: &str, to: &str, v6: bool, bytes: usize) -> io::Result<()> {
-    let listener = lab
-        .run(to, || {
-            TcpListener::bind(SocketAddr::new(address(lab, to, v6), 0))
-        })
-        .unwrap()?;
+    let listener = lab.run(to, || TcpListener::bind(SocketAddr::new(address(lab, to, v6), 0))).unwrap()?;
     let target = listener.local_addr()?;
-    let mut stream = lab
-        .run(from, || {
-            TcpStream::connect_timeout(&target, Duration::from_secs(3))
-        })
-        .unwrap()?;
+    let mut stream = lab.run(from, || TcpStream::connect_timeout(&target, Duration::from_secs(3))).unwrap()?;
     let sender = std::thread::spawn(move || stream.write_all(&vec![7; bytes]));
     let (mut accepted, _) = listener.accept()?;
     accepted.set_read_timeout(Some(Duration::from_secs(5)))?;
@@ -108,9 +84,7 @@ fn route(lab: &Lab) {
 }
 
 fn batch(lab: &Lab, lines: &[String]) {
-    lab.run("fw", || namespace::ip_batch(lines))
-        .unwrap()
-        .unwrap();
+    lab.run("fw", || namespace::ip_batch(lines)).unwrap().unwrap();
 }
 
 fn gateway(interface: &str, number: u8) -> [String; 3] {
@@ -123,10 +97,7 @@ fn gateway(interface: &str, number: u8) -> [String; 3] {
 
 #[test]
 fn hosts_reach_each_other_through_a_router_in_the_firewalls_place() {
-    let spec = spec(
-        "plain",
-        vec![zone("app", "eth1", None, 1), zone("db", "eth2", None, 2)],
-    );
+    let spec = spec("plain", vec![zone("app", "eth1", None, 1), zone("db", "eth2", None, 2)]);
     in_lab(&spec, |lab| {
         assert_eq!(lab.layout().switch, None);
         route(lab);
@@ -142,39 +113,28 @@ fn route_vlans(lab: &Lab, zones: &[(u8, Option<u16>)]) {
     route(lab);
     for (number, _) in zones {
         let mtu = lab.layout().mtu.unwrap_or(1500);
-        let pair =
-            format!("link add leg{number} mtu {mtu} type veth peer name gw{number} mtu {mtu}");
+        let pair = format!("link add leg{number} mtu {mtu} type veth peer name gw{number} mtu {mtu}");
         batch(lab, &[pair, format!("link set leg{number} up")]);
         batch(lab, &gateway(&format!("gw{number}"), *number));
     }
     lab.run("fw", || {
-        let ports = zones.iter().map(|(number, vlan)| AccessPort {
-            index: inspect(&format!("leg{number}")).unwrap().index,
-            vlan: *vlan,
-        });
+        let ports = zones
+            .iter()
+            .map(|(number, vlan)| AccessPort { index: inspect(&format!("leg{number}")).unwrap().index, vlan: *vlan });
         vswitch::join(inspect("eth1").unwrap().index, &ports.collect::<Vec<_>>()).unwrap();
     })
     .unwrap();
 }
 
 fn trunk_zones() -> Vec<ZoneSpec> {
-    vec![
-        zone("app", "eth1", Some(10), 1),
-        zone("db", "eth1", Some(20), 2),
-        zone("office", "eth1", None, 3),
-    ]
+    vec![zone("app", "eth1", Some(10), 1), zone("db", "eth1", Some(20), 2), zone("office", "eth1", None, 3)]
 }
 
 #[test]
 fn a_trunk_carries_each_zone_with_its_tag() {
     in_lab(&spec("trunk", trunk_zones()), |lab| {
         route_vlans(lab, &[(1, Some(10)), (2, Some(20)), (3, None)]);
-        for (from, to) in [
-            ("app", "db"),
-            ("db", "app"),
-            ("app", "office"),
-            ("office", "db"),
-        ] {
+        for (from, to) in [("app", "db"), ("db", "app"), ("app", "office"), ("office", "db")] {
             for v6 in [false, true] {
                 transfer(lab, from, to, v6, 1_000_000).unwrap();
             }
@@ -184,10 +144,7 @@ fn a_trunk_carries_each_zone_with_its_tag() {
 
 #[test]
 fn nothing_is_routed_before_the_firewall_routes_it() {
-    let spec = spec(
-        "dark",
-        vec![zone("app", "eth1", None, 1), zone("db", "eth2", Some(2), 2)],
-    );
+    let spec = spec("dark", vec![zone("app", "eth1", None, 1), zone("db", "eth2", Some(2), 2)]);
     in_lab(&spec, |lab| {
         assert!(transfer(lab, "app", "db", false, 1).is_err());
         let end = lab.run("fw", || inspect("eth1")).unwrap().unwrap();
@@ -206,12 +163,7 @@ fn a_frame_with_the_wrong_tag_reaches_no_host() {
 /// XDP that passes frames with a tag in their bytes and drops all others.
 const ONLY_TAGGED: [Instruction; 11] = {
     const fn instruction(code: u8, registers: u8, offset: i16, immediate: i32) -> Instruction {
-        Instruction {
-            code,
-            registers,
-            offset,
-            immediate,
-        }
+        Instruction { code, registers, offset, immediate }
     }
     [
         instruction(0x61, 0x12, 0, 0),  // r2 = data
@@ -232,80 +184,44 @@ fn attach_xdp(name: &str, program: &OwnedFd) {
     let mut request = LinkMessage::default();
     request.header.index = inspect(name).unwrap().index;
     request.attributes = vec![LinkAttribute::Xdp(vec![LinkXdp::Fd(program.as_raw_fd())])];
-    Netlink::route()
-        .unwrap()
-        .call(RouteNetlinkMessage::SetLink(request), 0)
-        .unwrap();
+    Netlink::route().unwrap().call(RouteNetlinkMessage::SetLink(request), 0).unwrap();
 }
 
 #[test]
 fn xdp_sees_tags_in_the_frame_and_not_those_beside_it() {
     for (tags, visible) in [(TagPlacement::InFrame, true), (TagPlacement::Beside, false)] {
-        let zones = vec![
-            zone("app", "eth1", Some(10), 1),
-            zone("db", "eth1", Some(20), 2),
-        ];
-        in_lab(
-            &LabSpec {
-                tags,
-                ..spec("tags", zones)
-            },
-            |lab| {
-                route_vlans(lab, &[(1, Some(10)), (2, Some(20))]);
-                transfer(lab, "app", "db", false, 1).unwrap();
-                let program = load(ProgramType::Xdp, &ONLY_TAGGED).unwrap();
-                lab.run("fw", || {
-                    attach_xdp("eth1", &program);
-                    // What the receiving end says about tags changes nothing: the sender decides.
-                    set_rx_vlan_offload("eth1", false).unwrap();
-                    // The answers have their tags in the bytes as well, as frames that XDP redirects do.
-                    set_feature("eth1", "tx-vlan-hw-insert", false).unwrap();
-                })
-                .unwrap();
-                assert_eq!(
-                    transfer(lab, "app", "db", false, 1_000_000).is_ok(),
-                    visible,
-                    "{tags:?}"
-                );
-            },
-        );
+        let zones = vec![zone("app", "eth1", Some(10), 1), zone("db", "eth1", Some(20), 2)];
+        in_lab(&LabSpec { tags, ..spec("tags", zones) }, |lab| {
+            route_vlans(lab, &[(1, Some(10)), (2, Some(20))]);
+            transfer(lab, "app", "db", false, 1).unwrap();
+            let program = load(ProgramType::Xdp, &ONLY_TAGGED).unwrap();
+            lab.run("fw", || {
+                attach_xdp("eth1", &program);
+                // What the receiving end says about tags changes nothing: the sender decides.
+                set_rx_vlan_offload("eth1", false).unwrap();
+                // The answers have their tags in the bytes as well, as frames that XDP redirects do.
+                set_feature("eth1", "tx-vlan-hw-insert", false).unwrap();
+            })
+            .unwrap();
+            assert_eq!(transfer(lab, "app", "db", false, 1_000_000).is_ok(), visible, "{tags:?}");
+        });
     }
 }
 
 #[test]
 fn mtu_and_checksum_offload_are_as_asked() {
-    let zones = vec![
-        zone("app", "eth1", Some(10), 1),
-        zone("db", "eth2", None, 2),
-    ];
-    let spec = LabSpec {
-        mtu: Some(9000),
-        tx_checksum: false,
-        ..spec("options", zones)
-    };
+    let zones = vec![zone("app", "eth1", Some(10), 1), zone("db", "eth2", None, 2)];
+    let spec = LabSpec { mtu: Some(9000), tx_checksum: false, ..spec("options", zones) };
     in_lab(&spec, |lab| {
         for place in ["app", "db"] {
             let eth0 = lab.run(place, || inspect("eth0")).unwrap().unwrap();
-            assert_eq!(
-                (eth0.mtu, eth0.features.gro),
-                (9000, Feature::On),
-                "{place}"
-            );
-            assert!(
-                !eth0.features.tx_checksum.is_on() && !eth0.features.tso.is_on(),
-                "{place}"
-            );
+            assert_eq!((eth0.mtu, eth0.features.gro), (9000, Feature::On), "{place}");
+            assert!(!eth0.features.tx_checksum.is_on() && !eth0.features.tso.is_on(), "{place}");
         }
         for name in ["eth1", "eth2"] {
             let end = lab.run("fw", || inspect(name)).unwrap().unwrap();
-            assert!(
-                end.up && end.carrier && end.mtu == 9000 && end.addresses.is_empty(),
-                "{end:?}"
-            );
-            assert!(
-                end.xdp.is_none_or(|xdp| xdp.ndo_xmit),
-                "redirected frames find a peer that polls"
-            );
+            assert!(end.up && end.carrier && end.mtu == 9000 && end.addresses.is_empty(), "{end:?}");
+            assert!(end.xdp.is_none_or(|xdp| xdp.ndo_xmit), "redirected frames find a peer that polls");
         }
         route_vlans(lab, &[(1, Some(10))]);
         batch(lab, &gateway("eth2", 2));
@@ -316,20 +232,10 @@ fn mtu_and_checksum_offload_are_as_asked() {
 #[test]
 fn commands_run_inside_and_their_exit_code_comes_out() {
     in_lab(&spec("exec", vec![zone("app", "eth1", None, 1)]), |lab| {
-        assert_eq!(
-            lab.exec(
-                "app",
-                &["sh", "-c", "ip -o address show dev eth0 | grep -q 10.0.1.7"]
-            )
-            .unwrap(),
-            0
-        );
+        assert_eq!(lab.exec("app", &["sh", "-c", "ip -o address show dev eth0 | grep -q 10.0.1.7"]).unwrap(), 0);
         assert_eq!(lab.exec("fw", &["sh", "-c", "exit 3"]).unwrap(), 3);
         assert_eq!(lab.exec("fw", &["sh", "-c", "kill -9 $$"]).unwrap(), 137);
-        assert!(matches!(
-            lab.exec("fw", &["no-such-command"]),
-            Err(LabError::Start { .. })
-        ));
+        assert!(matches!(lab.exec("fw", &["no-such-command"]), Err(LabError::Start { .. })));
         let error = lab.exec("web", &["true"]).unwrap_err().to_string();
         assert_eq!(error, "the lab has no `web`; there are: fw, app");
     });
@@ -341,9 +247,7 @@ fn a_lab_is_built_once_found_again_and_removed_with_its_processes() {
     in_lab(&spec, |lab| {
         assert!(matches!(Lab::up(&spec), Err(LabError::Exists { .. })));
         assert_eq!(&Lab::open(&spec.name).unwrap(), lab);
-        let mut sleeper = lab
-            .run("app", || Command::new("sleep").arg("60").spawn().unwrap())
-            .unwrap();
+        let mut sleeper = lab.run("app", || Command::new("sleep").arg("60").spawn().unwrap()).unwrap();
         let reaper = std::thread::spawn(move || sleeper.wait().unwrap());
         assert!(Lab::down(&spec.name).unwrap());
         assert_eq!(reaper.join().unwrap().signal(), Some(15));
@@ -357,22 +261,10 @@ fn a_lab_that_cannot_be_completed_leaves_nothing() {
         eprintln!("SKIPPED: network namespaces need root");
         return;
     }
-    let spec = LabSpec {
-        mtu: Some(10),
-        ..spec("broken", vec![zone("app", "eth1", None, 1)])
-    };
+    let spec = LabSpec { mtu: Some(10), ..spec("broken", vec![zone("app", "eth1", None, 1)]) };
     let error = Lab::up(&spec).unwrap_err().to_string();
-    assert!(
-        error.starts_with("`ip link add eth0 mtu 10 netns "),
-        "{error}"
-    );
-    assert!(
-        Lab::plan(&spec)
-            .unwrap()
-            .namespaces()
-            .iter()
-            .all(|name| !namespace::exists(name))
-    );
+    assert!(error.starts_with("`ip link add eth0 mtu 10 netns "), "{error}");
+    assert!(Lab::plan(&spec).unwrap().namespaces().iter().all(|name| !namespace::exists(name)));
     assert!(!Lab::down(&spec.name).unwrap());
 }
 
@@ -381,17 +273,9 @@ fn what_cannot_be_built_is_refused_before_anything_is_made() {
     let refused = |zones: Vec<ZoneSpec>| Lab::plan(&spec("plan", zones)).unwrap_err().to_string();
     assert!(refused(vec![zone("fw", "eth1", None, 1)]).contains("two namespaces called `fw`"));
     assert!(refused(vec![zone("a/b", "eth1", None, 1)]).contains("zone `a/b`"));
-    assert!(
-        refused(vec![zone("a", "a-name-too-long-for-linux", None, 1)]).contains("1 to 15 bytes")
-    );
+    assert!(refused(vec![zone("a", "a-name-too-long-for-linux", None, 1)]).contains("1 to 15 bytes"));
     assert!(refused(vec![zone("a", "eth1", Some(4095), 1)]).contains("1 to 4094"));
-    assert!(
-        refused(vec![
-            zone("a", "eth1", Some(5), 1),
-            zone("b", "eth1", Some(5), 2)
-        ])
-        .contains("same tag")
-    );
+    assert!(refused(vec![zone("a", "eth1", Some(5), 1), zone("b", "eth1", Some(5), 2)]).contains("same tag"));
     let mut full = zone("a", "eth1", None, 1);
     full.gateways = vec!["10.0.0.1/32".parse().unwrap()];
     assert!(refused(vec![full]).contains("no free address"));
@@ -402,40 +286,18 @@ fn what_cannot_be_built_is_refused_before_anything_is_made() {
 fn a_host_takes_number_7_or_the_first_free_address() {
     let host = |gateways: &[&str]| {
         let mut zone = zone("a", "eth1", None, 1);
-        zone.gateways = gateways
-            .iter()
-            .map(|gateway| gateway.parse().unwrap())
-            .collect();
+        zone.gateways = gateways.iter().map(|gateway| gateway.parse().unwrap()).collect();
         let plan = Lab::plan(&spec("plan", vec![zone])).unwrap();
         let host = &plan.hosts[0];
-        (
-            host.addresses
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join(" "),
-            host.gateways.len(),
-        )
+        (host.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "), host.gateways.len())
     };
-    assert_eq!(
-        host(&["10.0.10.1/24", "fd00:10::1/64"]),
-        ("10.0.10.7/24 fd00:10::7/64".to_owned(), 2)
-    );
+    assert_eq!(host(&["10.0.10.1/24", "fd00:10::1/64"]), ("10.0.10.7/24 fd00:10::7/64".to_owned(), 2));
     assert_eq!(host(&["10.0.10.7/24"]), ("10.0.10.1/24".to_owned(), 1));
     assert_eq!(host(&["10.0.10.129/30"]), ("10.0.10.130/30".to_owned(), 1));
     assert_eq!(host(&["10.0.10.0/31"]), ("10.0.10.1/31".to_owned(), 1));
-    assert_eq!(
-        host(&["255.255.255.254/31"]),
-        ("255.255.255.255/31".to_owned(), 1)
-    );
-    assert_eq!(
-        host(&["fd00::7/64", "fd01::1/127"]),
-        ("fd00::1/64 fd01::/127".to_owned(), 1)
-    );
-    assert_eq!(
-        host(&["10.0.0.1/24", "10.0.1.1/24"]),
-        ("10.0.0.7/24 10.0.1.7/24".to_owned(), 1)
-    );
+    assert_eq!(host(&["255.255.255.254/31"]), ("255.255.255.255/31".to_owned(), 1));
+    assert_eq!(host(&["fd00::7/64", "fd01::1/127"]), ("fd00::1/64 fd01::/127".to_owned(), 1));
+    assert_eq!(host(&["10.0.0.1/24", "10.0.1.1/24"]), ("10.0.0.7/24 10.0.1.7/24".to_owned(), 1));
 }
 
 #[test]
@@ -456,11 +318,7 @@ fn a_signal_removes_the_lab_and_ends_the_process() {
     if let Ok(name) = std::env::var(HELD_LAB) {
         let _guard = LabGuard::new(&name).on_signals().unwrap();
         println!("\nguarded");
-        Lab::up(&LabSpec {
-            name,
-            ..LabSpec::new(trunk_zones())
-        })
-        .unwrap();
+        Lab::up(&LabSpec { name, ..LabSpec::new(trunk_zones()) }).unwrap();
         println!("\nup");
         loop {
             std::thread::park();
@@ -471,43 +329,20 @@ fn a_signal_removes_the_lab_and_ends_the_process() {
         return;
     }
     // At rest and while it is being built.
-    for (moment, signal) in [
-        ("up", Signal::SIGINT),
-        ("up", Signal::SIGTERM),
-        ("guarded", Signal::SIGINT),
-    ] {
+    for (moment, signal) in [("up", Signal::SIGINT), ("up", Signal::SIGTERM), ("guarded", Signal::SIGINT)] {
         let spec = spec("signal", trunk_zones());
         let mut holder = Command::new(std::env::current_exe().unwrap())
-            .args([
-                "lab::tests::a_signal_removes_the_lab_and_ends_the_process",
-                "--exact",
-                "--nocapture",
-            ])
+            .args(["lab::tests::a_signal_removes_the_lab_and_ends_the_process", "--exact", "--nocapture"])
             .env(HELD_LAB, &spec.name)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
         let output = BufReader::new(holder.stdout.take().unwrap());
-        assert!(
-            output.lines().any(|line| line.unwrap() == moment),
-            "{moment} was not reached"
-        );
+        assert!(output.lines().any(|line| line.unwrap() == moment), "{moment} was not reached");
         kill(Pid::from_raw(holder.id().cast_signed()), signal).unwrap();
-        assert_eq!(
-            holder.wait().unwrap().signal(),
-            Some(signal as i32),
-            "{moment}"
-        );
-        let left = Lab::plan(&spec)
-            .unwrap()
-            .namespaces()
-            .into_iter()
-            .filter(|name| namespace::exists(name));
-        assert_eq!(
-            left.collect::<Vec<_>>(),
-            Vec::<String>::new(),
-            "{signal} when {moment}"
-        );
+        assert_eq!(holder.wait().unwrap().signal(), Some(signal as i32), "{moment}");
+        let left = Lab::plan(&spec).unwrap().namespaces().into_iter().filter(|name| namespace::exists(name));
+        assert_eq!(left.collect::<Vec<_>>(), Vec::<String>::new(), "{signal} when {moment}");
     }
 }

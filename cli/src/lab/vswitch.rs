@@ -9,9 +9,7 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::tc::{
-    TcAttribute, TcBpfFlags, TcFilterBpfOption, TcHandle, TcMessage, TcOption,
-};
+use netlink_packet_route::tc::{TcAttribute, TcBpfFlags, TcFilterBpfOption, TcHandle, TcMessage, TcOption};
 
 use super::bpf_load::{Instruction, ProgramType, load};
 use crate::interface::netlink::Netlink;
@@ -59,60 +57,35 @@ fn attach(index: u32, program: &[Instruction]) -> io::Result<()> {
 
     let mut qdisc = TcMessage::default();
     qdisc.header.index = index.cast_signed();
-    qdisc.header.handle = TcHandle {
-        major: 0xffff,
-        minor: 0,
-    };
+    qdisc.header.handle = TcHandle { major: 0xffff, minor: 0 };
     qdisc.header.parent = TcHandle::CLSACT;
     qdisc.attributes = vec![TcAttribute::Kind("clsact".to_owned())];
-    match netlink.call(
-        RouteNetlinkMessage::NewQueueDiscipline(qdisc),
-        NLM_F_CREATE | NLM_F_EXCL,
-    ) {
+    match netlink.call(RouteNetlinkMessage::NewQueueDiscipline(qdisc), NLM_F_CREATE | NLM_F_EXCL) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
     }
 
     let mut filter = TcMessage::default();
     filter.header.index = index.cast_signed();
-    filter.header.parent = TcHandle {
-        major: 0xffff,
-        minor: TcHandle::MIN_INGRESS,
-    };
+    filter.header.parent = TcHandle { major: 0xffff, minor: TcHandle::MIN_INGRESS };
     filter.header.info = 1 << 16 | ALL_PROTOCOLS;
     filter.attributes = vec![
         TcAttribute::Kind("bpf".to_owned()),
         TcAttribute::Options(vec![
-            TcOption::Bpf(TcFilterBpfOption::ProgFd(
-                program.as_fd().as_raw_fd().cast_unsigned(),
-            )),
+            TcOption::Bpf(TcFilterBpfOption::ProgFd(program.as_fd().as_raw_fd().cast_unsigned())),
             TcOption::Bpf(TcFilterBpfOption::ProgName("vfw-lab-switch".to_owned())),
             TcOption::Bpf(TcFilterBpfOption::Flags(TcBpfFlags::DirectAction)),
         ]),
     ];
-    netlink
-        .call(
-            RouteNetlinkMessage::NewTrafficFilter(filter),
-            NLM_F_CREATE | NLM_F_REPLACE,
-        )
-        .map(drop)
+    netlink.call(RouteNetlinkMessage::NewTrafficFilter(filter), NLM_F_CREATE | NLM_F_REPLACE).map(drop)
 }
 
 /// From a host to the trunk: add the tag.
 fn from_access(port: AccessPort, trunk: u32) -> Vec<Instruction> {
-    let mut code = vec![
-        copy(6, 1),
-        load_word(7, 6, VLAN_PRESENT),
-        jump_if_equal(7, 0, 2),
-    ];
+    let mut code = vec![copy(6, 1), load_word(7, 6, VLAN_PRESENT), jump_if_equal(7, 0, 2)];
     code.extend(drop_frame());
     if let Some(vlan) = port.vlan {
-        code.extend([
-            copy(1, 6),
-            set(2, TPID),
-            set(3, i32::from(vlan)),
-            call(SKB_VLAN_PUSH),
-        ]);
+        code.extend([copy(1, 6), set(2, TPID), set(3, i32::from(vlan)), call(SKB_VLAN_PUSH)]);
     }
     code.extend(redirect(trunk));
     code
@@ -133,11 +106,7 @@ fn from_trunk(ports: &[AccessPort]) -> Vec<Instruction> {
     code.extend(drop_frame());
     for port in ports {
         match port.vlan {
-            Some(vlan) => code.extend([
-                jump_if_not_equal(8, i32::from(vlan), 6),
-                copy(1, 6),
-                call(SKB_VLAN_POP),
-            ]),
+            Some(vlan) => code.extend([jump_if_not_equal(8, i32::from(vlan), 6), copy(1, 6), call(SKB_VLAN_POP)]),
             None => code.push(jump_if_not_equal(8, NO_TAG, 4)),
         }
         code.extend(redirect(port.index));
@@ -147,12 +116,7 @@ fn from_trunk(ports: &[AccessPort]) -> Vec<Instruction> {
 }
 
 fn redirect(index: u32) -> [Instruction; 4] {
-    [
-        set(1, index.cast_signed()),
-        set(2, 0),
-        call(REDIRECT),
-        exit(),
-    ]
+    [set(1, index.cast_signed()), set(2, 0), call(REDIRECT), exit()]
 }
 
 fn drop_frame() -> [Instruction; 2] {
@@ -160,12 +124,7 @@ fn drop_frame() -> [Instruction; 2] {
 }
 
 const fn instruction(code: u8, registers: u8, offset: i16, immediate: i32) -> Instruction {
-    Instruction {
-        code,
-        registers,
-        offset,
-        immediate,
-    }
+    Instruction { code, registers, offset, immediate }
 }
 
 const fn copy(to: u8, from: u8) -> Instruction {

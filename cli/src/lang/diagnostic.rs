@@ -3,9 +3,7 @@
 use std::fmt::{self, Write as _};
 use std::ops::Range;
 
-use annotate_snippets::{
-    Annotation, AnnotationKind, Element, Group, Level, Origin, Renderer, Snippet,
-};
+use annotate_snippets::{Annotation, AnnotationKind, Element, Group, Level, Origin, Renderer, Snippet};
 
 use super::policy::{Action, Location, Test, TestCase};
 use super::source::{LineIndex, SourceFile, Span};
@@ -58,10 +56,7 @@ impl Diagnostic {
 
     /// A warning at a place.
     pub fn warning(location: Location, message: impl Into<String>) -> Self {
-        Self {
-            severity: Severity::Warning,
-            ..Self::error(location, message)
-        }
+        Self { severity: Severity::Warning, ..Self::error(location, message) }
     }
 
     /// Adds the text beside the caret.
@@ -96,8 +91,7 @@ impl Diagnostic {
     /// none stands for the built-in default.
     pub fn test_failed(test: &Test, case: &TestCase, got: Action, by: Option<&Location>) -> Self {
         let message = format!("test {:?}: expected {}, got {got}", test.name, case.expect);
-        let error = Self::error(case.location.clone(), message)
-            .with_label(format!("this packet gets {got}"));
+        let error = Self::error(case.location.clone(), message).with_label(format!("this packet gets {got}"));
         match by {
             Some(location) => error.with_related(location.clone(), "decided here"),
             None => error.with_hint("no rule matches, so the built-in `default drop` decides"),
@@ -166,8 +160,7 @@ impl Diagnostics {
     }
 
     fn sort(&mut self) {
-        self.list
-            .sort_by_key(|d| (d.location.file, d.location.span.start));
+        self.list.sort_by_key(|d| (d.location.file, d.location.span.start));
     }
 }
 
@@ -198,15 +191,8 @@ pub(crate) struct Sink<'a> {
 
 impl<'a> Sink<'a> {
     pub(crate) fn new(sources: &'a [SourceFile]) -> Self {
-        let lines = sources
-            .iter()
-            .map(|file| LineIndex::new(&file.text))
-            .collect();
-        Self {
-            sources,
-            lines,
-            found: Diagnostics::default(),
-        }
+        let lines = sources.iter().map(|file| LineIndex::new(&file.text)).collect();
+        Self { sources, lines, found: Diagnostics::default() }
     }
 
     pub(crate) fn at(&self, span: Span) -> Location {
@@ -239,18 +225,8 @@ impl<'a> Sink<'a> {
 }
 
 /// Draws the diagnostics for a terminal of `width` columns, in colour or plain.
-pub fn render(
-    diagnostics: &Diagnostics,
-    sources: &[SourceFile],
-    color: bool,
-    width: usize,
-) -> String {
-    let renderer = if color {
-        Renderer::styled()
-    } else {
-        Renderer::plain()
-    }
-    .term_width(width.max(40));
+pub fn render(diagnostics: &Diagnostics, sources: &[SourceFile], color: bool, width: usize) -> String {
+    let renderer = if color { Renderer::styled() } else { Renderer::plain() }.term_width(width.max(40));
     let mut out = String::new();
     for diagnostic in diagnostics.iter() {
         out += &renderer.render(&report(diagnostic, sources));
@@ -268,19 +244,13 @@ fn report<'a>(diagnostic: &'a Diagnostic, sources: &'a [SourceFile]) -> Vec<Grou
         Severity::Warning => Level::WARNING,
     };
     let mut group = Group::with_title(level.primary_title(diagnostic.message.as_str()));
-    let mut places = vec![(
-        &diagnostic.location,
-        diagnostic.label.as_str(),
-        AnnotationKind::Primary,
-    )];
+    let mut places = vec![(&diagnostic.location, diagnostic.label.as_str(), AnnotationKind::Primary)];
     let related = diagnostic.related.iter();
     places.extend(related.map(|(at, text)| (at, text.as_str(), AnnotationKind::Context)));
     while let Some((first, ..)) = places.first() {
         // Places on one line are drawn together.
         let line = (first.file, first.line);
-        let (here, later): (Vec<_>, Vec<_>) = places
-            .into_iter()
-            .partition(|(at, ..)| (at.file, at.line) == line);
+        let (here, later): (Vec<_>, Vec<_>) = places.into_iter().partition(|(at, ..)| (at.file, at.line) == line);
         places = later;
         if let Some(file) = sources.get(line.0) {
             group = group.elements(shown(file, &here));
@@ -303,77 +273,37 @@ fn shown<'a>(file: &'a SourceFile, places: &[Place<'a>]) -> Vec<Element<'a>> {
     if line.len() <= MAX_SHOWN_LINE {
         return vec![snippet(file, line, places).path(file.name.as_str()).into()];
     }
-    let origin = Origin::path(file.name.as_str())
-        .line(first.line as usize)
-        .char_column(first.column as usize);
+    let origin = Origin::path(file.name.as_str()).line(first.line as usize).char_column(first.column as usize);
     let start = whole(&file.text, first.span.start.clamp(line.start, line.end));
-    let before = file
-        .text
-        .get(line.start..start)
-        .unwrap_or("")
-        .char_indices()
-        .rev();
+    let before = file.text.get(line.start..start).unwrap_or("").char_indices().rev();
     let after = file.text.get(start..line.end).unwrap_or("").char_indices();
-    let from = before
-        .take(WINDOW)
-        .last()
-        .map_or(start, |(at, _)| line.start + at);
-    let to = after
-        .take(WINDOW)
-        .last()
-        .map_or(start, |(at, c)| start + at + c.len_utf8());
+    let from = before.take(WINDOW).last().map_or(start, |(at, _)| line.start + at);
+    let to = after.take(WINDOW).last().map_or(start, |(at, c)| start + at + c.len_utf8());
     vec![origin.into(), snippet(file, from..to, places).into()]
 }
 
-fn snippet<'a>(
-    file: &'a SourceFile,
-    part: Range<usize>,
-    places: &[Place<'a>],
-) -> Snippet<'a, Annotation<'a>> {
+fn snippet<'a>(file: &'a SourceFile, part: Range<usize>, places: &[Place<'a>]) -> Snippet<'a, Annotation<'a>> {
     let line = places.first().map_or(1, |(at, ..)| at.line as usize);
     let text = file.text.get(part.clone()).unwrap_or("");
-    places.iter().fold(
-        Snippet::source(text).line_start(line),
-        |snippet, (at, label, kind)| {
-            // Locations may come from outside: the drawing must hold with any of them.
-            let start = whole(text, at.span.start.clamp(part.start, part.end) - part.start);
-            let end = whole(text, at.span.end.clamp(part.start, part.end) - part.start).max(start);
-            snippet.annotation(
-                kind.span(start..end)
-                    .label((!label.is_empty()).then_some(*label)),
-            )
-        },
-    )
+    places.iter().fold(Snippet::source(text).line_start(line), |snippet, (at, label, kind)| {
+        // Locations may come from outside: the drawing must hold with any of them.
+        let start = whole(text, at.span.start.clamp(part.start, part.end) - part.start);
+        let end = whole(text, at.span.end.clamp(part.start, part.end) - part.start).max(start);
+        snippet.annotation(kind.span(start..end).label((!label.is_empty()).then_some(*label)))
+    })
 }
 
 /// The last character boundary up to `at`.
 fn whole(text: &str, at: usize) -> usize {
-    (0..=at)
-        .rev()
-        .find(|&at| text.is_char_boundary(at))
-        .unwrap_or(0)
+    (0..=at).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0)
 }
 
 /// The line that holds a byte, without its line break.
 fn line_around(text: &str, at: usize) -> Range<usize> {
     let at = at.min(text.len());
-    let start = text
-        .as_bytes()
-        .iter()
-        .take(at)
-        .rposition(|&b| b == b'\n')
-        .map_or(0, |p| p + 1);
-    let end = text
-        .as_bytes()
-        .iter()
-        .skip(at)
-        .position(|&b| b == b'\n')
-        .map_or(text.len(), |p| at + p);
-    let end = if end > start && text.as_bytes().get(end - 1) == Some(&b'\r') {
-        end - 1
-    } else {
-        end
-    };
+    let start = text.as_bytes().iter().take(at).rposition(|&b| b == b'\n').map_or(0, |p| p + 1);
+    let end = text.as_bytes().iter().skip(at).position(|&b| b == b'\n').map_or(text.len(), |p| at + p);
+    let end = if end > start && text.as_bytes().get(end - 1) == Some(&b'\r') { end - 1 } else { end };
     start..end
 }
 
@@ -383,30 +313,16 @@ mod tests {
 
     fn place(text: &str, word: &str) -> Location {
         let start = text.find(word).expect("in text");
-        LineIndex::new(text).locate(
-            text,
-            Span {
-                file: 0,
-                start,
-                end: start + word.len(),
-            },
-        )
+        LineIndex::new(text).locate(text, Span { file: 0, start, end: start + word.len() })
     }
 
     #[test]
     fn shows_line_caret_and_hint() {
         let text = "zone a\nallow a -> bb\n";
         let sources = [SourceFile::new("x.fw", text)];
-        let error = Diagnostic::error(place(text, "bb"), "unknown zone `bb`")
-            .with_hint("did you mean `b`?");
+        let error = Diagnostic::error(place(text, "bb"), "unknown zone `bb`").with_hint("did you mean `b`?");
         let shown = render(&[error].into_iter().collect(), &sources, false, 80);
-        for part in [
-            "error: unknown zone `bb`",
-            "x.fw:2:12",
-            "allow a -> bb",
-            "^^",
-            "did you mean `b`?",
-        ] {
+        for part in ["error: unknown zone `bb`", "x.fw:2:12", "allow a -> bb", "^^", "did you mean `b`?"] {
             assert!(shown.contains(part), "{part} in\n{shown}");
         }
     }
@@ -417,10 +333,7 @@ mod tests {
         let sources = [SourceFile::new("x.fw", text.clone())];
         let error = Diagnostic::error(place(&text, "oops"), "no");
         let shown = render(&[error].into_iter().collect(), &sources, false, 80);
-        assert!(
-            shown.contains("x.fw:1:3002") && shown.contains("oops") && shown.len() < 1000,
-            "{shown}"
-        );
+        assert!(shown.contains("x.fw:1:3002") && shown.contains("oops") && shown.len() < 1000, "{shown}");
     }
 
     #[test]
@@ -429,14 +342,8 @@ mod tests {
         for start in 0..20 {
             for end in 0..20 {
                 for file in 0..2 {
-                    let location = Location {
-                        file,
-                        line: 1,
-                        column: 1,
-                        span: start..end,
-                    };
-                    let list: Diagnostics =
-                        [Diagnostic::error(location, "m")].into_iter().collect();
+                    let location = Location { file, line: 1, column: 1, span: start..end };
+                    let list: Diagnostics = [Diagnostic::error(location, "m")].into_iter().collect();
                     assert!(render(&list, &sources, true, 0).contains('m'));
                 }
             }
@@ -445,12 +352,7 @@ mod tests {
 
     #[test]
     fn a_flood_is_counted_not_kept() {
-        let all: Diagnostics = (0..250)
-            .map(|_| Diagnostic::error(Location::default(), "m"))
-            .collect();
-        assert_eq!(
-            (all.len(), all.summary().as_str()),
-            (100, "100 errors, 150 more not shown")
-        );
+        let all: Diagnostics = (0..250).map(|_| Diagnostic::error(Location::default(), "m")).collect();
+        assert_eq!((all.len(), all.summary().as_str()), (100, "100 errors, 150 more not shown"));
     }
 }

@@ -34,16 +34,7 @@ pub const ROWS: &[(&str, usize)] = &[
     ("gateway addresses of a zone", ADDRESSES),
     ("routes", ROUTES),
     ("rules", RULES),
-    (
-        "members of all sets together, nested ones counted each time",
-        MEMBERS,
-    ),
-    (
-        "members of all services together, nested ones counted each time",
-        MEMBERS,
-    ),
-    (
-        "prefixes and services of all rules together, after expansion",
-        EXPANDED,
-    ),
+    ("members of all sets together, nested ones counted each time", MEMBERS),
+    ("members of all services together, nested ones counted each time", MEMBERS),
+    ("prefixes and services of all rules together, after expansion", EXPANDED),
 ];

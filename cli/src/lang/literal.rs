@@ -25,19 +25,12 @@ pub(crate) enum Literal<'a> {
 
 /// Reads a word. Numbers too large for 32 bits are `u32::MAX`, which no place accepts.
 pub(crate) fn read(word: &str) -> Literal<'_> {
-    let numbers = map(separated_pair(number, char('-'), number), |(a, b)| {
-        Literal::Numbers(a, b)
+    let numbers = map(separated_pair(number, char('-'), number), |(a, b)| Literal::Numbers(a, b));
+    let addresses = map(separated_pair(address, char('-'), address), |(a, b)| Literal::Addresses(a, b));
+    let network = map(pair(address, opt(preceded(char('/'), number))), |(address, length)| match length {
+        Some(length) => Literal::Prefix(address, length),
+        None => Literal::Address(address),
     });
-    let addresses = map(separated_pair(address, char('-'), address), |(a, b)| {
-        Literal::Addresses(a, b)
-    });
-    let network = map(
-        pair(address, opt(preceded(char('/'), number))),
-        |(address, length)| match length {
-            Some(length) => Literal::Prefix(address, length),
-            None => Literal::Address(address),
-        },
-    );
     let plain = map(number, Literal::Number);
     let mut any = alt((
         all_consuming(numbers),
@@ -46,8 +39,7 @@ pub(crate) fn read(word: &str) -> Literal<'_> {
         all_consuming(network),
         map(all_consuming(name), Literal::Name),
     ));
-    any.parse(word)
-        .map_or(Literal::Unknown, |(_, literal)| literal)
+    any.parse(word).map_or(Literal::Unknown, |(_, literal)| literal)
 }
 
 fn number(input: &str) -> IResult<&str, u32> {
@@ -55,22 +47,13 @@ fn number(input: &str) -> IResult<&str, u32> {
 }
 
 fn address(input: &str) -> IResult<&str, IpAddr> {
-    map_res(
-        take_while1(|c: char| c.is_ascii_hexdigit() || c == '.' || c == ':'),
-        str::parse,
-    )
-    .parse(input)
+    map_res(take_while1(|c: char| c.is_ascii_hexdigit() || c == '.' || c == ':'), str::parse).parse(input)
 }
 
 fn name(input: &str) -> IResult<&str, &str> {
     let first = satisfy(|c| c.is_ascii_alphabetic() || c == '_');
-    let rest = opt(take_while1(|c: char| {
-        c.is_ascii_alphanumeric() || "_.-".contains(c)
-    }));
-    map_opt(recognize(pair(first, rest)), |name: &str| {
-        (name.len() <= limits::NAME).then_some(name)
-    })
-    .parse(input)
+    let rest = opt(take_while1(|c: char| c.is_ascii_alphanumeric() || "_.-".contains(c)));
+    map_opt(recognize(pair(first, rest)), |name: &str| (name.len() <= limits::NAME).then_some(name)).parse(input)
 }
 
 /// Whether the kernel could have an interface of this name.
@@ -78,9 +61,7 @@ pub(crate) fn is_interface(name: &str) -> bool {
     (1..=15).contains(&name.len())
         && name != "."
         && name != ".."
-        && name
-            .chars()
-            .all(|c| c.is_ascii_graphic() && !"/:\"\\#{}".contains(c))
+        && name.chars().all(|c| c.is_ascii_graphic() && !"/:\"\\#{}".contains(c))
 }
 
 #[cfg(test)]
@@ -97,14 +78,8 @@ mod tests {
             ("10.0.0.1", Literal::Address(ip("10.0.0.1"))),
             ("fd00::/8", Literal::Prefix(ip("fd00::"), 8)),
             ("10.0.0.1/99", Literal::Prefix(ip("10.0.0.1"), 99)),
-            (
-                "10.0.0.1-10.0.0.9",
-                Literal::Addresses(ip("10.0.0.1"), ip("10.0.0.9")),
-            ),
-            (
-                "fd00::1-fd00::9",
-                Literal::Addresses(ip("fd00::1"), ip("fd00::9")),
-            ),
+            ("10.0.0.1-10.0.0.9", Literal::Addresses(ip("10.0.0.1"), ip("10.0.0.9"))),
+            ("fd00::1-fd00::9", Literal::Addresses(ip("fd00::1"), ip("fd00::9"))),
             ("echo-request", Literal::Name("echo-request")),
             ("fe", Literal::Name("fe")),
             ("10.0.0.300", Literal::Unknown),

@@ -32,8 +32,8 @@ mod token;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, render};
 pub use policy::{
-    Action, DefaultRule, IcmpMatch, Location, Log, Policy, Route, Rule, Service, TEST_SOURCE_PORT,
-    Test, TestCase, Zone, ZoneMatch,
+    Action, DefaultRule, IcmpMatch, Location, Log, Policy, Route, Rule, Service, TEST_SOURCE_PORT, Test, TestCase,
+    Zone, ZoneMatch,
 };
 pub use print::print;
 pub use source::{SourceFile, Span, Spanned};
@@ -59,10 +59,7 @@ pub fn load(sources: &[SourceFile]) -> Result<Loaded, Diagnostics> {
     let failed = sink.has_errors();
     let found = sink.finish();
     match policy {
-        Some(policy) if !failed => Ok(Loaded {
-            policy,
-            warnings: found,
-        }),
+        Some(policy) if !failed => Ok(Loaded { policy, warnings: found }),
         _ => Err(found),
     }
 }
@@ -86,33 +83,15 @@ fn read(sources: &[SourceFile], sink: &mut diagnostic::Sink<'_>) -> Option<Vec<p
     for (file, source) in sources.iter().enumerate() {
         bytes += source.text.len();
         if let Some(start) = source.invalid_at() {
-            let span = Span {
-                file,
-                start,
-                end: start + char::REPLACEMENT_CHARACTER.len_utf8(),
-            };
+            let span = Span { file, start, end: start + char::REPLACEMENT_CHARACTER.len_utf8() };
             let error = sink.error(span, "this is not UTF-8 text");
-            sink.push(error.with_hint(
-                "rule files are UTF-8; convert the file, for example with `iconv -t UTF-8`",
-            ));
+            sink.push(error.with_hint("rule files are UTF-8; convert the file, for example with `iconv -t UTF-8`"));
             usable = false;
         } else if bytes > limits::BYTES {
-            let span = Span {
-                file,
-                ..Span::default()
-            };
-            sink.push(sink.error(
-                span,
-                format!("the rules are larger than {} MiB", limits::BYTES >> 20),
-            ));
+            let span = Span { file, ..Span::default() };
+            sink.push(sink.error(span, format!("the rules are larger than {} MiB", limits::BYTES >> 20)));
             return None;
         }
     }
-    usable.then(|| {
-        sources
-            .iter()
-            .enumerate()
-            .map(|(file, source)| parse::document(file, source, sink))
-            .collect()
-    })
+    usable.then(|| sources.iter().enumerate().map(|(file, source)| parse::document(file, source, sink)).collect())
 }

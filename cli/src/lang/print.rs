@@ -5,8 +5,8 @@ use std::fmt::{self, Display, Formatter, Write as _};
 use ipnetwork::IpNetwork;
 
 use super::ast::{
-    AddressItem, Default, IcmpVersion, Name, PortRange, Route, Rule, ServiceDefinition,
-    ServiceItem, Set, Statement, Test, TestCase, Transport, Zone,
+    AddressItem, Default, IcmpVersion, Name, PortRange, Route, Rule, ServiceDefinition, ServiceItem, Set, Statement,
+    Test, TestCase, Transport, Zone,
 };
 use super::policy::{IcmpMatch, Log};
 use super::registry::{ICMP, ICMP_MESSAGES, ICMP6, Keyword, TCP, UDP, protocol_numbered};
@@ -50,11 +50,7 @@ fn pieces(statement: &Statement) -> Vec<String> {
             line.put(" }");
         }
         Statement::Service(ServiceDefinition { name, items }) => {
-            line.put(format_args!(
-                "{} {} = ",
-                Keyword::Service.text(),
-                name.value
-            ));
+            line.put(format_args!("{} {} = ", Keyword::Service.text(), name.value));
             line.list(items);
         }
         Statement::Route(route) => line.put(route),
@@ -73,11 +69,7 @@ struct Line {
 impl Line {
     /// Goes on in the same piece.
     fn put(&mut self, text: impl Display) {
-        match self
-            .pieces
-            .last_mut()
-            .filter(|piece| !piece.ends_with(", "))
-        {
+        match self.pieces.last_mut().filter(|piece| !piece.ends_with(", ")) {
             Some(piece) => {
                 let _ = write!(piece, "{text}");
             }
@@ -129,17 +121,9 @@ impl Display for Rule {
 
 impl Display for Zone {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} {} {{ {} ",
-            Keyword::Zone.text(),
-            self.name.value,
-            Keyword::Interface.text()
-        )?;
+        write!(f, "{} {} {{ {} ", Keyword::Zone.text(), self.name.value, Keyword::Interface.text())?;
         let interface = &self.interface.value;
-        let plain = interface
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "_.@+%[]-".contains(c));
+        let plain = interface.chars().all(|c| c.is_ascii_alphanumeric() || "_.@+%[]-".contains(c));
         if plain && Keyword::find(interface).is_none() {
             f.write_str(interface)?;
         } else {
@@ -157,43 +141,23 @@ impl Display for Zone {
 impl Display for Route {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let Route { prefix, via, .. } = self;
-        write!(
-            f,
-            "{} {} {} {}",
-            Keyword::Route.text(),
-            prefix.value,
-            Keyword::Via.text(),
-            via.value
-        )
+        write!(f, "{} {} {} {}", Keyword::Route.text(), prefix.value, Keyword::Via.text(), via.value)
     }
 }
 
 impl Display for Default {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} {}{}",
-            Keyword::Default.text(),
-            self.action,
-            Logging(self.log.as_ref())
-        )
+        write!(f, "{} {}{}", Keyword::Default.text(), self.action, Logging(self.log.as_ref()))
     }
 }
 
 impl Display for Test {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} {} {{",
-            Keyword::Test.text(),
-            Quoted(&self.name.value)
-        )?;
+        write!(f, "{} {} {{", Keyword::Test.text(), Quoted(&self.name.value))?;
         match self.cases.as_slice() {
             [case] => write!(f, " {case} }}"),
             cases => {
-                cases
-                    .iter()
-                    .try_for_each(|case| write!(f, "\n    {case}"))?;
+                cases.iter().try_for_each(|case| write!(f, "\n    {case}"))?;
                 f.write_str("\n}")
             }
         }
@@ -204,11 +168,7 @@ impl Display for TestCase {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let (from, source) = (&self.from.value, self.source.value);
         let (to, destination) = (&self.to.value, self.destination.value);
-        write!(
-            f,
-            "{from} {source} -> {to} {destination} {} = {}",
-            self.packet.value, self.expect
-        )
+        write!(f, "{from} {source} -> {to} {destination} {} = {}", self.packet.value, self.expect)
     }
 }
 
@@ -230,16 +190,8 @@ fn is_single(network: &IpNetwork) -> bool {
 impl Display for ServiceItem {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            ServiceItem::Ports {
-                transport,
-                source,
-                destination,
-            } => {
-                f.write_str(protocol(if *transport == Transport::Tcp {
-                    TCP
-                } else {
-                    UDP
-                }))?;
+            ServiceItem::Ports { transport, source, destination } => {
+                f.write_str(protocol(if *transport == Transport::Tcp { TCP } else { UDP }))?;
                 if !source.is_empty() {
                     f.write_char(' ')?;
                     separated(f, source)?;
@@ -265,27 +217,16 @@ impl Display for ServiceItem {
 }
 
 fn icmp(f: &mut Formatter<'_>, version: IcmpVersion, message: Option<IcmpMatch>) -> fmt::Result {
-    let number = if version == IcmpVersion::V4 {
-        ICMP
-    } else {
-        ICMP6
-    };
+    let number = if version == IcmpVersion::V4 { ICMP } else { ICMP6 };
     f.write_str(protocol(number))?;
     let Some(IcmpMatch { kind, code }) = message else {
         return Ok(());
     };
-    let row = ICMP_MESSAGES
-        .iter()
-        .find(|row| (row.protocol, row.kind, row.code) == (number, kind, code));
+    let row = ICMP_MESSAGES.iter().find(|row| (row.protocol, row.kind, row.code) == (number, kind, code));
     match (row, code) {
         (Some(row), _) => write!(f, " {}", row.text),
         (None, None) => write!(f, " {} {kind}", Keyword::Type.text()),
-        (None, Some(code)) => write!(
-            f,
-            " {} {kind} {} {code}",
-            Keyword::Type.text(),
-            Keyword::Code.text()
-        ),
+        (None, Some(code)) => write!(f, " {} {kind} {} {code}", Keyword::Type.text(), Keyword::Code.text()),
     }
 }
 
@@ -295,11 +236,7 @@ fn protocol(number: u8) -> &'static str {
 
 impl Display for PortRange {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        if self.start == self.end {
-            self.start.fmt(f)
-        } else {
-            write!(f, "{}-{}", self.start, self.end)
-        }
+        if self.start == self.end { self.start.fmt(f) } else { write!(f, "{}-{}", self.start, self.end) }
     }
 }
 
@@ -331,10 +268,6 @@ struct Quoted<'a>(&'a str);
 
 impl Display for Quoted<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "\"{}\"",
-            self.0.replace('\\', "\\\\").replace('"', "\\\"")
-        )
+        write!(f, "\"{}\"", self.0.replace('\\', "\\\\").replace('"', "\\\""))
     }
 }

@@ -7,10 +7,7 @@ use std::fmt::Write as _;
 
 /// A word with a fixed meaning. None of them can name a zone, set or service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(
-    missing_docs,
-    reason = "each variant is described by its row in KEYWORDS"
-)]
+#[expect(missing_docs, reason = "each variant is described by its row in KEYWORDS")]
 pub enum Keyword {
     Zone,
     Set,
@@ -83,13 +80,7 @@ const fn keyword(
     example: &'static str,
     summary: &'static str,
 ) -> KeywordRow {
-    KeywordRow {
-        keyword,
-        text,
-        place,
-        example,
-        summary,
-    }
+    KeywordRow { keyword, text, place, example, summary }
 }
 
 /// Every keyword.
@@ -121,34 +112,23 @@ pub const KEYWORDS: &[KeywordRow] = &[
 impl Keyword {
     /// The keyword written as `text`.
     pub fn find(text: &str) -> Option<Keyword> {
-        KEYWORDS
-            .iter()
-            .find(|row| row.text == text)
-            .map(|row| row.keyword)
+        KEYWORDS.iter().find(|row| row.text == text).map(|row| row.keyword)
     }
 
     /// How it is written.
     pub fn text(self) -> &'static str {
-        KEYWORDS
-            .iter()
-            .find(|row| row.keyword == self)
-            .map_or("", |row| row.text)
+        KEYWORDS.iter().find(|row| row.keyword == self).map_or("", |row| row.text)
     }
 
     /// Whether it may stand in this place.
     pub fn fits(self, place: Place) -> bool {
-        KEYWORDS
-            .iter()
-            .any(|row| row.keyword == self && row.place == place)
+        KEYWORDS.iter().any(|row| row.keyword == self && row.place == place)
     }
 }
 
 /// The keywords of a place.
 pub fn keywords_at(place: Place) -> impl Iterator<Item = &'static str> {
-    KEYWORDS
-        .iter()
-        .filter(move |row| row.place == place)
-        .map(|row| row.text)
+    KEYWORDS.iter().filter(move |row| row.place == place).map(|row| row.text)
 }
 
 /// What may follow a protocol.
@@ -184,55 +164,25 @@ pub const ICMP: u8 = 1;
 /// Protocol number of ICMP (IPv6).
 pub const ICMP6: u8 = 58;
 
-const fn protocol(
-    text: &'static str,
-    number: u8,
-    kind: ProtocolKind,
-    summary: &'static str,
-) -> ProtocolRow {
-    ProtocolRow {
-        text,
-        number,
-        kind,
-        summary,
-    }
+const fn protocol(text: &'static str, number: u8, kind: ProtocolKind, summary: &'static str) -> ProtocolRow {
+    ProtocolRow { text, number, kind, summary }
 }
 
 /// Every protocol that has a name.
 pub const PROTOCOLS: &[ProtocolRow] = &[
     protocol("tcp", TCP, ProtocolKind::Ports, "TCP, with ports"),
     protocol("udp", UDP, ProtocolKind::Ports, "UDP, with ports"),
-    protocol(
-        "icmp",
-        ICMP,
-        ProtocolKind::Icmp,
-        "ICMP of IPv4, with a message",
-    ),
-    protocol(
-        "icmp6",
-        ICMP6,
-        ProtocolKind::Icmp,
-        "ICMP of IPv6, with a message",
-    ),
+    protocol("icmp", ICMP, ProtocolKind::Icmp, "ICMP of IPv4, with a message"),
+    protocol("icmp6", ICMP6, ProtocolKind::Icmp, "ICMP of IPv6, with a message"),
     protocol("igmp", 2, ProtocolKind::Plain, "multicast group membership"),
     protocol("ipip", 4, ProtocolKind::Plain, "IPv4 in IP"),
     protocol("ip6", 41, ProtocolKind::Plain, "IPv6 in IP (6in4)"),
-    protocol(
-        "gre",
-        47,
-        ProtocolKind::Plain,
-        "generic routing encapsulation",
-    ),
+    protocol("gre", 47, ProtocolKind::Plain, "generic routing encapsulation"),
     protocol("esp", 50, ProtocolKind::Plain, "IPsec payload"),
     protocol("ah", 51, ProtocolKind::Plain, "IPsec authentication"),
     protocol("ospf", 89, ProtocolKind::Plain, "OSPF routing"),
     protocol("pim", 103, ProtocolKind::Plain, "multicast routing"),
-    protocol(
-        "vrrp",
-        112,
-        ProtocolKind::Plain,
-        "router redundancy (also CARP)",
-    ),
+    protocol("vrrp", 112, ProtocolKind::Plain, "router redundancy (also CARP)"),
     protocol("l2tp", 115, ProtocolKind::Plain, "L2TPv3 over IP"),
     protocol("sctp", 132, ProtocolKind::Plain, "SCTP, all ports"),
 ];
@@ -264,21 +214,11 @@ pub struct IcmpRow {
 }
 
 const fn icmp(text: &'static str, kind: u8, code: Option<u8>) -> IcmpRow {
-    IcmpRow {
-        protocol: ICMP,
-        text,
-        kind,
-        code,
-    }
+    IcmpRow { protocol: ICMP, text, kind, code }
 }
 
 const fn icmp6(text: &'static str, kind: u8, code: Option<u8>) -> IcmpRow {
-    IcmpRow {
-        protocol: ICMP6,
-        text,
-        kind,
-        code,
-    }
+    IcmpRow { protocol: ICMP6, text, kind, code }
 }
 
 /// Every ICMP message that has a name.
@@ -373,32 +313,19 @@ pub fn service_named(text: &str) -> Option<&'static ServiceRow> {
 
 /// The tables of `docs/rules.md`, in Markdown.
 pub fn reference() -> String {
-    let mut out =
-        String::from("### Keywords\n\n| word | in a | meaning | example |\n|---|---|---|---|\n");
+    let mut out = String::from("### Keywords\n\n| word | in a | meaning | example |\n|---|---|---|---|\n");
     for row in KEYWORDS {
         let place = row.place.title();
-        let _ = writeln!(
-            out,
-            "| `{}` | {place} | {} | `{}` |",
-            row.text, row.summary, row.example
-        );
+        let _ = writeln!(out, "| `{}` | {place} | {} | `{}` |", row.text, row.summary, row.example);
     }
     out += "\n### Protocols\n\n| word | number | meaning |\n|---|---|---|\n";
     for row in PROTOCOLS {
         let _ = writeln!(out, "| `{}` | {} | {} |", row.text, row.number, row.summary);
     }
-    for (protocol, title) in [
-        (ICMP, "ICMP messages (`icmp`)"),
-        (ICMP6, "ICMPv6 messages (`icmp6`)"),
-    ] {
-        let _ = write!(
-            out,
-            "\n### {title}\n\n| word | type | code |\n|---|---|---|\n"
-        );
+    for (protocol, title) in [(ICMP, "ICMP messages (`icmp`)"), (ICMP6, "ICMPv6 messages (`icmp6`)")] {
+        let _ = write!(out, "\n### {title}\n\n| word | type | code |\n|---|---|---|\n");
         for row in ICMP_MESSAGES.iter().filter(|row| row.protocol == protocol) {
-            let code = row
-                .code
-                .map_or_else(|| "any".to_owned(), |code| code.to_string());
+            let code = row.code.map_or_else(|| "any".to_owned(), |code| code.to_string());
             let _ = writeln!(out, "| `{}` | {} | {code} |", row.text, row.kind);
         }
     }
@@ -430,12 +357,7 @@ mod tests {
     fn no_word_has_two_meanings() {
         let mut names: Vec<&str> = PROTOCOLS.iter().map(|row| row.text).collect();
         names.extend(SERVICES.iter().map(|row| row.text));
-        names.extend(
-            KEYWORDS
-                .iter()
-                .filter(|row| row.place != Place::Rule)
-                .map(|row| row.text),
-        );
+        names.extend(KEYWORDS.iter().filter(|row| row.place != Place::Rule).map(|row| row.text));
         let count = names.len();
         names.sort_unstable();
         names.dedup();
@@ -445,11 +367,7 @@ mod tests {
     #[test]
     fn icmp_messages_are_unique_in_both_directions() {
         for (i, a) in ICMP_MESSAGES.iter().enumerate() {
-            for b in ICMP_MESSAGES
-                .iter()
-                .skip(i + 1)
-                .filter(|b| b.protocol == a.protocol)
-            {
+            for b in ICMP_MESSAGES.iter().skip(i + 1).filter(|b| b.protocol == a.protocol) {
                 assert_ne!(a.text, b.text);
                 assert_ne!((a.kind, a.code), (b.kind, b.code));
             }

@@ -15,11 +15,7 @@ pub struct SourceFile {
 impl SourceFile {
     /// A file whose text is known to be UTF-8.
     pub fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            text: text.into(),
-            invalid: None,
-        }
+        Self { name: name.into(), text: text.into(), invalid: None }
     }
 
     /// A file read from disk: any bytes. What is not UTF-8 becomes an error of [`super::load`].
@@ -56,10 +52,7 @@ impl Span {
     /// From the start of `self` to the end of `other`.
     #[must_use]
     pub fn to(self, other: Span) -> Span {
-        Span {
-            end: other.end.max(self.end),
-            ..self
-        }
+        Span { end: other.end.max(self.end), ..self }
     }
 }
 
@@ -92,17 +85,12 @@ pub(crate) struct LineIndex {
 
 impl LineIndex {
     pub(crate) fn new(text: &str) -> Self {
-        let starts = std::iter::once(0)
-            .chain(text.match_indices('\n').map(|(at, _)| at + 1))
-            .collect();
+        let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
         Self { starts }
     }
 
     pub(crate) fn locate(&self, text: &str, span: Span) -> Location {
-        let line = self
-            .starts
-            .partition_point(|&start| start <= span.start)
-            .saturating_sub(1);
+        let line = self.starts.partition_point(|&start| start <= span.start).saturating_sub(1);
         let start = self.starts.get(line).copied().unwrap_or(0);
         let before = text.get(start..span.start).unwrap_or("");
         Location {
@@ -124,14 +112,7 @@ mod tests {
         let index = LineIndex::new(text);
         let at = |word: &str| {
             let start = text.find(word).expect("in text");
-            let location = index.locate(
-                text,
-                Span {
-                    file: 0,
-                    start,
-                    end: start + word.len(),
-                },
-            );
+            let location = index.locate(text, Span { file: 0, start, end: start + word.len() });
             (location.line, location.column)
         };
         assert_eq!(at("one"), (1, 1));
@@ -142,9 +123,6 @@ mod tests {
     fn bytes_that_are_not_utf8_are_remembered() {
         let file = SourceFile::from_bytes("f", b"# ok \xff".to_vec());
         assert_eq!(file.invalid_at(), Some(5));
-        assert_eq!(
-            SourceFile::from_bytes("f", b"# ok".to_vec()).invalid_at(),
-            None
-        );
+        assert_eq!(SourceFile::from_bytes("f", b"# ok".to_vec()).invalid_at(), None);
     }
 }

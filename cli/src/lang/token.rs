@@ -48,12 +48,7 @@ enum Piece {
 
 /// Splits a file into tokens. What cannot be read is reported and left out.
 pub(crate) fn tokens(file: usize, source: &SourceFile, sink: &mut Sink<'_>) -> Vec<Token> {
-    let mut lexer = Lexer {
-        file,
-        sink,
-        tokens: Vec::new(),
-        continued: false,
-    };
+    let mut lexer = Lexer { file, sink, tokens: Vec::new(), continued: false };
     let mut offset = 0;
     for line in source.text.split_inclusive('\n') {
         let content = line.strip_suffix('\n').unwrap_or(line);
@@ -76,24 +71,15 @@ struct Lexer<'a, 'b> {
 impl Lexer<'_, '_> {
     fn line(&mut self, offset: usize, line: &str) {
         if line.len() > limits::LINE {
-            let span = Span {
-                file: self.file,
-                start: offset,
-                end: offset + 1,
-            };
+            let span = Span { file: self.file, start: offset, end: offset + 1 };
             let hint = "break it after a comma; inside braces any line may be broken";
             let message = format!("this line is longer than {} bytes", limits::LINE);
-            self.sink
-                .push(self.sink.error(span, message).with_hint(hint));
+            self.sink.push(self.sink.error(span, message).with_hint(hint));
             return;
         }
         let continued = std::mem::take(&mut self.continued);
         let first = self.tokens.len();
-        let mut rest = if offset == 0 {
-            line.strip_prefix('\u{feff}').unwrap_or(line)
-        } else {
-            line
-        };
+        let mut rest = if offset == 0 { line.strip_prefix('\u{feff}').unwrap_or(line) } else { line };
         let end = offset + line.len();
         while !rest.is_empty() {
             let start = end - rest.len();
@@ -124,31 +110,15 @@ impl Lexer<'_, '_> {
     }
 
     fn put(&mut self, kind: Kind, start: usize, len: usize) {
-        self.tokens.push(Token {
-            kind,
-            span: Span {
-                file: self.file,
-                start,
-                end: start + len,
-            },
-            starts_line: false,
-        });
+        self.tokens.push(Token { kind, span: Span { file: self.file, start, end: start + len }, starts_line: false });
     }
 
     /// Reports text that would not look like what it is.
     fn hidden(&mut self, start: usize, text: &str) {
         if let Some((at, c)) = text.char_indices().find(|&(_, c)| is_hidden(c)) {
-            let span = Span {
-                file: self.file,
-                start: start + at,
-                end: start + at + c.len_utf8(),
-            };
+            let span = Span { file: self.file, start: start + at, end: start + at + c.len_utf8() };
             let message = format!("invisible character U+{:04X}", u32::from(c));
-            self.sink.push(
-                self.sink
-                    .error(span, message)
-                    .with_hint("remove it: it can make a rule read as another"),
-            );
+            self.sink.push(self.sink.error(span, message).with_hint("remove it: it can make a rule read as another"));
         }
     }
 
@@ -158,20 +128,11 @@ impl Lexer<'_, '_> {
             Some('"') => broken_text(rest),
             c => stray(c.unwrap_or(' ')),
         };
-        let span = Span {
-            file: self.file,
-            start,
-            end: start + len,
-        };
+        let span = Span { file: self.file, start, end: start + len };
         let error = self.sink.error(span, message);
-        self.sink
-            .push(error.with_optional_hint(hint.map(str::to_owned)));
+        self.sink.push(error.with_optional_hint(hint.map(str::to_owned)));
         // After a broken text the rest of the line means nothing.
-        if rest.starts_with('"') {
-            ""
-        } else {
-            rest.get(len..).unwrap_or("")
-        }
+        if rest.starts_with('"') { "" } else { rest.get(len..).unwrap_or("") }
     }
 }
 
@@ -189,17 +150,9 @@ fn broken_text(rest: &str) -> Trouble {
         }
         Some(c) => {
             let message = format!("character U+{:04X} in a text", u32::from(c));
-            (
-                seen + c.len_utf8(),
-                message,
-                Some("use visible characters only"),
-            )
+            (seen + c.len_utf8(), message, Some("use visible characters only"))
         }
-        None => (
-            seen,
-            "this text has no end".to_owned(),
-            Some("close it with `\"` on the same line"),
-        ),
+        None => (seen, "this text has no end".to_owned(), Some("close it with `\"` on the same line")),
     }
 }
 
@@ -229,17 +182,8 @@ fn piece(input: &str) -> IResult<&str, Piece> {
         value(Piece::Token(Kind::Equals), char('=')),
         value(Piece::Token(Kind::Open), char('{')),
         value(Piece::Token(Kind::Close), char('}')),
-        map(terminated(text_body, char('"')), |text| {
-            Piece::Token(Kind::Text(text))
-        }),
-        value(
-            Piece::Continue,
-            (
-                char('\\'),
-                take_while(|c| c == ' ' || c == '\t'),
-                not(satisfy(|_| true)),
-            ),
-        ),
+        map(terminated(text_body, char('"')), |text| Piece::Token(Kind::Text(text))),
+        value(Piece::Continue, (char('\\'), take_while(|c| c == ' ' || c == '\t'), not(satisfy(|_| true)))),
     ))
     .parse(input)
 }
@@ -247,11 +191,7 @@ fn piece(input: &str) -> IResult<&str, Piece> {
 /// Letters, digits and the marks of names, interfaces and addresses; `-` unless it begins an arrow.
 fn word(input: &str) -> IResult<&str, &str> {
     let plain = take_while1(|c: char| c.is_ascii_alphanumeric() || "_.:/@+%[]".contains(c));
-    recognize(many1_count(alt((
-        plain,
-        terminated(tag("-"), not(char('>'))),
-    ))))
-    .parse(input)
+    recognize(many1_count(alt((plain, terminated(tag("-"), not(char('>'))))))).parse(input)
 }
 
 /// A quoted text up to, not including, its closing quote.

@@ -162,22 +162,26 @@ pub enum FlowState {
 pub const FLOW_STATES: usize = 13;
 
 impl FlowState {
-    /// Every state, by code.
-    pub const ALL: [Self; FLOW_STATES] = [
-        Self::SynSent,
-        Self::SynReceived,
-        Self::Established,
-        Self::FinWait,
-        Self::Closing,
-        Self::TimeWait,
-        Self::Closed,
-        Self::UdpUnreplied,
-        Self::UdpReplied,
-        Self::EchoUnreplied,
-        Self::EchoReplied,
-        Self::OtherUnreplied,
-        Self::OtherReplied,
-    ];
+    /// The state with this code.
+    #[inline(always)]
+    pub const fn from_code(code: u8) -> Option<Self> {
+        Some(match code {
+            0 => Self::SynSent,
+            1 => Self::SynReceived,
+            2 => Self::Established,
+            3 => Self::FinWait,
+            4 => Self::Closing,
+            5 => Self::TimeWait,
+            6 => Self::Closed,
+            7 => Self::UdpUnreplied,
+            8 => Self::UdpReplied,
+            9 => Self::EchoUnreplied,
+            10 => Self::EchoReplied,
+            11 => Self::OtherUnreplied,
+            12 => Self::OtherReplied,
+            _ => return None,
+        })
+    }
 
     /// The name that users see.
     pub const fn name(self) -> &'static str {
@@ -309,7 +313,7 @@ impl Flow {
     /// The state, if its code is one.
     #[inline(always)]
     pub fn state(&self) -> Option<FlowState> {
-        FlowState::ALL.get(self.state.get() as usize).copied()
+        FlowState::from_code(self.state.get())
     }
 }
 

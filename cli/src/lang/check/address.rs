@@ -14,11 +14,7 @@ pub(super) struct Block {
 
 impl Block {
     pub(super) fn range(first: IpAddr, last: IpAddr) -> Self {
-        Self {
-            v6: first.is_ipv6(),
-            first: number(first),
-            last: number(last),
-        }
+        Self { v6: first.is_ipv6(), first: number(first), last: number(last) }
     }
 
     pub(super) fn network(network: IpNetwork) -> Self {
@@ -56,11 +52,7 @@ pub(super) fn number(address: IpAddr) -> u128 {
 }
 
 fn address(v6: bool, number: u128) -> IpAddr {
-    if v6 {
-        Ipv6Addr::from(number).into()
-    } else {
-        Ipv4Addr::from(number as u32).into()
-    }
+    if v6 { Ipv6Addr::from(number).into() } else { Ipv4Addr::from(number as u32).into() }
 }
 
 /// Sorted blocks with a gap between any two.
@@ -106,9 +98,7 @@ impl Blocks {
     /// Whether every address of `other` is in `self`.
     pub(super) fn cover(&self, other: &Blocks) -> bool {
         other.0.iter().all(|inner| {
-            let after = self
-                .0
-                .partition_point(|outer| (outer.v6, outer.first) <= (inner.v6, inner.first));
+            let after = self.0.partition_point(|outer| (outer.v6, outer.first) <= (inner.v6, inner.first));
             let outer = after.checked_sub(1).and_then(|at| self.0.get(at));
             outer.is_some_and(|outer| outer.v6 == inner.v6 && outer.last >= inner.last)
         })
@@ -116,10 +106,7 @@ impl Blocks {
 
     /// Whether there are addresses of IPv4, and of IPv6.
     pub(super) fn families(&self) -> (bool, bool) {
-        (
-            self.0.first().is_some_and(|block| !block.v6),
-            self.0.last().is_some_and(|block| block.v6),
-        )
+        (self.0.first().is_some_and(|block| !block.v6), self.0.last().is_some_and(|block| block.v6))
     }
 }
 
@@ -129,51 +116,26 @@ mod tests {
 
     fn blocks(ranges: &[(&str, &str)]) -> Blocks {
         let ip = |text: &str| text.parse::<IpAddr>().expect("an address");
-        ranges
-            .iter()
-            .map(|(first, last)| Block::range(ip(first), ip(last)))
-            .collect()
+        ranges.iter().map(|(first, last)| Block::range(ip(first), ip(last))).collect()
     }
 
     fn prefixes(ranges: &[(&str, &str)]) -> Vec<String> {
-        blocks(ranges)
-            .prefixes()
-            .iter()
-            .map(ToString::to_string)
-            .collect()
+        blocks(ranges).prefixes().iter().map(ToString::to_string).collect()
     }
 
     #[test]
     fn ranges_become_the_fewest_prefixes() {
-        assert_eq!(
-            prefixes(&[("10.0.0.1", "10.0.0.6")]),
-            ["10.0.0.1/32", "10.0.0.2/31", "10.0.0.4/31", "10.0.0.6/32"]
-        );
+        assert_eq!(prefixes(&[("10.0.0.1", "10.0.0.6")]), ["10.0.0.1/32", "10.0.0.2/31", "10.0.0.4/31", "10.0.0.6/32"]);
         assert_eq!(prefixes(&[("0.0.0.0", "255.255.255.255")]), ["0.0.0.0/0"]);
-        assert_eq!(
-            prefixes(&[("::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff")]),
-            ["::/0"]
-        );
-        assert_eq!(
-            prefixes(&[("::1", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff")]).len(),
-            128
-        );
-        assert_eq!(
-            prefixes(&[("255.255.255.255", "255.255.255.255")]),
-            ["255.255.255.255/32"]
-        );
+        assert_eq!(prefixes(&[("::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff")]), ["::/0"]);
+        assert_eq!(prefixes(&[("::1", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff")]).len(), 128);
+        assert_eq!(prefixes(&[("255.255.255.255", "255.255.255.255")]), ["255.255.255.255/32"]);
     }
 
     #[test]
     fn neighbours_and_overlaps_merge() {
-        assert_eq!(
-            prefixes(&[("10.0.1.0", "10.0.1.255"), ("10.0.0.0", "10.0.0.255")]),
-            ["10.0.0.0/23"]
-        );
-        assert_eq!(
-            prefixes(&[("255.255.255.255", "255.255.255.255"), ("::", "::")]),
-            ["255.255.255.255/32", "::/128"]
-        );
+        assert_eq!(prefixes(&[("10.0.1.0", "10.0.1.255"), ("10.0.0.0", "10.0.0.255")]), ["10.0.0.0/23"]);
+        assert_eq!(prefixes(&[("255.255.255.255", "255.255.255.255"), ("::", "::")]), ["255.255.255.255/32", "::/128"]);
     }
 
     proptest::proptest! {

@@ -51,9 +51,7 @@ fn order(contains: &[Vec<usize>]) -> (Vec<usize>, Vec<Vec<usize>>) {
             }
         }
     }
-    let mut order: Vec<usize> = (0..contains.len())
-        .filter(|&i| missing.get(i) == Some(&0))
-        .collect();
+    let mut order: Vec<usize> = (0..contains.len()).filter(|&i| missing.get(i) == Some(&0)).collect();
     let mut done = 0;
     while let Some(&inner) = order.get(done) {
         done += 1;
@@ -89,9 +87,7 @@ fn cycles(contains: &[Vec<usize>], missing: &[usize]) -> Vec<Vec<usize>> {
                 _ => break,
             }
             path.push(here);
-            at = contains
-                .get(here)
-                .and_then(|inner| inner.iter().copied().find(|&i| stuck(i)));
+            at = contains.get(here).and_then(|inner| inner.iter().copied().find(|&i| stuck(i)));
         }
     }
     found
@@ -103,10 +99,7 @@ mod tests {
 
     #[test]
     fn contents_come_first() {
-        assert_eq!(
-            order(&[vec![1, 2], vec![2], vec![]]),
-            (vec![2, 1, 0], vec![])
-        );
+        assert_eq!(order(&[vec![1, 2], vec![2], vec![]]), (vec![2, 1, 0], vec![]));
         assert_eq!(order(&[vec![1, 1], vec![]]).0, vec![1, 0]);
     }
 
@@ -119,9 +112,7 @@ mod tests {
     #[test]
     fn a_long_chain_needs_no_stack() {
         let count = 200_000;
-        let chain: Vec<Vec<usize>> = (0..count)
-            .map(|i| if i + 1 < count { vec![i + 1] } else { vec![] })
-            .collect();
+        let chain: Vec<Vec<usize>> = (0..count).map(|i| if i + 1 < count { vec![i + 1] } else { vec![] }).collect();
         assert_eq!(order(&chain).0.len(), count);
     }
 }

@@ -42,11 +42,7 @@ struct Names<'a> {
 }
 
 /// The policy, unless a limit is broken. It must not be used when the sink has errors.
-pub(super) fn policy(
-    sources: &[SourceFile],
-    documents: &[Document],
-    sink: &mut Sink<'_>,
-) -> Option<Policy> {
+pub(super) fn policy(sources: &[SourceFile], documents: &[Document], sink: &mut Sink<'_>) -> Option<Policy> {
     let statements = Statements::sort(documents);
     if !statements.fit(sink) {
         return None;
@@ -60,21 +56,9 @@ pub(super) fn policy(
     let rules = rule::Resolver::new(&names, &sets, &services).rules(&statements.rules, sink);
     let default = default(&statements.defaults, sink);
     warn_of_reject(&statements, sink);
-    let tests = test::Resolver {
-        names: &names,
-        services: &services,
-        subnets: &subnets,
-        routes: &routes,
-    }
-    .tests(&statements.tests, sink);
-    Some(Policy {
-        zones,
-        routes,
-        rules,
-        default,
-        tests,
-        sources: sources.to_vec(),
-    })
+    let tests = test::Resolver { names: &names, services: &services, subnets: &subnets, routes: &routes }
+        .tests(&statements.tests, sink);
+    Some(Policy { zones, routes, rules, default, tests, sources: sources.to_vec() })
 }
 
 impl<'a> Statements<'a> {
@@ -96,29 +80,14 @@ impl<'a> Statements<'a> {
 
     fn fit(&self, sink: &mut Sink<'_>) -> bool {
         let over = [
-            (
-                "zones",
-                limits::ZONES,
-                self.zones.get(limits::ZONES).map(|zone| zone.name.span),
-            ),
-            (
-                "rules",
-                limits::RULES,
-                self.rules.get(limits::RULES).map(|rule| rule.span),
-            ),
-            (
-                "routes",
-                limits::ROUTES,
-                self.routes.get(limits::ROUTES).map(|route| route.span),
-            ),
+            ("zones", limits::ZONES, self.zones.get(limits::ZONES).map(|zone| zone.name.span)),
+            ("rules", limits::RULES, self.rules.get(limits::RULES).map(|rule| rule.span)),
+            ("routes", limits::ROUTES, self.routes.get(limits::ROUTES).map(|route| route.span)),
         ];
         let mut fits = true;
         for (what, most, span) in over {
             if let Some(span) = span {
-                sink.push(sink.error(
-                    span,
-                    format!("a policy has at most {most} {what}; this one is too many"),
-                ));
+                sink.push(sink.error(span, format!("a policy has at most {most} {what}; this one is too many")));
                 fits = false;
             }
         }
@@ -129,25 +98,13 @@ impl<'a> Statements<'a> {
         Names {
             zones: declare("zone", self.zones.iter().map(|zone| &zone.name), sink),
             sets: declare("set", self.sets.iter().map(|set| &set.name), sink),
-            services: declare(
-                "service",
-                self.services.iter().map(|service| &service.name),
-                sink,
-            ),
-            broken: documents
-                .iter()
-                .flat_map(|document| &document.broken)
-                .map(String::as_str)
-                .collect(),
+            services: declare("service", self.services.iter().map(|service| &service.name), sink),
+            broken: documents.iter().flat_map(|document| &document.broken).map(String::as_str).collect(),
         }
     }
 }
 
-fn declare<'a>(
-    kind: &str,
-    names: impl Iterator<Item = &'a Name>,
-    sink: &mut Sink<'_>,
-) -> HashMap<&'a str, usize> {
+fn declare<'a>(kind: &str, names: impl Iterator<Item = &'a Name>, sink: &mut Sink<'_>) -> HashMap<&'a str, usize> {
     let mut first: HashMap<&str, (usize, Span)> = HashMap::new();
     for (index, name) in names.enumerate() {
         match first.get(name.value.as_str()) {
@@ -155,18 +112,12 @@ fn declare<'a>(
                 first.insert(&name.value, (index, name.span));
             }
             Some(&(_, span)) => {
-                let error = sink.error(
-                    name.span,
-                    format!("{kind} {} is declared twice", quoted(&name.value)),
-                );
+                let error = sink.error(name.span, format!("{kind} {} is declared twice", quoted(&name.value)));
                 sink.push(error.with_related(sink.at(span), "first declared here"));
             }
         }
     }
-    first
-        .into_iter()
-        .map(|(name, (index, _))| (name, index))
-        .collect()
+    first.into_iter().map(|(name, (index, _))| (name, index)).collect()
 }
 
 impl Names<'_> {
@@ -198,10 +149,8 @@ impl Names<'_> {
             // Sorted, so that of two equally near names the same is told every time.
             let mut known: Vec<&str> = known.collect();
             known.sort_unstable();
-            nearest(word, known.into_iter()).map_or_else(
-                || format!("declare it: {}", declaration(kind, word)),
-                |near| did_you_mean(&near),
-            )
+            nearest(word, known.into_iter())
+                .map_or_else(|| format!("declare it: {}", declaration(kind, word)), |near| did_you_mean(&near))
         };
         error.with_hint(hint)
     }
@@ -217,40 +166,22 @@ fn declaration(kind: &str, name: &str) -> String {
 
 fn default(defaults: &[&ast::Default], sink: &mut Sink<'_>) -> DefaultRule {
     let Some((first, others)) = defaults.split_first() else {
-        return DefaultRule {
-            action: Action::Drop,
-            log: None,
-            location: None,
-        };
+        return DefaultRule { action: Action::Drop, log: None, location: None };
     };
     for other in others {
         let error = sink.error(other.span, "`default` is given twice");
         sink.push(error.with_related(sink.at(first.span), "first given here"));
     }
-    DefaultRule {
-        action: first.action,
-        log: first.log.clone(),
-        location: Some(sink.at(first.span)),
-    }
+    DefaultRule { action: first.action, log: first.log.clone(), location: Some(sink.at(first.span)) }
 }
 
 /// One warning for the whole policy: it is the same for every rule.
 fn warn_of_reject(statements: &Statements<'_>, sink: &mut Sink<'_>) {
-    let rules = statements
-        .rules
-        .iter()
-        .filter(|rule| rule.action == Action::Reject)
-        .map(|rule| rule.span);
-    let defaults = statements
-        .defaults
-        .iter()
-        .filter(|default| default.action == Action::Reject);
+    let rules = statements.rules.iter().filter(|rule| rule.action == Action::Reject).map(|rule| rule.span);
+    let defaults = statements.defaults.iter().filter(|default| default.action == Action::Reject);
     let spans: Vec<Span> = rules.chain(defaults.map(|default| default.span)).collect();
     let Some(first) = spans.first() else { return };
-    let warning = sink.warning(
-        *first,
-        "`reject` acts as `drop` in this version: the sender is not told",
-    );
+    let warning = sink.warning(*first, "`reject` acts as `drop` in this version: the sender is not told");
     sink.push(match spans.len() {
         1 => warning,
         count => warning.with_hint(format!("this policy uses it {count} times")),

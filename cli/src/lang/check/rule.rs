@@ -17,21 +17,9 @@ pub(super) struct Resolver<'a> {
 }
 
 impl<'a> Resolver<'a> {
-    pub(super) fn new(
-        names: &'a Names<'a>,
-        sets: &'a [Blocks],
-        services: &'a [Vec<Service>],
-    ) -> Self {
-        let budget = Budget {
-            left: limits::EXPANDED,
-            what: "the rules need too many prefixes and services in all",
-        };
-        Self {
-            names,
-            sets,
-            services,
-            budget,
-        }
+    pub(super) fn new(names: &'a Names<'a>, sets: &'a [Blocks], services: &'a [Vec<Service>]) -> Self {
+        let budget = Budget { left: limits::EXPANDED, what: "the rules need too many prefixes and services in all" };
+        Self { names, sets, services, budget }
     }
 
     pub(super) fn rules(mut self, rules: &[&ast::Rule], sink: &mut Sink<'_>) -> Vec<Rule> {
@@ -40,10 +28,7 @@ impl<'a> Resolver<'a> {
         for rule in rules {
             let (rule, sources, destinations) = self.rule(rule, sink);
             if rules.len() <= super::shadow::MAX_COMPARED {
-                shapes.push(Shape {
-                    sources,
-                    destinations,
-                });
+                shapes.push(Shape { sources, destinations });
             }
             all.push(rule);
         }
@@ -55,20 +40,8 @@ impl<'a> Resolver<'a> {
 
     fn rule(&mut self, rule: &ast::Rule, sink: &mut Sink<'_>) -> (Rule, Blocks, Blocks) {
         let sources = set::blocks(&rule.sources, self.names, self.sets, &mut self.budget, sink);
-        let destinations = set::blocks(
-            &rule.destinations,
-            self.names,
-            self.sets,
-            &mut self.budget,
-            sink,
-        );
-        let services = service::resolve(
-            &rule.services,
-            self.names,
-            self.services,
-            &mut self.budget,
-            sink,
-        );
+        let destinations = set::blocks(&rule.destinations, self.names, self.sets, &mut self.budget, sink);
+        let services = service::resolve(&rule.services, self.names, self.services, &mut self.budget, sink);
         warn_of_families(rule, &sources, &destinations, &services, sink);
         let resolved = Rule {
             action: rule.action,
@@ -88,64 +61,31 @@ impl<'a> Resolver<'a> {
         if names.is_empty() {
             return ZoneMatch::Any;
         }
-        let mut zones: Vec<usize> = names
-            .iter()
-            .filter_map(|name| self.names.zone(name, sink))
-            .collect();
+        let mut zones: Vec<usize> = names.iter().filter_map(|name| self.names.zone(name, sink)).collect();
         zones.sort_unstable();
         zones.dedup();
         ZoneMatch::Zones(zones)
     }
 
-    fn prefixes(
-        &mut self,
-        blocks: &Blocks,
-        span: Span,
-        sink: &mut Sink<'_>,
-    ) -> Vec<ipnetwork::IpNetwork> {
+    fn prefixes(&mut self, blocks: &Blocks, span: Span, sink: &mut Sink<'_>) -> Vec<ipnetwork::IpNetwork> {
         let prefixes = blocks.prefixes();
-        if self.budget.take(prefixes.len(), span, sink) {
-            prefixes
-        } else {
-            Vec::new()
-        }
+        if self.budget.take(prefixes.len(), span, sink) { prefixes } else { Vec::new() }
     }
 }
 
 /// Warns when no packet can have these addresses and this protocol: IPv4 and IPv6 do not mix.
-fn warn_of_families(
-    rule: &ast::Rule,
-    from: &Blocks,
-    to: &Blocks,
-    services: &[Service],
-    sink: &mut Sink<'_>,
-) {
+fn warn_of_families(rule: &ast::Rule, from: &Blocks, to: &Blocks, services: &[Service], sink: &mut Sink<'_>) {
     let families = |blocks: &Blocks| {
-        if blocks.is_empty() {
-            (true, true)
-        } else {
-            blocks.families()
-        }
+        if blocks.is_empty() { (true, true) } else { blocks.families() }
     };
     let ((from4, from6), (to4, to6)) = (families(from), families(to));
     let (v4, v6) = (from4 && to4, from6 && to6);
     let span = |items: &[Spanned<AddressItem>]| items.first().map_or(rule.span, |item| item.span);
     if !v4 && !v6 {
-        let (source, destination) = if from4 {
-            ("IPv4", "IPv6")
-        } else {
-            ("IPv6", "IPv4")
-        };
-        let message = format!(
-            "this rule can never match: its sources are {source} and its destinations {destination}"
-        );
-        let warning = sink
-            .warning(span(&rule.sources), message)
-            .with_label(format!("{source} only"));
-        sink.push(warning.with_related(
-            sink.at(span(&rule.destinations)),
-            format!("{destination} only"),
-        ));
+        let (source, destination) = if from4 { ("IPv4", "IPv6") } else { ("IPv6", "IPv4") };
+        let message = format!("this rule can never match: its sources are {source} and its destinations {destination}");
+        let warning = sink.warning(span(&rule.sources), message).with_label(format!("{source} only"));
+        sink.push(warning.with_related(sink.at(span(&rule.destinations)), format!("{destination} only")));
         return;
     }
     let fits = |service: &Service| match service.protocol {
@@ -154,16 +94,9 @@ fn warn_of_families(
         _ => true,
     };
     if !services.is_empty() && !services.iter().any(fits) {
-        let (addresses, other) = if v4 {
-            ("IPv4", "`icmp`")
-        } else {
-            ("IPv6", "`icmp6`")
-        };
+        let (addresses, other) = if v4 { ("IPv4", "`icmp`") } else { ("IPv6", "`icmp6`") };
         let place = rule.services.first().map_or(rule.span, |item| item.span);
-        let warning = sink.warning(
-            place,
-            format!("this rule can never match: its addresses are {addresses}"),
-        );
+        let warning = sink.warning(place, format!("this rule can never match: its addresses are {addresses}"));
         sink.push(warning.with_hint(format!("the ICMP of {addresses} is {other}")));
     }
 }

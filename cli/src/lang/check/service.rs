@@ -12,49 +12,26 @@ use crate::lang::registry::{ICMP, ICMP6, SERVICES, TCP, UDP, service_named};
 use crate::lang::source::{SourceFile, Spanned};
 
 /// What every declared service stands for. One that has an error may be empty.
-pub(super) fn expand(
-    services: &[&ServiceDefinition],
-    names: &Names<'_>,
-    sink: &mut Sink<'_>,
-) -> Vec<Vec<Service>> {
+pub(super) fn expand(services: &[&ServiceDefinition], names: &Names<'_>, sink: &mut Sink<'_>) -> Vec<Vec<Service>> {
     let contains: Vec<Vec<usize>> = services
         .iter()
-        .map(|service| {
-            service
-                .items
-                .iter()
-                .filter_map(|item| declared(&item.value, names))
-                .collect()
-        })
+        .map(|service| service.items.iter().filter_map(|item| declared(&item.value, names)).collect())
         .collect();
     for service in services {
         if let Some(row) = service_named(&service.name.value) {
-            let message = format!(
-                "service `{}` replaces the built-in one ({})",
-                row.text, row.means
-            );
+            let message = format!("service `{}` replaces the built-in one ({})", row.text, row.means);
             sink.push(sink.warning(service.name.span, message));
         }
     }
     let heads: Vec<_> = services.iter().map(|service| &service.name).collect();
-    let mut budget = Budget {
-        left: limits::MEMBERS,
-        what: "the services have too many members in all",
-    };
+    let mut budget = Budget { left: limits::MEMBERS, what: "the services have too many members in all" };
     graph::expand("service", &heads, &contains, sink, |i, expanded, sink| {
-        services
-            .get(i)
-            .map(|service| resolve(&service.items, names, expanded, &mut budget, sink))
-            .unwrap_or_default()
+        services.get(i).map(|service| resolve(&service.items, names, expanded, &mut budget, sink)).unwrap_or_default()
     })
 }
 
 fn declared(item: &ServiceItem, names: &Names<'_>) -> Option<usize> {
-    if let ServiceItem::Named(name) = item {
-        names.services.get(name.as_str()).copied()
-    } else {
-        None
-    }
+    if let ServiceItem::Named(name) = item { names.services.get(name.as_str()).copied() } else { None }
 }
 
 /// What a list stands for, without duplicates and in order of mention.
@@ -70,11 +47,9 @@ pub(super) fn resolve(
         // Charged before it is built: source and destination ports multiply.
         let size = match &item.value {
             ServiceItem::Named(name) => named_size(name, names, declared),
-            ServiceItem::Ports {
-                source,
-                destination,
-                ..
-            } => source.len().max(1).saturating_mul(destination.len().max(1)),
+            ServiceItem::Ports { source, destination, .. } => {
+                source.len().max(1).saturating_mul(destination.len().max(1))
+            }
             _ => 1,
         };
         if !budget.take(size, item.span, sink) {
@@ -82,12 +57,7 @@ pub(super) fn resolve(
         }
         match &item.value {
             ServiceItem::Named(name) => {
-                all.extend(self::named(
-                    &Spanned::new(name.clone(), item.span),
-                    names,
-                    declared,
-                    sink,
-                ));
+                all.extend(self::named(&Spanned::new(name.clone(), item.span), names, declared, sink));
             }
             item => all.extend(direct(item)),
         }
@@ -98,19 +68,10 @@ pub(super) fn resolve(
 }
 
 fn named_size(name: &str, names: &Names<'_>, declared: &[Vec<Service>]) -> usize {
-    names
-        .services
-        .get(name)
-        .and_then(|&i| declared.get(i))
-        .map_or(1, |list| list.len().max(1))
+    names.services.get(name).and_then(|&i| declared.get(i)).map_or(1, |list| list.len().max(1))
 }
 
-fn named(
-    name: &Spanned<String>,
-    names: &Names<'_>,
-    declared: &[Vec<Service>],
-    sink: &mut Sink<'_>,
-) -> Vec<Service> {
+fn named(name: &Spanned<String>, names: &Names<'_>, declared: &[Vec<Service>], sink: &mut Sink<'_>) -> Vec<Service> {
     if let Some(&i) = names.services.get(name.value.as_str()) {
         return declared.get(i).cloned().unwrap_or_default();
     }
@@ -120,11 +81,7 @@ fn named(
     if let Some(means) = service_named(&name.value).and_then(|row| built_in(row.means)) {
         return means;
     }
-    let known = names
-        .services
-        .keys()
-        .copied()
-        .chain(SERVICES.iter().map(|row| row.text));
+    let known = names.services.keys().copied().chain(SERVICES.iter().map(|row| row.text));
     sink.push(names.unknown("service", name, known, sink));
     Vec::new()
 }
@@ -137,31 +94,16 @@ fn built_in(means: &str) -> Option<Vec<Service>> {
     let [crate::lang::ast::Statement::Service(service)] = document.statements.as_slice() else {
         return None;
     };
-    Some(
-        service
-            .items
-            .iter()
-            .flat_map(|item| direct(&item.value))
-            .collect(),
-    )
+    Some(service.items.iter().flat_map(|item| direct(&item.value)).collect())
 }
 
 /// What an item that is not a name stands for.
 fn direct(item: &ServiceItem) -> Vec<Service> {
     match item {
-        ServiceItem::Ports {
-            transport,
-            source,
-            destination,
-        } => {
-            let protocol = if *transport == Transport::Tcp {
-                TCP
-            } else {
-                UDP
-            };
-            let pairs = ranges(source)
-                .into_iter()
-                .flat_map(|s| ranges(destination).into_iter().map(move |d| (s.clone(), d)));
+        ServiceItem::Ports { transport, source, destination } => {
+            let protocol = if *transport == Transport::Tcp { TCP } else { UDP };
+            let pairs =
+                ranges(source).into_iter().flat_map(|s| ranges(destination).into_iter().map(move |d| (s.clone(), d)));
             pairs
                 .map(|(source_ports, destination_ports)| Service {
                     protocol,
@@ -172,15 +114,8 @@ fn direct(item: &ServiceItem) -> Vec<Service> {
                 .collect()
         }
         ServiceItem::Icmp(version, message) => {
-            let protocol = if *version == IcmpVersion::V4 {
-                ICMP
-            } else {
-                ICMP6
-            };
-            vec![Service {
-                icmp: *message,
-                ..plain(protocol)
-            }]
+            let protocol = if *version == IcmpVersion::V4 { ICMP } else { ICMP6 };
+            vec![Service { icmp: *message, ..plain(protocol) }]
         }
         ServiceItem::Protocol(number) => vec![plain(*number)],
         ServiceItem::Named(_) => Vec::new(),
@@ -188,12 +123,7 @@ fn direct(item: &ServiceItem) -> Vec<Service> {
 }
 
 fn plain(protocol: u8) -> Service {
-    Service {
-        protocol,
-        source_ports: 0..=u16::MAX,
-        destination_ports: 0..=u16::MAX,
-        icmp: None,
-    }
+    Service { protocol, source_ports: 0..=u16::MAX, destination_ports: 0..=u16::MAX, icmp: None }
 }
 
 fn ranges(ports: &[PortRange]) -> Vec<RangeInclusive<u16>> {
@@ -210,11 +140,7 @@ mod tests {
     #[test]
     fn every_built_in_service_can_be_read() {
         for row in SERVICES {
-            assert!(
-                built_in(row.means).is_some_and(|services| !services.is_empty()),
-                "{}",
-                row.text
-            );
+            assert!(built_in(row.means).is_some_and(|services| !services.is_empty()), "{}", row.text);
         }
     }
 }

@@ -15,22 +15,13 @@ pub(super) fn expand(sets: &[&Set], names: &Names<'_>, sink: &mut Sink<'_>) -> V
     let contains: Vec<Vec<usize>> = sets
         .iter()
         .map(|set| {
-            set.items
-                .iter()
-                .filter_map(|item| named(&item.value))
-                .filter_map(|name| index(names, name))
-                .collect()
+            set.items.iter().filter_map(|item| named(&item.value)).filter_map(|name| index(names, name)).collect()
         })
         .collect();
     let heads: Vec<_> = sets.iter().map(|set| &set.name).collect();
-    let mut budget = Budget {
-        left: limits::MEMBERS,
-        what: "the sets have too many members in all",
-    };
+    let mut budget = Budget { left: limits::MEMBERS, what: "the sets have too many members in all" };
     graph::expand("set", &heads, &contains, sink, |i, expanded, sink| {
-        sets.get(i)
-            .map(|set| blocks(&set.items, names, expanded, &mut budget, sink))
-            .unwrap_or_default()
+        sets.get(i).map(|set| blocks(&set.items, names, expanded, &mut budget, sink)).unwrap_or_default()
     })
 }
 
@@ -81,18 +72,12 @@ pub(super) fn check_host_bits(network: &Spanned<IpNetwork>, sink: &mut Sink<'_>)
     }
     let (ip, length) = (network.value.ip(), network.value.prefix());
     let error = sink.error(network.span, "this prefix has bits set behind its length");
-    sink.push(error.with_hint(format!(
-        "write {subnet}/{length} for the subnet, or {ip} for the one address"
-    )));
+    sink.push(error.with_hint(format!("write {subnet}/{length} for the subnet, or {ip} for the one address")));
     false
 }
 
 fn named(item: &AddressItem) -> Option<&str> {
-    if let AddressItem::Set(name) = item {
-        Some(name)
-    } else {
-        None
-    }
+    if let AddressItem::Set(name) = item { Some(name) } else { None }
 }
 
 fn index(names: &Names<'_>, name: &str) -> Option<usize> {

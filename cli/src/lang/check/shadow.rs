@@ -31,18 +31,12 @@ pub(super) fn warn_of_hidden(rules: &[Rule], shapes: &[Shape], sink: &mut Sink<'
                 return false;
             }
             work += shape.sources.len() + shape.destinations.len();
-            blocks_cover(&wider.sources, &shape.sources)
-                && blocks_cover(&wider.destinations, &shape.destinations)
+            blocks_cover(&wider.sources, &shape.sources) && blocks_cover(&wider.destinations, &shape.destinations)
         });
         if let Some((other, _)) = earlier {
             let warning = Diagnostic::warning(rule.location.clone(), "this rule is never reached")
-                .with_related(
-                    other.location.clone(),
-                    "everything it matches is matched here first",
-                );
-            sink.push(warning.with_hint(
-                "the first rule that matches decides: move the narrower one up, or remove it",
-            ));
+                .with_related(other.location.clone(), "everything it matches is matched here first");
+            sink.push(warning.with_hint("the first rule that matches decides: move the narrower one up, or remove it"));
         }
         if work > MAX_WORK {
             return;
@@ -51,20 +45,14 @@ pub(super) fn warn_of_hidden(rules: &[Rule], shapes: &[Shape], sink: &mut Sink<'
 }
 
 fn size(zones: &ZoneMatch) -> usize {
-    if let ZoneMatch::Zones(zones) = zones {
-        zones.len()
-    } else {
-        0
-    }
+    if let ZoneMatch::Zones(zones) = zones { zones.len() } else { 0 }
 }
 
 fn zones_cover(outer: &ZoneMatch, inner: &ZoneMatch) -> bool {
     match (outer, inner) {
         (ZoneMatch::Any, _) => true,
         (ZoneMatch::Zones(_), ZoneMatch::Any) => false,
-        (ZoneMatch::Zones(outer), ZoneMatch::Zones(inner)) => {
-            inner.iter().all(|zone| outer.contains(zone))
-        }
+        (ZoneMatch::Zones(outer), ZoneMatch::Zones(inner)) => inner.iter().all(|zone| outer.contains(zone)),
     }
 }
 
@@ -76,10 +64,7 @@ fn services_cover(outer: &[Service], inner: &[Service]) -> bool {
     if outer.is_empty() {
         return true;
     }
-    !inner.is_empty()
-        && inner
-            .iter()
-            .all(|inner| outer.iter().any(|outer| service_covers(outer, inner)))
+    !inner.is_empty() && inner.iter().all(|inner| outer.iter().any(|outer| service_covers(outer, inner)))
 }
 
 fn service_covers(outer: &Service, inner: &Service) -> bool {

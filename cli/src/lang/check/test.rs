@@ -20,45 +20,26 @@ pub(super) struct Resolver<'a> {
 
 impl Resolver<'_> {
     pub(super) fn tests(&self, tests: &[&ast::Test], sink: &mut Sink<'_>) -> Vec<Test> {
-        let mut budget = Budget {
-            left: limits::EXPANDED,
-            what: "the tests have too many packets in all",
-        };
+        let mut budget = Budget { left: limits::EXPANDED, what: "the tests have too many packets in all" };
         let mut all = Vec::with_capacity(tests.len());
         for test in tests {
             let mut cases = Vec::new();
             for case in &test.cases {
                 self.case(case, &mut budget, &mut cases, sink);
             }
-            all.push(Test {
-                name: test.name.value.clone(),
-                cases,
-                location: sink.at(test.name.span),
-            });
+            all.push(Test { name: test.name.value.clone(), cases, location: sink.at(test.name.span) });
         }
         all
     }
 
     /// Adds the packets of a case: one, or one for each member of a named service.
-    fn case(
-        &self,
-        case: &ast::TestCase,
-        budget: &mut Budget,
-        all: &mut Vec<TestCase>,
-        sink: &mut Sink<'_>,
-    ) {
-        let (from, to) = (
-            self.names.zone(&case.from, sink),
-            self.names.zone(&case.to, sink),
-        );
+    fn case(&self, case: &ast::TestCase, budget: &mut Budget, all: &mut Vec<TestCase>, sink: &mut Sink<'_>) {
+        let (from, to) = (self.names.zone(&case.from, sink), self.names.zone(&case.to, sink));
         let packet = std::slice::from_ref(&case.packet);
         let services = service::resolve(packet, self.names, self.services, budget, sink);
         let (source, destination) = (case.source.value, case.destination.value);
         if source.is_ipv4() != destination.is_ipv4() {
-            let error = sink.error(
-                case.destination.span,
-                "source and destination are of different address families",
-            );
+            let error = sink.error(case.destination.span, "source and destination are of different address families");
             sink.push(error);
             return;
         }
@@ -82,26 +63,14 @@ impl Resolver<'_> {
         }));
     }
 
-    fn check_source(
-        &self,
-        name: &Name,
-        zone: usize,
-        address: &Spanned<IpAddr>,
-        sink: &mut Sink<'_>,
-    ) {
+    fn check_source(&self, name: &Name, zone: usize, address: &Spanned<IpAddr>, sink: &mut Sink<'_>) {
         if !self.subnets.behind(self.routes, address.value, zone) {
             self.not_in_zone(name, address, sink);
         }
     }
 
     /// The route decides where a packet goes, so a test cannot say otherwise.
-    fn check_destination(
-        &self,
-        name: &Name,
-        zone: usize,
-        address: &Spanned<IpAddr>,
-        sink: &mut Sink<'_>,
-    ) {
+    fn check_destination(&self, name: &Name, zone: usize, address: &Spanned<IpAddr>, sink: &mut Sink<'_>) {
         if self.subnets.egress(self.routes, address.value) != Some(zone) {
             self.not_in_zone(name, address, sink);
         }
@@ -110,13 +79,9 @@ impl Resolver<'_> {
     fn not_in_zone(&self, name: &Name, address: &Spanned<IpAddr>, sink: &mut Sink<'_>) {
         let message = format!("{} is not in zone {}", address.value, quoted(&name.value));
         let actual = self.subnets.egress(self.routes, address.value);
-        let actual =
-            actual.and_then(|zone| self.names.zones.iter().find(|(_, index)| **index == zone));
+        let actual = actual.and_then(|zone| self.names.zones.iter().find(|(_, index)| **index == zone));
         let hint = match actual {
-            Some((other, _)) => format!(
-                "its subnets and the routes put it in zone {}",
-                quoted(other)
-            ),
+            Some((other, _)) => format!("its subnets and the routes put it in zone {}", quoted(other)),
             None => "no zone has a subnet with it and no route leads to it".to_owned(),
         };
         sink.push(sink.error(address.span, message).with_hint(hint));
@@ -133,23 +98,13 @@ fn packets(case: &ast::TestCase, services: &[Service], sink: &mut Sink<'_>) -> V
     };
     let fitting: Vec<&Service> = services.iter().filter(fits).collect();
     if fitting.is_empty() && !services.is_empty() {
-        let error = sink.error(
-            case.packet.span,
-            "these addresses are of another family than this ICMP",
-        );
-        sink.push(error.with_hint(if v4 {
-            "the ICMP of IPv4 is `icmp`"
-        } else {
-            "the ICMP of IPv6 is `icmp6`"
-        }));
+        let error = sink.error(case.packet.span, "these addresses are of another family than this ICMP");
+        sink.push(error.with_hint(if v4 { "the ICMP of IPv4 is `icmp`" } else { "the ICMP of IPv6 is `icmp6`" }));
         return Vec::new();
     }
     let packets: Option<Vec<Packet>> = fitting.into_iter().map(Packet::of).collect();
     packets.unwrap_or_else(|| {
-        let error = sink.error(
-            case.packet.span,
-            "this stands for more packets than a test can try",
-        );
+        let error = sink.error(case.packet.span, "this stands for more packets than a test can try");
         let hint = match &case.packet.value {
             ServiceItem::Icmp(..) => "name the message: icmp echo-request",
             ServiceItem::Named(_) => "write one of its ports: tcp 5432",
@@ -180,33 +135,15 @@ impl Packet {
                     (0, u16::MAX) => TEST_SOURCE_PORT,
                     _ => return None,
                 };
-                Some(Self {
-                    protocol,
-                    source_port,
-                    destination_port: *destination.start(),
-                    icmp: None,
-                })
+                Some(Self { protocol, source_port, destination_port: *destination.start(), icmp: None })
             }
             TCP | UDP => None,
             ICMP | ICMP6 => {
                 let message = service.icmp?;
-                let icmp = Some(IcmpMatch {
-                    code: message.code.or(Some(0)),
-                    ..message
-                });
-                Some(Self {
-                    protocol,
-                    source_port: 0,
-                    destination_port: 0,
-                    icmp,
-                })
+                let icmp = Some(IcmpMatch { code: message.code.or(Some(0)), ..message });
+                Some(Self { protocol, source_port: 0, destination_port: 0, icmp })
             }
-            _ => Some(Self {
-                protocol,
-                source_port: 0,
-                destination_port: 0,
-                icmp: None,
-            }),
+            _ => Some(Self { protocol, source_port: 0, destination_port: 0, icmp: None }),
         }
     }
 }

@@ -18,27 +18,19 @@ pub(super) fn zones(zones: &[&ast::Zone], sink: &mut Sink<'_>) -> Vec<Zone> {
     let mut places: HashMap<(&str, Option<u16>), Span> = HashMap::new();
     for zone in zones {
         let vlan = zone.vlan.as_ref().map(|vlan| vlan.value);
-        let span = zone
-            .vlan
-            .as_ref()
-            .map_or(zone.interface.span, |vlan| vlan.span);
+        let span = zone.vlan.as_ref().map_or(zone.interface.span, |vlan| vlan.span);
         let place = (zone.interface.value.as_str(), vlan);
         if let Some(&first) = places.get(&place) {
             let tag = vlan.map_or_else(|| "untagged frames".to_owned(), |id| format!("VLAN {id}"));
             let message = format!("two zones take {tag} of interface {}", quoted(place.0));
             let error = sink.error(span, message);
             let error = error.with_related(sink.at(first), "the first zone");
-            sink.push(error.with_hint(
-                "several zones share an interface (a trunk) when each has its own `vlan`",
-            ));
+            sink.push(error.with_hint("several zones share an interface (a trunk) when each has its own `vlan`"));
         } else {
             places.insert(place, span);
         }
         if let Some(extra) = zone.addresses.get(limits::ADDRESSES) {
-            sink.push(sink.error(
-                extra.span,
-                format!("a zone has at most {} addresses", limits::ADDRESSES),
-            ));
+            sink.push(sink.error(extra.span, format!("a zone has at most {} addresses", limits::ADDRESSES)));
         }
         for address in &zone.addresses {
             check_gateway(address, sink);
@@ -68,11 +60,7 @@ fn check_gateway(address: &Spanned<IpNetwork>, sink: &mut Sink<'_>) {
         ip if ip.is_multicast() => Some("a multicast address"),
         _ => None,
     };
-    let room = if ip.is_ipv4() {
-        length < 31
-    } else {
-        length < 127
-    };
+    let room = if ip.is_ipv4() { length < 31 } else { length < 127 };
     let message = match special {
         Some(what) => format!("{ip} is {what} and cannot be a gateway"),
         None if room && ip == address.value.network() => {
@@ -84,9 +72,7 @@ fn check_gateway(address: &Spanned<IpNetwork>, sink: &mut Sink<'_>) {
         None => return,
     };
     let error = sink.error(address.span, message);
-    sink.push(
-        error.with_hint("give the address that vfw has in the zone, the gateway of its hosts"),
-    );
+    sink.push(error.with_hint("give the address that vfw has in the zone, the gateway of its hosts"));
 }
 
 /// A subnet of a zone.
@@ -109,13 +95,7 @@ impl Subnets {
         for (zone, (resolved, written)) in zones.iter().zip(written).enumerate() {
             for (network, place) in resolved.addresses.iter().zip(&written.addresses) {
                 let block = Block::network(*network);
-                all.push(Subnet {
-                    block,
-                    length: network.prefix(),
-                    gateway: network.ip(),
-                    zone,
-                    span: place.span,
-                });
+                all.push(Subnet { block, length: network.prefix(), gateway: network.ip(), zone, span: place.span });
             }
         }
         all.sort_by_key(|subnet| (subnet.block.v6, subnet.block.first, subnet.zone));
@@ -123,18 +103,13 @@ impl Subnets {
         let mut gateways: HashMap<IpAddr, Span> = HashMap::new();
         for subnet in &all {
             if let Some(&first) = gateways.get(&subnet.gateway) {
-                let error = sink.error(
-                    subnet.span,
-                    format!("address {} is given twice", subnet.gateway),
-                );
+                let error = sink.error(subnet.span, format!("address {} is given twice", subnet.gateway));
                 sink.push(error.with_related(sink.at(first), "first given here"));
             } else if let Some(other) = widest.filter(|other| overlap(other, subnet)) {
                 overlap_error(zones, &other, subnet, sink);
             }
             gateways.entry(subnet.gateway).or_insert(subnet.span);
-            let wider = widest.is_none_or(|old| {
-                (old.block.v6, old.block.last) < (subnet.block.v6, subnet.block.last)
-            });
+            let wider = widest.is_none_or(|old| (old.block.v6, old.block.last) < (subnet.block.v6, subnet.block.last));
             widest = if wider { Some(*subnet) } else { widest };
         }
         Self(all)
@@ -142,41 +117,27 @@ impl Subnets {
 
     fn find(&self, address: IpAddr) -> Option<&Subnet> {
         let key = (address.is_ipv6(), number(address));
-        let after = self
-            .0
-            .partition_point(|subnet| (subnet.block.v6, subnet.block.first) <= key);
+        let after = self.0.partition_point(|subnet| (subnet.block.v6, subnet.block.first) <= key);
         let found = after.checked_sub(1).and_then(|at| self.0.get(at))?;
         found.block.contains(address).then_some(found)
     }
 
     fn is_gateway(&self, address: IpAddr, zone: usize) -> bool {
-        self.0
-            .iter()
-            .any(|subnet| subnet.zone == zone && subnet.gateway == address)
+        self.0.iter().any(|subnet| subnet.zone == zone && subnet.gateway == address)
     }
 
     /// The zone a packet to `address` leaves by: the longest prefix wins, a subnet before a route.
     pub(super) fn egress(&self, routes: &[Route], address: IpAddr) -> Option<usize> {
-        let subnet = self
-            .find(address)
-            .map(|subnet| (subnet.length, 1, subnet.zone));
+        let subnet = self.find(address).map(|subnet| (subnet.length, 1, subnet.zone));
         let routes = routes.iter().filter(|route| route.prefix.contains(address));
-        let routed = routes
-            .map(|route| (route.prefix.prefix(), 0, route.zone))
-            .max_by_key(|&(length, ..)| length);
-        subnet
-            .into_iter()
-            .chain(routed)
-            .max_by_key(|&(length, direct, _)| (length, direct))
-            .map(|(.., zone)| zone)
+        let routed = routes.map(|route| (route.prefix.prefix(), 0, route.zone)).max_by_key(|&(length, ..)| length);
+        subnet.into_iter().chain(routed).max_by_key(|&(length, direct, _)| (length, direct)).map(|(.., zone)| zone)
     }
 
     /// Whether hosts of this address may be behind the zone.
     pub(super) fn behind(&self, routes: &[Route], address: IpAddr, zone: usize) -> bool {
         self.find(address).is_some_and(|subnet| subnet.zone == zone)
-            || routes
-                .iter()
-                .any(|route| route.zone == zone && route.prefix.contains(address))
+            || routes.iter().any(|route| route.zone == zone && route.prefix.contains(address))
     }
 }
 
@@ -189,14 +150,8 @@ fn overlap(a: &Subnet, b: &Subnet) -> bool {
 fn overlap_error(zones: &[Zone], a: &Subnet, b: &Subnet, sink: &mut Sink<'_>) {
     let (first, second) = if a.zone <= b.zone { (a, b) } else { (b, a) };
     let name = |subnet: &Subnet| zones.get(subnet.zone).map_or("", |zone| zone.name.as_str());
-    let message = format!(
-        "this subnet of zone {} overlaps one of zone {}",
-        quoted(name(second)),
-        quoted(name(first))
-    );
-    let error = sink
-        .error(second.span, message)
-        .with_related(sink.at(first.span), "the other subnet");
+    let message = format!("this subnet of zone {} overlaps one of zone {}", quoted(name(second)), quoted(name(first)));
+    let error = sink.error(second.span, message).with_related(sink.at(first.span), "the other subnet");
     sink.push(error.with_hint("an address must belong to one subnet only"));
 }
 
@@ -210,31 +165,19 @@ pub(super) fn routes(routes: &[&ast::Route], subnets: &Subnets, sink: &mut Sink<
             continue;
         }
         if let Some(&first) = seen.get(&prefix) {
-            let error = sink.error(
-                route.prefix.span,
-                format!("there are two routes to {prefix}"),
-            );
+            let error = sink.error(route.prefix.span, format!("there are two routes to {prefix}"));
             sink.push(error.with_related(sink.at(first), "the first"));
             continue;
         }
         seen.insert(prefix, route.prefix.span);
         if prefix.is_ipv4() != via.is_ipv4() {
-            let error = sink.error(
-                route.via.span,
-                "the next hop is of another address family than the prefix",
-            );
+            let error = sink.error(route.via.span, "the next hop is of another address family than the prefix");
             sink.push(error);
             continue;
         }
         let Some(subnet) = subnets.find(via) else {
-            let error = sink.error(
-                route.via.span,
-                format!("next hop {via} is not in a subnet of any zone"),
-            );
-            sink.push(
-                error
-                    .with_hint("a next hop is a router beside vfw: an address in one of the zones"),
-            );
+            let error = sink.error(route.via.span, format!("next hop {via} is not in a subnet of any zone"));
+            sink.push(error.with_hint("a next hop is a router beside vfw: an address in one of the zones"));
             continue;
         };
         if subnets.is_gateway(via, subnet.zone) {
@@ -242,12 +185,7 @@ pub(super) fn routes(routes: &[&ast::Route], subnets: &Subnets, sink: &mut Sink<
             sink.push(error.with_related(sink.at(subnet.span), "the zone's own address"));
             continue;
         }
-        all.push(Route {
-            prefix,
-            via,
-            zone: subnet.zone,
-            location: sink.at(route.span),
-        });
+        all.push(Route { prefix, via, zone: subnet.zone, location: sink.at(route.span) });
     }
     all
 }

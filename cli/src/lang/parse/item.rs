@@ -10,8 +10,7 @@ use crate::lang::literal::Literal;
 use crate::lang::names::nearest;
 use crate::lang::policy::IcmpMatch;
 use crate::lang::registry::{
-    EXTENSION_HEADERS, ICMP, ICMP_MESSAGES, ICMP6, Keyword, ProtocolKind, TCP, UDP, protocol_named,
-    service_named,
+    EXTENSION_HEADERS, ICMP, ICMP_MESSAGES, ICMP6, Keyword, ProtocolKind, TCP, UDP, protocol_named, service_named,
 };
 use crate::lang::source::{Span, Spanned};
 use crate::lang::token::Kind;
@@ -21,12 +20,8 @@ impl Parser<'_, '_> {
     pub(super) fn address_item(&mut self) -> Parsed<Spanned<AddressItem>> {
         let span = self.peek().span;
         let item = match self.literal() {
-            Literal::Address(address) => {
-                AddressItem::Network(IpNetwork::from(self.plain(address, span)))
-            }
-            Literal::Prefix(address, length) => {
-                AddressItem::Network(self.network(address, length, span))
-            }
+            Literal::Address(address) => AddressItem::Network(IpNetwork::from(self.plain(address, span))),
+            Literal::Prefix(address, length) => AddressItem::Network(self.network(address, length, span)),
             Literal::Addresses(first, last) => self.range(first, last, span),
             Literal::Name(name) if self.keyword().is_none() => AddressItem::Set(name.to_owned()),
             _ => return Err(self.bad_address("an address, prefix, range or set")),
@@ -45,9 +40,7 @@ impl Parser<'_, '_> {
                 Ok(Spanned::new(address, span))
             }
             Literal::Prefix(address, _) => {
-                let error = self
-                    .unexpected(what)
-                    .with_hint(format!("write the address alone: {address}"));
+                let error = self.unexpected(what).with_hint(format!("write the address alone: {address}"));
                 Err(self.fail(error))
             }
             _ => Err(self.bad_address(what)),
@@ -55,11 +48,7 @@ impl Parser<'_, '_> {
     }
 
     /// An address with a prefix length; host bits are the caller's matter.
-    pub(super) fn prefix(
-        &mut self,
-        what: &str,
-        example: impl Fn(IpAddr) -> String,
-    ) -> Parsed<Spanned<IpNetwork>> {
+    pub(super) fn prefix(&mut self, what: &str, example: impl Fn(IpAddr) -> String) -> Parsed<Spanned<IpNetwork>> {
         let span = self.peek().span;
         match self.literal() {
             Literal::Prefix(address, length) => {
@@ -68,9 +57,7 @@ impl Parser<'_, '_> {
                 Ok(Spanned::new(network, span))
             }
             Literal::Address(address) => {
-                let error = self
-                    .unexpected(what)
-                    .with_hint(format!("add the prefix length: {}", example(address)));
+                let error = self.unexpected(what).with_hint(format!("add the prefix length: {}", example(address)));
                 Err(self.fail(error))
             }
             _ => Err(self.bad_address(what)),
@@ -80,33 +67,21 @@ impl Parser<'_, '_> {
     fn bad_address(&mut self, what: &str) -> Failed {
         let error = self.unexpected(what);
         let hint = match (self.word(), &self.peek().kind) {
-            (Some(word), _) if word.contains('%') => {
-                Some("addresses are written without `%interface`")
+            (Some(word), _) if word.contains('%') => Some("addresses are written without `%interface`"),
+            (Some(word), _) if word.contains(['[', ']']) => Some("addresses are written without brackets and ports"),
+            (Some(word), _) if word.contains('.') && word.contains(':') => {
+                Some("ports follow the protocol: tcp 5432, or tcp 40000 -> 5432 with the source port")
             }
-            (Some(word), _) if word.contains(['[', ']']) => {
-                Some("addresses are written without brackets and ports")
-            }
-            (Some(word), _) if word.contains('.') && word.contains(':') => Some(
-                "ports follow the protocol: tcp 5432, or tcp 40000 -> 5432 with the source port",
+            (Some(word), _) if word.contains('.') && word.starts_with(|c: char| c.is_ascii_digit()) => Some(
+                "IPv4 addresses have four numbers from 0 to 255, as in 10.0.10.7, 10.0.10.0/24 or 10.0.10.1-10.0.10.9",
             ),
-            (Some(word), _)
-                if word.contains('.') && word.starts_with(|c: char| c.is_ascii_digit()) =>
-            {
-                Some(
-                    "IPv4 addresses have four numbers from 0 to 255, as in 10.0.10.7, 10.0.10.0/24 or 10.0.10.1-10.0.10.9",
-                )
-            }
             (Some(word), _) if word.contains(':') => {
                 Some("IPv6 addresses look like fd00:10::7, fd00:10::/64 or fd00::1-fd00::9")
             }
             (None, Kind::Open) => Some("lists stand without braces here: from admins, 10.0.99.5"),
             _ => None,
         };
-        let error = if error.hint.is_some() {
-            error
-        } else {
-            error.with_optional_hint(hint.map(str::to_owned))
-        };
+        let error = if error.hint.is_some() { error } else { error.with_optional_hint(hint.map(str::to_owned)) };
         self.fail(error)
     }
 
@@ -115,9 +90,7 @@ impl Parser<'_, '_> {
         if let IpAddr::V6(v6) = address
             && let Some(v4) = v6.to_ipv4_mapped()
         {
-            let error = self
-                .sink
-                .error(span, "an IPv4 address must be written as one");
+            let error = self.sink.error(span, "an IPv4 address must be written as one");
             self.sink.push(error.with_hint(format!("write {v4}")));
         }
         address
@@ -126,15 +99,10 @@ impl Parser<'_, '_> {
     fn network(&mut self, address: IpAddr, length: u32, span: Span) -> IpNetwork {
         let address = self.plain(address, span);
         let bits = if address.is_ipv4() { 32 } else { 128 };
-        let valid = u8::try_from(length)
-            .ok()
-            .and_then(|length| IpNetwork::new(address, length).ok());
+        let valid = u8::try_from(length).ok().and_then(|length| IpNetwork::new(address, length).ok());
         valid.unwrap_or_else(|| {
             let family = if address.is_ipv4() { "IPv4" } else { "IPv6" };
-            let error = self.sink.error(
-                span,
-                format!("the prefix length of an {family} address is 0 to {bits}"),
-            );
+            let error = self.sink.error(span, format!("the prefix length of an {family} address is 0 to {bits}"));
             self.sink.push(error);
             IpNetwork::from(address)
         })
@@ -143,19 +111,13 @@ impl Parser<'_, '_> {
     fn range(&mut self, first: IpAddr, last: IpAddr, span: Span) -> AddressItem {
         let (first, last) = (self.plain(first, span), self.plain(last, span));
         if first.is_ipv4() != last.is_ipv4() {
-            let error = self.sink.error(
-                span,
-                "a range cannot go from one address family to the other",
-            );
+            let error = self.sink.error(span, "a range cannot go from one address family to the other");
             self.sink.push(error);
             return AddressItem::Network(IpNetwork::from(first));
         }
         if first > last {
-            let error = self
-                .sink
-                .error(span, "this range is empty: it ends before it begins");
-            self.sink
-                .push(error.with_hint(format!("did you mean {last}-{first}?")));
+            let error = self.sink.error(span, "this range is empty: it ends before it begins");
+            self.sink.push(error.with_hint(format!("did you mean {last}-{first}?")));
         }
         AddressItem::Range(first.min(last), first.max(last))
     }
@@ -170,11 +132,9 @@ impl Parser<'_, '_> {
             (Some(row), _) => {
                 self.next();
                 match row.kind {
-                    ProtocolKind::Ports => self.ports(if row.number == TCP {
-                        Transport::Tcp
-                    } else {
-                        Transport::Udp
-                    })?,
+                    ProtocolKind::Ports => {
+                        self.ports(if row.number == TCP { Transport::Tcp } else { Transport::Udp })?
+                    }
                     ProtocolKind::Icmp => self.icmp(row.number)?,
                     ProtocolKind::Plain => ServiceItem::Protocol(row.number),
                 }
@@ -198,18 +158,10 @@ impl Parser<'_, '_> {
         let span = self.peek().span;
         let number = self.small_number("a protocol number", 255)? as u8;
         if EXTENSION_HEADERS.contains(&number) {
-            let error = self.sink.error(
-                span,
-                format!("{number} is an IPv6 extension header, not a protocol"),
-            );
-            self.sink
-                .push(error.with_hint("match the protocol that follows it"));
+            let error = self.sink.error(span, format!("{number} is an IPv6 extension header, not a protocol"));
+            self.sink.push(error.with_hint("match the protocol that follows it"));
         }
-        let every_port = |transport| ServiceItem::Ports {
-            transport,
-            source: vec![],
-            destination: vec![],
-        };
+        let every_port = |transport| ServiceItem::Ports { transport, source: vec![], destination: vec![] };
         Ok(match number {
             TCP => every_port(Transport::Tcp),
             UDP => every_port(Transport::Udp),
@@ -242,22 +194,12 @@ impl Parser<'_, '_> {
                 return Err(self.expected("destination ports or `any`"));
             };
             let Some(source) = first else {
-                let error = self
-                    .sink
-                    .error(span, "there are no source ports before `->`");
+                let error = self.sink.error(span, "there are no source ports before `->`");
                 return Err(self.fail(error.with_hint("write `any ->`, or leave the arrow out")));
             };
-            return Ok(ServiceItem::Ports {
-                transport,
-                source,
-                destination,
-            });
+            return Ok(ServiceItem::Ports { transport, source, destination });
         }
-        Ok(ServiceItem::Ports {
-            transport,
-            source: vec![],
-            destination: first.unwrap_or_default(),
-        })
+        Ok(ServiceItem::Ports { transport, source: vec![], destination: first.unwrap_or_default() })
     }
 
     /// Ports, or none when something else follows. `any` is the empty list.
@@ -285,36 +227,22 @@ impl Parser<'_, '_> {
     }
 
     fn is_ports(&self, span: Span) -> bool {
-        matches!(
-            crate::lang::literal::read(self.text(span)),
-            Literal::Number(_) | Literal::Numbers(..)
-        )
+        matches!(crate::lang::literal::read(self.text(span)), Literal::Number(_) | Literal::Numbers(..))
     }
 
     fn port_range(&mut self, start: u32, end: u32, span: Span) -> PortRange {
         let most = u32::from(u16::MAX);
         if start.max(end) > most {
-            self.sink
-                .push(self.sink.error(span, "ports go from 0 to 65535"));
+            self.sink.push(self.sink.error(span, "ports go from 0 to 65535"));
         } else if start > end {
-            let error = self
-                .sink
-                .error(span, "this port range is empty: it ends before it begins");
-            self.sink
-                .push(error.with_hint(format!("did you mean {end}-{start}?")));
+            let error = self.sink.error(span, "this port range is empty: it ends before it begins");
+            self.sink.push(error.with_hint(format!("did you mean {end}-{start}?")));
         }
-        PortRange {
-            start: start.min(end).min(most) as u16,
-            end: start.max(end).min(most) as u16,
-        }
+        PortRange { start: start.min(end).min(most) as u16, end: start.max(end).min(most) as u16 }
     }
 
     fn icmp(&mut self, protocol: u8) -> Parsed<ServiceItem> {
-        let version = if protocol == ICMP {
-            IcmpVersion::V4
-        } else {
-            IcmpVersion::V6
-        };
+        let version = if protocol == ICMP { IcmpVersion::V4 } else { IcmpVersion::V6 };
         if self.eat_keyword(Keyword::Type) {
             let kind = self.small_number("an ICMP type", 255)? as u8;
             let code = if self.eat_keyword(Keyword::Code) {
@@ -330,46 +258,26 @@ impl Parser<'_, '_> {
         if self.keyword().is_some() {
             return Ok(ServiceItem::Icmp(version, None));
         }
-        let row = ICMP_MESSAGES
-            .iter()
-            .find(|row| row.protocol == protocol && row.text == word);
+        let row = ICMP_MESSAGES.iter().find(|row| row.protocol == protocol && row.text == word);
         let Some(row) = row else {
             return Err(self.unknown_message(word, protocol));
         };
         self.next();
-        Ok(ServiceItem::Icmp(
-            version,
-            Some(IcmpMatch {
-                kind: row.kind,
-                code: row.code,
-            }),
-        ))
+        Ok(ServiceItem::Icmp(version, Some(IcmpMatch { kind: row.kind, code: row.code })))
     }
 
     fn unknown_message(&mut self, word: &str, protocol: u8) -> Failed {
-        let (this, other) = if protocol == ICMP {
-            ("icmp", "icmp6")
-        } else {
-            ("icmp6", "icmp")
-        };
+        let (this, other) = if protocol == ICMP { ("icmp", "icmp6") } else { ("icmp6", "icmp") };
         let hint = if ICMP_MESSAGES.iter().any(|row| row.text == word) {
             format!("it is a message of {other}: write `{other} {word}`")
         } else if service_named(word).is_some() {
             format!("separate services with a comma: `{this}, {word}`")
         } else {
-            let known = ICMP_MESSAGES
-                .iter()
-                .filter(|row| row.protocol == protocol)
-                .map(|row| row.text);
-            nearest(word, known).map_or_else(
-                || format!("by number it is written `{this} type 3 code 1`"),
-                |near| did_you_mean(&near),
-            )
+            let known = ICMP_MESSAGES.iter().filter(|row| row.protocol == protocol).map(|row| row.text);
+            nearest(word, known)
+                .map_or_else(|| format!("by number it is written `{this} type 3 code 1`"), |near| did_you_mean(&near))
         };
-        let error = self.sink.error(
-            self.peek().span,
-            format!("{this} has no message {}", quoted(word)),
-        );
+        let error = self.sink.error(self.peek().span, format!("{this} has no message {}", quoted(word)));
         self.fail(error.with_hint(hint))
     }
 }

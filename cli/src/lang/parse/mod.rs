@@ -25,13 +25,7 @@ pub(crate) struct Document {
 /// Reads a file.
 pub(crate) fn document(file: usize, source: &SourceFile, sink: &mut Sink<'_>) -> Document {
     let tokens = token::tokens(file, source, sink);
-    Parser {
-        source,
-        tokens,
-        at: 0,
-        sink,
-    }
-    .document()
+    Parser { source, tokens, at: 0, sink }.document()
 }
 
 /// The failure has been reported.
@@ -46,15 +40,7 @@ struct Parser<'a, 'b> {
     sink: &'a mut Sink<'b>,
 }
 
-const END: Token = Token {
-    kind: Kind::End,
-    span: Span {
-        file: 0,
-        start: 0,
-        end: 0,
-    },
-    starts_line: true,
-};
+const END: Token = Token { kind: Kind::End, span: Span { file: 0, start: 0, end: 0 }, starts_line: true };
 
 impl<'a> Parser<'a, '_> {
     fn document(mut self) -> Document {
@@ -121,17 +107,11 @@ impl<'a> Parser<'a, '_> {
     }
 
     fn peek(&self) -> &Token {
-        self.tokens
-            .get(self.at)
-            .or(self.tokens.last())
-            .unwrap_or(&END)
+        self.tokens.get(self.at).or(self.tokens.last()).unwrap_or(&END)
     }
 
     fn ahead(&self, distance: usize) -> &Token {
-        self.tokens
-            .get(self.at + distance)
-            .or(self.tokens.last())
-            .unwrap_or(&END)
+        self.tokens.get(self.at + distance).or(self.tokens.last()).unwrap_or(&END)
     }
 
     fn next(&mut self) -> Token {
@@ -142,10 +122,7 @@ impl<'a> Parser<'a, '_> {
 
     /// The span of the token read last.
     fn last_span(&self) -> Span {
-        self.at
-            .checked_sub(1)
-            .and_then(|at| self.tokens.get(at))
-            .map_or_else(Span::default, |token| token.span)
+        self.at.checked_sub(1).and_then(|at| self.tokens.get(at)).map_or_else(Span::default, |token| token.span)
     }
 
     fn eat(&mut self, kind: &Kind) -> bool {
@@ -158,11 +135,7 @@ impl<'a> Parser<'a, '_> {
 
     fn expect(&mut self, kind: &Kind, what: &str) -> Parsed<Span> {
         let span = self.peek().span;
-        if self.eat(kind) {
-            Ok(span)
-        } else {
-            Err(self.expected(what))
-        }
+        if self.eat(kind) { Ok(span) } else { Err(self.expected(what)) }
     }
 
     fn skip_newlines(&mut self) {
@@ -198,8 +171,7 @@ impl<'a> Parser<'a, '_> {
     fn begins_statement(&self, token: &Token) -> bool {
         token.starts_line
             && token.kind == Kind::Word
-            && Keyword::find(self.text(token.span))
-                .is_some_and(|keyword| keyword.fits(Place::Statement))
+            && Keyword::find(self.text(token.span)).is_some_and(|keyword| keyword.fits(Place::Statement))
     }
 
     /// The next token for a message.
@@ -222,16 +194,10 @@ impl<'a> Parser<'a, '_> {
     /// The error that something else should stand here.
     fn unexpected(&self, what: &str) -> Diagnostic {
         let token = self.peek();
-        let error = self.sink.error(
-            token.span,
-            format!("expected {what}, found {}", self.found()),
-        );
+        let error = self.sink.error(token.span, format!("expected {what}, found {}", self.found()));
         let after_comma = self.at.checked_sub(1).and_then(|at| self.tokens.get(at));
-        if self.begins_statement(token)
-            && after_comma.is_some_and(|token| token.kind == Kind::Comma)
-        {
-            return error
-                .with_hint("the list before this line ends with a comma, so it goes on here");
+        if self.begins_statement(token) && after_comma.is_some_and(|token| token.kind == Kind::Comma) {
+            return error.with_hint("the list before this line ends with a comma, so it goes on here");
         }
         error
     }
@@ -251,19 +217,10 @@ impl<'a> Parser<'a, '_> {
 
     /// The error that a word is none of a place's keywords.
     fn unknown_word(&mut self, what: &str, place: Place) -> Failed {
-        let hint = self
-            .word()
-            .and_then(|word| nearest(word, keywords_at(place)));
-        let hint = hint.map_or_else(
-            || format!("one of: {}", join(keywords_at(place))),
-            |near| did_you_mean(&near),
-        );
+        let hint = self.word().and_then(|word| nearest(word, keywords_at(place)));
+        let hint = hint.map_or_else(|| format!("one of: {}", join(keywords_at(place))), |near| did_you_mean(&near));
         let error = self.unexpected(what);
-        let error = if error.hint.is_some() {
-            error
-        } else {
-            error.with_hint(hint)
-        };
+        let error = if error.hint.is_some() { error } else { error.with_hint(hint) };
         self.fail(error)
     }
 

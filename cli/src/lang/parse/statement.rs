@@ -1,9 +1,7 @@
 //! The statements.
 
 use super::{Parsed, Parser, did_you_mean};
-use crate::lang::ast::{
-    Default, Name, Route, Rule, ServiceDefinition, Set, Statement, Test, TestCase, Zone,
-};
+use crate::lang::ast::{Default, Name, Route, Rule, ServiceDefinition, Set, Statement, Test, TestCase, Zone};
 use crate::lang::limits;
 use crate::lang::literal::is_interface;
 use crate::lang::names::nearest;
@@ -20,15 +18,11 @@ impl Parser<'_, '_> {
             Some(Keyword::Service) => self.service().map(Statement::Service),
             Some(Keyword::Route) => self.route().map(Statement::Route),
             Some(Keyword::Default) => self.default().map(Statement::Default),
-            Some(Keyword::Allow | Keyword::Drop | Keyword::Reject) => {
-                self.rule().map(Statement::Rule)
-            }
+            Some(Keyword::Allow | Keyword::Drop | Keyword::Reject) => self.rule().map(Statement::Rule),
             Some(Keyword::Test) => self.test().map(Statement::Test),
             _ => match self.word().and_then(meant) {
                 Some(action) => {
-                    let error = self
-                        .unexpected("a statement")
-                        .with_hint(did_you_mean(action));
+                    let error = self.unexpected("a statement").with_hint(did_you_mean(action));
                     Err(self.fail(error))
                 }
                 None => Err(self.unknown_word("a statement", Place::Statement)),
@@ -56,18 +50,12 @@ impl Parser<'_, '_> {
                 Some(Keyword::Address) => {
                     self.next();
                     let list = self.list(|p| {
-                        p.prefix("an address with its prefix length", |ip| {
-                            format!("{ip}/{}", usual_length(ip))
-                        })
+                        p.prefix("an address with its prefix length", |ip| format!("{ip}/{}", usual_length(ip)))
                     })?;
-                    addresses
-                        .replace(list)
-                        .and_then(|old| old.first().map(|first| first.span))
+                    addresses.replace(list).and_then(|old| old.first().map(|first| first.span))
                 }
                 _ => {
-                    return Err(
-                        self.unknown_word("`interface`, `vlan`, `address` or `}`", Place::Zone)
-                    );
+                    return Err(self.unknown_word("`interface`, `vlan`, `address` or `}`", Place::Zone));
                 }
             };
             if let (Some(first), Some(keyword)) = (again, keyword) {
@@ -80,28 +68,18 @@ impl Parser<'_, '_> {
         let Some(addresses) = addresses else {
             return Err(self.zone_lacks(&name, "address", "address 10.0.10.1/24"));
         };
-        Ok(Zone {
-            name,
-            interface,
-            vlan,
-            addresses,
-        })
+        Ok(Zone { name, interface, vlan, addresses })
     }
 
     fn zone_lacks(&mut self, name: &Name, what: &str, example: &str) -> super::Failed {
-        let error = self
-            .sink
-            .error(name.span, format!("zone `{}` has no {what}", name.value));
+        let error = self.sink.error(name.span, format!("zone `{}` has no {what}", name.value));
         self.fail(error.with_hint(format!("add `{example}` inside its braces")))
     }
 
     fn given_twice(&mut self, keyword: Keyword, span: Span, first: Span) {
-        let error = self
-            .sink
-            .error(span, format!("`{}` is given twice", keyword.text()));
+        let error = self.sink.error(span, format!("`{}` is given twice", keyword.text()));
         let error = error.with_related(self.sink.at(first), "first given here");
-        self.sink
-            .push(error.with_hint("write one list, separated by commas, where a list is allowed"));
+        self.sink.push(error.with_hint("write one list, separated by commas, where a list is allowed"));
     }
 
     fn interface(&mut self) -> Parsed<Spanned<String>> {
@@ -112,11 +90,8 @@ impl Parser<'_, '_> {
             _ => return Err(self.expected("the name of an interface")),
         };
         if !is_interface(&name) {
-            let error = self
-                .sink
-                .error(token.span, "this cannot be the name of an interface");
-            self.sink
-                .push(error.with_hint("a name has 1 to 15 characters, without `/`, `:` and space"));
+            let error = self.sink.error(token.span, "this cannot be the name of an interface");
+            self.sink.push(error.with_hint("a name has 1 to 15 characters, without `/`, `:` and space"));
         }
         self.next();
         Ok(Spanned::new(name, token.span))
@@ -126,11 +101,8 @@ impl Parser<'_, '_> {
         let span = self.peek().span;
         let id = self.small_number("a VLAN id", 4094)?;
         if id == 0 {
-            let error = self
-                .sink
-                .error(span, "VLAN 0 is no VLAN: ids go from 1 to 4094");
-            self.sink
-                .push(error.with_hint("leave `vlan` out for untagged frames"));
+            let error = self.sink.error(span, "VLAN 0 is no VLAN: ids go from 1 to 4094");
+            self.sink.push(error.with_hint("leave `vlan` out for untagged frames"));
         }
         Ok(Spanned::new(id as u16, span))
     }
@@ -143,9 +115,7 @@ impl Parser<'_, '_> {
         }
         let token = self.peek().clone();
         if token.kind == Kind::End || self.begins_statement(&token) {
-            let error = self
-                .unexpected("`}`")
-                .with_related(self.sink.at(open), "this brace is not closed");
+            let error = self.unexpected("`}`").with_related(self.sink.at(open), "this brace is not closed");
             return Err(self.fail(error));
         }
         Ok(false)
@@ -156,28 +126,23 @@ impl Parser<'_, '_> {
         let name = self.name("a name for the set")?;
         self.expect(&Kind::Equals, "`=`")?;
         if self.peek().kind == Kind::Word {
-            let error = self
-                .unexpected("`{`")
-                .with_hint("the members of a set stand in braces: { 10.0.99.5, 10.0.99.64/28 }");
+            let error =
+                self.unexpected("`{`").with_hint("the members of a set stand in braces: { 10.0.99.5, 10.0.99.64/28 }");
             return Err(self.fail(error));
         }
         let open = self.expect(&Kind::Open, "`{`")?;
         let mut items = Vec::new();
         while !self.closed(open)? {
             items.push(self.address_item()?);
-            let separated = self.eat(&Kind::Comma)
-                || matches!(self.peek().kind, Kind::Newline | Kind::Close | Kind::End);
+            let separated =
+                self.eat(&Kind::Comma) || matches!(self.peek().kind, Kind::Newline | Kind::Close | Kind::End);
             if !separated {
                 return Err(self.expected("`,` or `}`"));
             }
         }
         if items.is_empty() {
-            let error = self
-                .sink
-                .error(name.span, format!("set `{}` has no members", name.value));
-            return Err(self.fail(
-                error.with_hint("a rule with an empty set would match nothing; remove both"),
-            ));
+            let error = self.sink.error(name.span, format!("set `{}` has no members", name.value));
+            return Err(self.fail(error.with_hint("a rule with an empty set would match nothing; remove both")));
         }
         Ok(Set { name, items })
     }
@@ -186,10 +151,7 @@ impl Parser<'_, '_> {
         self.next();
         let span = self.peek().span;
         if let Some(word) = self.word().filter(|word| protocol_named(word).is_some()) {
-            let error = self.sink.error(
-                span,
-                format!("`{word}` is a protocol and cannot name a service"),
-            );
+            let error = self.sink.error(span, format!("`{word}` is a protocol and cannot name a service"));
             return Err(self.fail(error));
         }
         let name = self.name("a name for the service")?;
@@ -201,9 +163,8 @@ impl Parser<'_, '_> {
     fn route(&mut self) -> Parsed<Route> {
         let start = self.next().span;
         if self.keyword() == Some(Keyword::Default) {
-            let error = self
-                .unexpected("a prefix")
-                .with_hint("the default route is 0.0.0.0/0 for IPv4 and ::/0 for IPv6");
+            let error =
+                self.unexpected("a prefix").with_hint("the default route is 0.0.0.0/0 for IPv4 and ::/0 for IPv6");
             return Err(self.fail(error));
         }
         let prefix = self.prefix("a prefix", |ip| format!("{ip}/{}", prefix_length(ip)))?;
@@ -211,11 +172,7 @@ impl Parser<'_, '_> {
             return Err(self.expected("`via`"));
         }
         let via = self.address("the address of the next hop")?;
-        Ok(Route {
-            prefix,
-            via,
-            span: start.to(self.last_span()),
-        })
+        Ok(Route { prefix, via, span: start.to(self.last_span()) })
     }
 
     fn action(&mut self) -> Parsed<Action> {
@@ -225,9 +182,7 @@ impl Parser<'_, '_> {
             Some(Keyword::Reject) => Action::Reject,
             _ => {
                 let hint = self.word().and_then(meant).map(did_you_mean);
-                let error = self
-                    .unexpected("`allow`, `drop` or `reject`")
-                    .with_optional_hint(hint);
+                let error = self.unexpected("`allow`, `drop` or `reject`").with_optional_hint(hint);
                 return Err(self.fail(error));
             }
         };
@@ -238,16 +193,8 @@ impl Parser<'_, '_> {
     fn default(&mut self) -> Parsed<Default> {
         let start = self.next().span;
         let action = self.action()?;
-        let log = if self.eat_keyword(Keyword::Log) {
-            Some(self.log_label())
-        } else {
-            None
-        };
-        Ok(Default {
-            action,
-            log,
-            span: start.to(self.last_span()),
-        })
+        let log = if self.eat_keyword(Keyword::Log) { Some(self.log_label()) } else { None };
+        Ok(Default { action, log, span: start.to(self.last_span()) })
     }
 
     fn log_label(&mut self) -> Log {
@@ -257,10 +204,7 @@ impl Parser<'_, '_> {
         };
         self.next();
         if label.len() > limits::LABEL {
-            let error = self.sink.error(
-                token.span,
-                format!("a label has at most {} bytes", limits::LABEL),
-            );
+            let error = self.sink.error(token.span, format!("a label has at most {} bytes", limits::LABEL));
             self.sink.push(error);
         }
         Log { label: Some(label) }
@@ -274,22 +218,11 @@ impl Parser<'_, '_> {
         let to = self.zone_list()?;
         let none = (vec![], vec![], vec![]);
         let (sources, destinations, services) = none;
-        let mut rule = Rule {
-            action,
-            from,
-            to,
-            sources,
-            destinations,
-            services,
-            log: None,
-            span: start,
-        };
+        let mut rule = Rule { action, from, to, sources, destinations, services, log: None, span: start };
         let mut seen: Vec<(Keyword, Span)> = Vec::new();
         while !matches!(self.peek().kind, Kind::Newline | Kind::End) {
             let span = self.peek().span;
-            let Some(keyword) = self
-                .keyword()
-                .filter(|&keyword| keyword.fits(Place::Rule) && keyword != Keyword::Any)
+            let Some(keyword) = self.keyword().filter(|&keyword| keyword.fits(Place::Rule) && keyword != Keyword::Any)
             else {
                 return Err(self.bad_clause());
             };
@@ -311,9 +244,7 @@ impl Parser<'_, '_> {
 
     fn arrow(&mut self, from: &[Name]) -> Parsed<Span> {
         if from.is_empty() && self.peek().kind == Kind::Comma {
-            let error = self
-                .unexpected("`->`")
-                .with_hint("`any` stands alone: it is every zone");
+            let error = self.unexpected("`->`").with_hint("`any` stands alone: it is every zone");
             return Err(self.fail(error));
         }
         self.expect(&Kind::Arrow, "`,` or `->`")
@@ -325,13 +256,9 @@ impl Parser<'_, '_> {
             (Some(word), _) if protocol_named(word).is_some() || service_named(word).is_some() => {
                 Some(format!("write `service {word}`"))
             }
-            (Some(word), _) => {
-                nearest(word, keywords_at(Place::Rule)).map(|near| did_you_mean(&near))
-            }
+            (Some(word), _) => nearest(word, keywords_at(Place::Rule)).map(|near| did_you_mean(&near)),
             (None, Kind::Text(_)) => Some("a label follows `log`".to_owned()),
-            (None, Kind::Arrow) => {
-                Some("a rule has one `->`; several zones are separated by commas".to_owned())
-            }
+            (None, Kind::Arrow) => Some("a rule has one `->`; several zones are separated by commas".to_owned()),
             _ => None,
         };
         self.fail(error.with_optional_hint(hint))
@@ -344,9 +271,7 @@ impl Parser<'_, '_> {
         }
         self.list(|parser| {
             if parser.keyword() == Some(Keyword::Any) {
-                let error = parser
-                    .unexpected("a zone")
-                    .with_hint("`any` stands alone: it is every zone");
+                let error = parser.unexpected("a zone").with_hint("`any` stands alone: it is every zone");
                 return Err(parser.fail(error));
             }
             parser.name("a zone or `any`")
@@ -364,10 +289,7 @@ impl Parser<'_, '_> {
         };
         self.next();
         if name.is_empty() || name.len() > limits::TEST_NAME {
-            let error = self.sink.error(
-                span,
-                format!("the name of a test has 1 to {} bytes", limits::TEST_NAME),
-            );
+            let error = self.sink.error(span, format!("the name of a test has 1 to {} bytes", limits::TEST_NAME));
             self.sink.push(error);
         }
         let open = self.expect(&Kind::Open, "`{`")?;
@@ -380,10 +302,7 @@ impl Parser<'_, '_> {
             let example = "a case reads: app 10.0.10.7 -> db 10.0.20.9 tcp 5432 = allow";
             return Err(self.fail(error.with_hint(example)));
         }
-        Ok(Test {
-            name: Spanned::new(name, span),
-            cases,
-        })
+        Ok(Test { name: Spanned::new(name, span), cases })
     }
 
     fn test_case(&mut self) -> Parsed<TestCase> {
@@ -396,15 +315,7 @@ impl Parser<'_, '_> {
         self.expect(&Kind::Equals, "`=` and the decision")?;
         let expect = self.action()?;
         let span = from.span.to(self.last_span());
-        Ok(TestCase {
-            from,
-            source,
-            to,
-            destination,
-            packet,
-            expect,
-            span,
-        })
+        Ok(TestCase { from, source, to, destination, packet, expect, span })
     }
 }
 
