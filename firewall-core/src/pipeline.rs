@@ -20,7 +20,7 @@ use crate::zone::{self, Ingress};
 ///
 /// A back end whose programs are bounded (the kernel's) calls the three parts itself, each as a program.
 pub fn process<F: Frame, T: Tables>(frame: &mut F, tables: &T, ifindex: u32, now: u64) -> Verdict {
-    match enter(frame, tables, ifindex, now) {
+    match enter(frame, tables, ifindex, now, &mut Packet::EMPTY) {
         Step::Done(verdict) => verdict,
         Step::Continue(Part::First) => first(frame, tables, ifindex, now, &mut Packet::EMPTY),
         Step::Continue(Part::Neighbour) => neighbour(frame, tables, ifindex, now, &mut Packet::EMPTY),
@@ -45,12 +45,13 @@ pub enum Part {
     Neighbour = 1,
 }
 
-/// The way of every frame, to its end for those whose flow is known.
+/// The way of every frame, to its end for those whose flow is known. `packet` (empty) is room for what the parser
+/// finds: where the back end has it.
 #[inline(always)]
-pub fn enter<F: Frame, T: Tables>(frame: &mut F, tables: &T, ifindex: u32, now: u64) -> Step {
+pub fn enter<F: Frame, T: Tables>(frame: &mut F, tables: &T, ifindex: u32, now: u64, packet: &mut Packet) -> Step {
     let length = frame.length();
     let mut from = NO_ZONE;
-    match known_flow(frame, tables, ifindex, now, &mut from) {
+    match known_flow(frame, tables, ifindex, now, (&mut from, packet)) {
         Ok(step) => step,
         Err(reason) => Step::Done(dropped(tables, from, reason, length)),
     }
@@ -62,7 +63,7 @@ fn known_flow<F: Frame, T: Tables>(
     tables: &T,
     ifindex: u32,
     now: u64,
-    from: &mut u16,
+    (from, packet): (&mut u16, &mut Packet),
 ) -> Result<Step, DropReason> {
     let ethernet = parse::ethernet(frame)?;
     let ingress = zone::find(tables, ifindex, ethernet.vlan, now, from)?;
@@ -70,17 +71,16 @@ fn known_flow<F: Frame, T: Tables>(
     if ethernet.ether_type == ether_type::ARP {
         return Ok(Step::Continue(Part::Neighbour));
     }
-    let mut packet = Packet::EMPTY;
-    parse::ip(frame, &ethernet, &mut packet)?;
+    parse::ip(frame, &ethernet, packet)?;
     if packet.is_neighbour_discovery() {
         return Ok(Step::Continue(Part::Neighbour));
     }
-    check_addresses(&ethernet, ingress.zone, &packet)?;
-    join_fragments(tables, &mut packet, now)?;
-    match conntrack::track(frame, &ingress, &packet)? {
+    check_addresses(&ethernet, ingress.zone, packet)?;
+    join_fragments(tables, packet, now)?;
+    match conntrack::track(frame, &ingress, packet)? {
         Some(known) => {
-            let path = known_path(&ingress, &packet, known)?;
-            forward(frame, &ingress, &ethernet, &packet, &path).map(Step::Done)
+            let path = known_path(&ingress, packet, known)?;
+            forward(frame, &ingress, &ethernet, packet, &path).map(Step::Done)
         }
         None => Ok(Step::Continue(Part::First)),
     }

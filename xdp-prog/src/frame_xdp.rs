@@ -1,6 +1,7 @@
 //! [`Frame`] over an XDP buffer. Headers lie in its linear part; payload may lie in fragments.
 
 use core::ffi::c_void;
+use core::mem::offset_of;
 
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::generated::{
@@ -36,15 +37,20 @@ impl XdpFrame {
     /// Start of `N` bytes at `offset` in the linear part, if they are there.
     #[inline(always)]
     fn at<const N: usize>(&self, offset: u32) -> Result<*mut [u8; N], DropReason> {
-        // SAFETY: plain context fields, which the kernel turns into pointers.
-        let (data, end) = unsafe { ((*self.context).data as usize, (*self.context).data_end as usize) };
+        // SAFETY: the context is the one that the kernel passed; both fields are packet pointers.
+        let (data, end) = unsafe {
+            (
+                opaque::packet_pointer::<{ offset_of!(xdp_md, data) }, _>(self.context),
+                opaque::packet_pointer::<{ offset_of!(xdp_md, data_end) }, _>(self.context),
+            )
+        };
         // The verifier wants a small bound on variable offsets.
         let offset = opaque::number(u64::from(offset));
         if offset > u64::from(MAX_HEADERS) {
             return Err(DropReason::Truncated);
         }
-        let bytes = opaque::pointer((data as *mut u8).wrapping_add(offset as usize));
-        if bytes.wrapping_add(N) as usize > end {
+        let bytes = opaque::pointer(data.wrapping_add(offset as usize));
+        if bytes.wrapping_add(N) > end {
             return Err(DropReason::Truncated);
         }
         Ok(bytes.cast())

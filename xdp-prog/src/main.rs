@@ -39,7 +39,8 @@ static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 pub fn vfw_xdp(ctx: XdpContext) -> u32 {
     let mut frame = XdpFrame::new(ctx.ctx);
     let ifindex = frame.ingress_ifindex();
-    match enter(&mut frame, &KernelTables, ifindex, clock::now()) {
+    let Some(packet) = tables::packet_scratch() else { return xdp_action::XDP_ABORTED };
+    match enter(&mut frame, &KernelTables, ifindex, clock::now(), packet) {
         Step::Done(verdict) => finish_xdp(&frame, verdict),
         Step::Continue(part) => {
             // SAFETY: the array holds programs of this type only; without one the call returns and the frame is dropped.
@@ -85,7 +86,8 @@ fn finish_xdp(frame: &XdpFrame, verdict: Verdict) -> u32 {
 pub fn vfw_tc(ctx: TcContext) -> i32 {
     let mut frame = TcFrame::new(ctx.skb.skb);
     let ifindex = frame.ingress_ifindex();
-    match enter(&mut frame, &KernelTables, ifindex, clock::now()) {
+    let Some(packet) = tables::packet_scratch() else { return TC_ACT_SHOT };
+    match enter(&mut frame, &KernelTables, ifindex, clock::now(), packet) {
         Step::Done(verdict) => finish_tc(&frame, verdict),
         Step::Continue(part) => {
             // SAFETY: the array holds programs of this type only; without one the call returns and the frame is dropped.

@@ -18,3 +18,20 @@ pub fn number(mut value: u64) -> u64 {
     unsafe { core::arch::asm!("{0} = {0}", inout(reg) value, options(pure, nomem, nostack)) };
     value
 }
+
+/// A packet pointer out of the program's context, at `OFFSET` of its structure.
+///
+/// The field has 32 bits in the structure, and the kernel makes it a 64-bit pointer: a compiler that widens it later
+/// would cut the pointer.
+///
+/// # Safety
+/// `context` is the program's context and `OFFSET` that of a packet pointer.
+#[inline(always)]
+pub unsafe fn packet_pointer<const OFFSET: usize, T>(context: *mut T) -> *mut u8 {
+    let value: *mut u8;
+    // SAFETY: a load from the context, as the caller promises. Not pure: helpers that move the packet change it.
+    unsafe {
+        core::arch::asm!("{0} = *(u32 *)({1} + {2})", out(reg) value, in(reg) context, const OFFSET, options(nostack));
+    }
+    value
+}
