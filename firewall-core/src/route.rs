@@ -30,6 +30,9 @@ impl Route {
         if self.is_local() {
             return Err(DropReason::LocalService);
         }
+        if self.kind != RouteKind::Forward as u16 {
+            return Err(DropReason::NoRoute);
+        }
         let next_hop = if self.next_hop.is_unspecified() { *destination } else { self.next_hop };
         Ok(Hop { zone: self.zone, next_hop })
     }
@@ -86,4 +89,22 @@ pub fn neighbour<T: Tables>(tables: &T, hop: &Hop) -> Neighbour {
     let Some(slot) = tables.neighbour_slot(&key) else { return Neighbour::UNRESOLVED };
     let word = tables.neighbour(slot);
     Neighbour { slot, generation: word.generation(), mac: word.mac() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_of_route_has_its_own_reason() {
+        let destination = Address::from_v4([10, 0, 0, 7]);
+        let reason = |kind: u16| {
+            Route { next_hop: Address::UNSPECIFIED, zone: 1, kind }.hop(&destination).map(|hop| hop.next_hop)
+        };
+        assert_eq!(reason(RouteKind::Forward as u16), Ok(destination));
+        assert_eq!(reason(RouteKind::Local as u16), Err(DropReason::LocalService));
+        assert_eq!(reason(RouteKind::Unroutable as u16), Err(DropReason::Multicast));
+        assert_eq!(reason(RouteKind::NoRoute as u16), Err(DropReason::NoRoute));
+        assert_eq!(reason(77), Err(DropReason::NoRoute));
+    }
 }

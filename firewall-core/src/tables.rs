@@ -137,6 +137,8 @@ pub enum RouteKind {
     Local = 1,
     /// Broadcast or network address of a zone's subnet, link-local addresses: never forwarded.
     Unroutable = 2,
+    /// Nowhere, as if there were no route: keeps a default route of IPv6 from taking in the mapped IPv4 addresses.
+    NoRoute = 3,
 }
 
 plain! {
