@@ -1,5 +1,7 @@
 //! vfw: rule language, compiler, back ends, control plane and commands.
 
+pub mod backend;
+pub mod compile;
 pub mod config;
 pub mod interface;
 pub mod lab;

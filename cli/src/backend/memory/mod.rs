@@ -1,0 +1,348 @@
+//! The pipeline in ordinary memory: tests of a policy, previews, fuzzing. No privileges, no kernel, the same code.
+//!
+//! ```
+//! use firewall_core::{DropReason, Verdict, process};
+//! use vfw::backend::memory::{Memory, MemoryFrame};
+//!
+//! let memory = Memory::empty();
+//! let mut frame = MemoryFrame::new(vec![0; 60]);
+//! assert_eq!(process(&mut frame, &memory, 1, 0), Verdict::Drop(DropReason::NotReady));
+//! ```
+
+mod frame;
+mod lru;
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::rc::Rc;
+
+use firewall_core::Address;
+use firewall_core::conntrack::{Flow, FlowKey};
+use firewall_core::event::Event;
+use firewall_core::tables::{
+    Counter, Direction, FlowTable, FragmentKey, FragmentPorts, Judgement, NeighbourKey, NeighbourWord, Route,
+    RuleCounter, RuleEntry, RuleKey, Settings, Tables, Zone,
+};
+use firewall_core::verdict::DropReason;
+
+use crate::compile::Image;
+use crate::config::Config;
+
+pub use frame::MemoryFrame;
+use lru::Lru;
+
+/// Events kept until somebody takes them.
+const MAX_EVENTS: usize = 4096;
+
+/// Policy, state and counters in ordinary collections.
+pub struct Memory {
+    settings: Option<Settings>,
+    zones: Vec<Zone>,
+    zone_index: Vec<u64>,
+    rules: Vec<RuleEntry>,
+    /// By prefix length.
+    routes: BTreeMap<u8, HashMap<Address, Route>>,
+    limits: Limits,
+    neighbours: RefCell<Neighbours>,
+    state: RefCell<State>,
+    counters: RefCell<Counters>,
+    events: RefCell<Events>,
+}
+
+/// How much state is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Confirmed flows; a further one is refused.
+    pub established: usize,
+    /// Half-open flows; a further one takes the place of the least recently used.
+    pub half_open: usize,
+    /// Fragmented packets; a further one takes the place of the least recently used.
+    pub fragments: usize,
+}
+
+impl Limits {
+    /// Those of the settings file.
+    pub fn of(config: &Config) -> Self {
+        Self {
+            established: config.flows.established.get() as usize,
+            half_open: config.flows.half_open.get() as usize,
+            fragments: config.flows.fragments.get() as usize,
+        }
+    }
+}
+
+struct State {
+    half_open: Lru<FlowKey, Rc<Flow>>,
+    established: HashMap<FlowKey, Rc<Flow>>,
+    fragments: Lru<(Address, Address, u32, u32), FragmentPorts>,
+}
+
+impl State {
+    fn new(limits: Limits) -> Self {
+        Self {
+            half_open: Lru::new(limits.half_open),
+            established: HashMap::new(),
+            fragments: Lru::new(limits.fragments),
+        }
+    }
+}
+
+#[derive(Default)]
+struct Neighbours {
+    /// By zone and address.
+    slots: HashMap<(u32, Address), u32>,
+    words: Vec<NeighbourWord>,
+    generation: u16,
+}
+
+/// Everything that was counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// By rule; the default comes last. Rules that never decided may be missing at the end.
+    pub rules: BTreeMap<u32, RuleCounter>,
+    /// By zone: in, out.
+    pub zones: BTreeMap<u16, [Counter; 2]>,
+    /// By zone ([`firewall_core::tables::NO_ZONE`] for none) and reason.
+    pub drops: BTreeMap<(u16, DropReason), Counter>,
+}
+
+#[derive(Default)]
+struct Events {
+    kept: VecDeque<Event>,
+    lost: u64,
+}
+
+const NOTHING: Counter = Counter { packets: 0, bytes: 0 };
+
+fn count(counter: &mut Counter, bytes: u32) {
+    counter.packets += 1;
+    counter.bytes += u64::from(bytes);
+}
+
+fn fragment(key: &FragmentKey) -> (Address, Address, u32, u32) {
+    (key.source, key.destination, key.id, key.protocol)
+}
+
+impl Memory {
+    /// A back end without a policy: everything is dropped as not ready.
+    pub fn empty() -> Self {
+        let limits = Limits::of(&Config::default());
+        Self {
+            settings: None,
+            zones: Vec::new(),
+            zone_index: Vec::new(),
+            rules: Vec::new(),
+            routes: BTreeMap::new(),
+            limits,
+            neighbours: RefCell::default(),
+            state: RefCell::new(State::new(limits)),
+            counters: RefCell::default(),
+            events: RefCell::default(),
+        }
+    }
+
+    /// A back end with this policy.
+    pub fn new(image: &Image, limits: Limits) -> Self {
+        let mut routes: BTreeMap<u8, HashMap<Address, Route>> = BTreeMap::new();
+        for (key, route) in &image.routes {
+            routes.entry(key.prefix_length as u8).or_default().insert(key.address, *route);
+        }
+        Self {
+            settings: Some(image.settings),
+            zones: image.zones.clone(),
+            zone_index: image.zone_index.clone(),
+            rules: image.rules.clone(),
+            routes,
+            limits,
+            state: RefCell::new(State::new(limits)),
+            ..Self::empty()
+        }
+    }
+
+    /// Makes a neighbour known, or changes its MAC. Its slot is the answer.
+    pub fn add_neighbour(&self, zone: u16, address: impl Into<Address>, mac: [u8; 6]) -> u32 {
+        let mut all = self.neighbours.borrow_mut();
+        all.generation = all.generation.wrapping_add(1).max(1);
+        let word = NeighbourWord::new(mac, all.generation);
+        let next = all.words.len() as u32;
+        let key = (u32::from(zone), address.into());
+        let slot = *all.slots.entry(key).or_insert(next);
+        match all.words.get_mut(slot as usize) {
+            Some(known) => *known = word,
+            None => all.words.push(word),
+        }
+        slot
+    }
+
+    /// Forgets a neighbour.
+    pub fn remove_neighbour(&self, zone: u16, address: impl Into<Address>) {
+        let mut all = self.neighbours.borrow_mut();
+        let key = (u32::from(zone), address.into());
+        if let Some(slot) = all.slots.remove(&key)
+            && let Some(word) = all.words.get_mut(slot as usize)
+        {
+            *word = NeighbourWord(0);
+        }
+    }
+
+    /// Forgets all flows and fragments; counters and neighbours stay.
+    pub fn forget_flows(&self) {
+        *self.state.borrow_mut() = State::new(self.limits);
+    }
+
+    /// Removes flows that have expired, as the daemon does; the number removed.
+    pub fn expire(&self, now: u64) -> usize {
+        let mut state = self.state.borrow_mut();
+        let before = state.established.len() + state.half_open.len();
+        state.established.retain(|_, flow| flow.expires.get() > now);
+        state.half_open.retain(|flow| flow.expires.get() > now);
+        before - state.established.len() - state.half_open.len()
+    }
+
+    /// A flow, without the touch that keeps it from being evicted.
+    pub fn peek_flow(&self, table: FlowTable, key: &FlowKey) -> Option<Rc<Flow>> {
+        let state = self.state.borrow();
+        match table {
+            FlowTable::HalfOpen => state.half_open.peek(key).cloned(),
+            FlowTable::Established => state.established.get(key).cloned(),
+        }
+    }
+
+    /// Number of flows in a table, expired ones included.
+    pub fn flow_count(&self, table: FlowTable) -> usize {
+        let state = self.state.borrow();
+        match table {
+            FlowTable::HalfOpen => state.half_open.len(),
+            FlowTable::Established => state.established.len(),
+        }
+    }
+
+    /// What was counted so far.
+    pub fn counters(&self) -> Counters {
+        self.counters.borrow().clone()
+    }
+
+    /// The counter of a rule.
+    pub fn rule_counter(&self, rule: u32) -> RuleCounter {
+        let none = RuleCounter { packets: 0, bytes: 0, last_hit: 0 };
+        self.counters.borrow().rules.get(&rule).copied().unwrap_or(none)
+    }
+
+    /// Takes the events that wait, oldest first, and how many were lost.
+    pub fn take_events(&self) -> (Vec<Event>, u64) {
+        let mut events = self.events.borrow_mut();
+        let lost = std::mem::take(&mut events.lost);
+        (std::mem::take(&mut events.kept).into(), lost)
+    }
+
+    /// A zone record.
+    pub fn zones(&self) -> &[Zone] {
+        &self.zones
+    }
+}
+
+impl Tables for Memory {
+    type Flow = Rc<Flow>;
+
+    fn settings(&self) -> Option<&Settings> {
+        self.settings.as_ref()
+    }
+
+    fn zone_slot(&self, slot: u32) -> u64 {
+        self.zone_index.get(slot as usize).copied().unwrap_or(0)
+    }
+
+    fn zone(&self, zone: u16) -> Option<&Zone> {
+        self.zones.get(usize::from(zone))
+    }
+
+    fn flow(&self, table: FlowTable, key: &FlowKey) -> Option<Rc<Flow>> {
+        let mut state = self.state.borrow_mut();
+        match table {
+            FlowTable::HalfOpen => state.half_open.find(key).cloned(),
+            FlowTable::Established => state.established.get(key).cloned(),
+        }
+    }
+
+    fn add_flow(&self, key: &FlowKey, fill: impl FnOnce(&mut Flow)) -> Option<Rc<Flow>> {
+        let mut flow = Flow::default();
+        fill(&mut flow);
+        let mut state = self.state.borrow_mut();
+        if state.half_open.peek(key).is_none() {
+            state.half_open.insert(*key, Rc::new(flow));
+        }
+        state.half_open.find(key).cloned()
+    }
+
+    fn confirm_flow(&self, key: &FlowKey, flow: &Rc<Flow>) -> Option<Rc<Flow>> {
+        let mut state = self.state.borrow_mut();
+        if state.established.len() >= self.limits.established && !state.established.contains_key(key) {
+            return None;
+        }
+        state.established.insert(*key, Rc::clone(flow));
+        state.half_open.remove(key);
+        Some(Rc::clone(flow))
+    }
+
+    fn remove_flow(&self, table: FlowTable, key: &FlowKey) {
+        let mut state = self.state.borrow_mut();
+        match table {
+            FlowTable::HalfOpen => state.half_open.remove(key),
+            FlowTable::Established => state.established.remove(key),
+        };
+    }
+
+    fn route(&self, address: &Address) -> Option<Route> {
+        self.routes.iter().rev().find_map(|(length, routes)| routes.get(&address.and(&Address::mask(*length)))).copied()
+    }
+
+    fn neighbour_slot(&self, key: &NeighbourKey) -> Option<u32> {
+        self.neighbours.borrow().slots.get(&(key.zone, key.address)).copied()
+    }
+
+    fn neighbour(&self, slot: u32) -> NeighbourWord {
+        self.neighbours.borrow().words.get(slot as usize).copied().unwrap_or(NeighbourWord(0))
+    }
+
+    fn judge(&self, settings: &Settings, key: &RuleKey) -> Option<Judgement> {
+        let mut entries = self.rules.iter().take(settings.rule_entries as usize);
+        entries.find(|entry| entry.matches(key)).map(RuleEntry::judgement)
+    }
+
+    fn fragment(&self, key: &FragmentKey) -> Option<FragmentPorts> {
+        self.state.borrow_mut().fragments.find(&fragment(key)).copied()
+    }
+
+    fn add_fragment(&self, key: &FragmentKey, ports: &FragmentPorts) {
+        self.state.borrow_mut().fragments.insert(fragment(key), *ports);
+    }
+
+    fn count_rule(&self, rule: u32, bytes: u32, now: u64) {
+        let mut counters = self.counters.borrow_mut();
+        let counter = counters.rules.entry(rule).or_insert(RuleCounter { packets: 0, bytes: 0, last_hit: 0 });
+        counter.packets += 1;
+        counter.bytes += u64::from(bytes);
+        counter.last_hit = now;
+    }
+
+    fn count_zone(&self, zone: u16, direction: Direction, bytes: u32) {
+        let mut counters = self.counters.borrow_mut();
+        let [into, out] = counters.zones.entry(zone).or_insert([NOTHING; 2]);
+        count(if direction == Direction::In { into } else { out }, bytes);
+    }
+
+    fn count_drop(&self, zone: u16, reason: DropReason, bytes: u32) {
+        count(self.counters.borrow_mut().drops.entry((zone, reason)).or_insert(NOTHING), bytes);
+    }
+
+    fn tell(&self, fill: impl FnOnce(&mut Event)) {
+        let mut events = self.events.borrow_mut();
+        if events.kept.len() >= MAX_EVENTS {
+            events.lost += 1;
+            return;
+        }
+        let mut event = Event::EMPTY;
+        fill(&mut event);
+        events.kept.push_back(event);
+    }
+}

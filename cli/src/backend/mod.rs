@@ -1,0 +1,3 @@
+//! Back ends: where the pipeline runs.
+
+pub mod memory;

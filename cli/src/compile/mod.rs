@@ -1,0 +1,166 @@
+//! From a checked policy to the records that the pipeline reads.
+//!
+//! [`compile`] turns a [`Policy`] into an [`Image`]: plain data, the same for every back end. Everything a back end
+//! cannot hold is refused here, with the place in the rules that caused it.
+
+mod prefix;
+mod route;
+mod rule;
+mod zone;
+
+use std::collections::HashMap;
+
+use firewall_core::conntrack::{FLOW_BYTES, FLOW_KEY_BYTES, FlowState};
+use firewall_core::tables::{
+    Counter, FragmentKey, FragmentPorts, NeighbourKey, Route, RouteKey, RuleCounter, RuleEntry, Settings, TIMEOUTS,
+    Zone,
+};
+
+use crate::config::{Config, Timeouts};
+use crate::lang::{Diagnostics, Location, Policy};
+
+pub use rule::{MAX_ENTRIES, RuleName};
+
+/// What the compiler has to know of an interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Its name.
+    pub name: String,
+    /// Its kernel index.
+    pub ifindex: u32,
+    /// Its MAC, which becomes the gateway's.
+    pub mac: [u8; 6],
+    /// Largest IP packet, bytes.
+    pub mtu: u32,
+    /// Frames may come in with their transport checksum left to hardware.
+    pub partial_checksums: bool,
+    /// It is a veth whose peer may be entered directly.
+    pub peer: bool,
+}
+
+impl Link {
+    /// One made-up link for each interface of a policy, to check the policy where these interfaces are not.
+    pub fn invent(policy: &Policy) -> Vec<Self> {
+        let mut links: Vec<Self> = Vec::new();
+        for zone in &policy.zones {
+            if links.iter().all(|link| link.name != zone.interface) {
+                let ifindex = links.len() as u32 + 1;
+                let [.., high, low] = ifindex.to_be_bytes();
+                links.push(Self {
+                    name: zone.interface.clone(),
+                    ifindex,
+                    mac: [0x02, 0, 0, 0, high, low],
+                    mtu: 1500,
+                    partial_checksums: false,
+                    peer: false,
+                });
+            }
+        }
+        links
+    }
+}
+
+/// Why a policy was not compiled. Each carries the places in the rules.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum CompileError {
+    /// The rules ask for more than the tables hold.
+    #[error("the policy does not fit: {0}")]
+    Policy(Diagnostics),
+    /// The rules name interfaces that this system does not have.
+    #[error("interfaces are missing: {0}")]
+    Interface(Diagnostics),
+}
+
+impl CompileError {
+    /// What to show.
+    pub fn diagnostics(&self) -> &Diagnostics {
+        match self {
+            Self::Policy(found) | Self::Interface(found) => found,
+        }
+    }
+}
+
+/// A compiled policy.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Image {
+    /// What holds for all packets.
+    pub settings: Settings,
+    /// Zones, in the order of [`Policy::zones`].
+    pub zones: Vec<Zone>,
+    /// Finds the zone of an interface and VLAN; see [`firewall_core::tables::zone_slot`].
+    pub zone_index: Vec<u64>,
+    /// The rule table, the default last.
+    pub rules: Vec<RuleEntry>,
+    /// What to call each rule of the file; the default last.
+    pub rule_names: Vec<RuleName>,
+    /// Routes, the longest prefix first.
+    pub routes: Vec<(RouteKey, Route)>,
+}
+
+/// Bytes of the kernel's element around the key and the value of a hash table.
+const HASH_ELEMENT: usize = 48;
+
+impl Image {
+    /// Bytes of each table, with the sizes that `config` asks for.
+    pub fn table_bytes(&self, config: &Config) -> Vec<(&'static str, usize)> {
+        let flow = FLOW_KEY_BYTES + FLOW_BYTES + HASH_ELEMENT;
+        let fragment = size_of::<FragmentKey>() + size_of::<FragmentPorts>() + HASH_ELEMENT;
+        let neighbour = size_of::<NeighbourKey>() + size_of::<u64>() + HASH_ELEMENT;
+        let flows = config.flows.established.get() as usize + config.flows.half_open.get() as usize;
+        vec![
+            ("rules", size_of_val(self.rules.as_slice()) + self.rule_names.len() * size_of::<RuleCounter>()),
+            ("zones", size_of_val(self.zones.as_slice()) + self.zones.len() * 2 * size_of::<Counter>()),
+            ("routes", self.routes.len() * (size_of::<(RouteKey, Route)>() + HASH_ELEMENT)),
+            ("flows", flows * flow),
+            ("fragments", config.flows.fragments.get() as usize * fragment),
+            ("neighbours", config.neighbours.max.get() as usize * neighbour),
+        ]
+    }
+}
+
+/// Compiles a policy for these interfaces. The epoch is 1; a reload raises it.
+pub fn compile(policy: &Policy, config: &Config, links: &[Link]) -> Result<Image, CompileError> {
+    let zones = zone::records(policy, links)?;
+    let zone_index = zone::index(policy, &zones)?;
+    let (rules, rule_names) = rule::table(policy)?;
+    let settings = Settings { timeouts: timeouts(&config.timeouts), epoch: 1, rule_entries: rules.len() as u32 };
+    Ok(Image { settings, zones, zone_index, rules, rule_names, routes: route::table(policy) })
+}
+
+fn timeouts(seconds: &Timeouts) -> [u64; TIMEOUTS] {
+    let mut table = [0; TIMEOUTS];
+    for (state, time) in [
+        (FlowState::SynSent, seconds.tcp_syn_sent),
+        (FlowState::SynReceived, seconds.tcp_syn_received),
+        (FlowState::Established, seconds.tcp_established),
+        (FlowState::FinWait, seconds.tcp_fin_wait),
+        (FlowState::Closing, seconds.tcp_closing),
+        (FlowState::TimeWait, seconds.tcp_time_wait),
+        (FlowState::Closed, seconds.tcp_closed),
+        (FlowState::UdpUnreplied, seconds.udp_unreplied),
+        (FlowState::UdpReplied, seconds.udp_replied),
+        (FlowState::EchoUnreplied, seconds.icmp),
+        (FlowState::EchoReplied, seconds.icmp),
+        (FlowState::OtherUnreplied, seconds.other),
+        (FlowState::OtherReplied, seconds.other),
+    ] {
+        if let Some(slot) = table.get_mut(state as usize) {
+            *slot = time.nanos();
+        }
+    }
+    table
+}
+
+/// `file:line` of a place.
+fn place(policy: &Policy, location: &Location) -> String {
+    let file = policy.sources.get(location.file).map_or("?", |file| file.name.as_str());
+    format!("{file}:{}", location.line)
+}
+
+/// The link of each zone, by the interface's name.
+fn by_name(links: &[Link]) -> HashMap<&str, &Link> {
+    links.iter().map(|link| (link.name.as_str(), link)).collect()
+}
+
+#[cfg(test)]
+mod tests;
