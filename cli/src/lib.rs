@@ -1,8 +1,11 @@
 //! vfw: rule language, compiler, back ends, control plane and commands.
 
+pub mod args;
 pub mod backend;
+pub mod command;
 pub mod compile;
 pub mod config;
 pub mod interface;
 pub mod lab;
 pub mod lang;
+pub mod preview;
