@@ -1,1 +1,14 @@
-//! vfw tests
+//! What the test suites and benches of vfw share: a packet builder, oracles that know nothing of the compiled tables,
+//! and scenarios that every back end must pass.
+
+#![allow(
+    clippy::missing_panics_doc,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "test code: what cannot be built ends the test"
+)]
+
+pub mod memory;
+pub mod oracle;
+pub mod packet;
+pub mod scenario;

@@ -1,0 +1,117 @@
+//! The memory back end under scenarios.
+
+use std::net::IpAddr;
+
+use firewall_core::{DropReason, Verdict, process};
+use vfw::backend::memory::{Limits, Memory, MemoryFrame};
+use vfw::compile::{Image, Link, compile};
+use vfw::config::Config;
+use vfw::lang::{SourceFile, load, render};
+
+use crate::packet::Mac;
+use crate::scenario::{Backend, Counters, INTERFACES, Outcome, Scenario};
+
+/// Where the clock starts: not at 0, which no monotonic clock ever shows to a packet.
+pub const START: u64 = 1_000_000_000;
+
+/// A policy in memory, and a clock.
+pub struct MemoryBackend {
+    /// The tables.
+    pub memory: Memory,
+    /// The time, nanoseconds.
+    pub now: u64,
+}
+
+/// The links of the topology, numbered from 1.
+pub fn links() -> Vec<Link> {
+    let link = |(index, interface): (usize, &crate::scenario::Interface)| Link {
+        name: interface.name.to_owned(),
+        ifindex: index as u32 + 1,
+        mac: interface.mac,
+        mtu: interface.mtu,
+        partial_checksums: interface.partial_checksums,
+        peer: false,
+    };
+    INTERFACES.iter().enumerate().map(link).collect()
+}
+
+/// Compiles a rule file for the links of the topology.
+pub fn image(text: &str, config: &Config) -> Image {
+    let files = [SourceFile::new("scenario.fw", text)];
+    let loaded = load(&files).unwrap_or_else(|errors| panic!("{}", render(&errors, &files, false, 100)));
+    compile(&loaded.policy, config, &links()).expect("compiles")
+}
+
+impl MemoryBackend {
+    /// A back end with the policy and the neighbours of a scenario.
+    pub fn new(scenario: &Scenario) -> Self {
+        let config = Config::default();
+        let memory = if scenario.policy.is_empty() {
+            Memory::empty()
+        } else {
+            let mut limits = Limits::of(&config);
+            if let Some((half_open, established)) = scenario.tables {
+                limits = Limits { half_open, established, ..limits };
+            }
+            Memory::new(&image(&scenario.policy, &config), limits)
+        };
+        for (zone, address, mac) in &scenario.neighbours {
+            memory.add_neighbour(*zone, *address, *mac);
+        }
+        Self { memory, now: START }
+    }
+
+    /// Takes a frame to its verdict; what the pipeline made of it stays in `frame`.
+    pub fn process(&self, interface: &str, frame: &mut MemoryFrame) -> Verdict {
+        let ifindex = INTERFACES.iter().position(|known| known.name == interface).map_or(0, |at| at as u32 + 1);
+        process(frame, &self.memory, ifindex, self.now)
+    }
+}
+
+impl Backend for MemoryBackend {
+    fn inject(&mut self, interface: &str, frame: &[u8], stripped_tag: Option<u16>) -> Outcome {
+        let mut frame = MemoryFrame { stripped_tag, ..MemoryFrame::new(frame.to_vec()) };
+        match self.process(interface, &mut frame) {
+            Verdict::Transmit(egress) => {
+                Outcome::Transmit { zone: egress.zone, reply: egress.reply, frame: frame.bytes }
+            }
+            Verdict::Drop(reason) => Outcome::Drop(reason),
+            Verdict::Punt(punt) => Outcome::Punt {
+                task: punt.task,
+                reason: punt.reason,
+                zone: punt.zone,
+                next_hop: (!punt.next_hop.is_unspecified()).then(|| punt.next_hop.into()),
+                frame: frame.bytes,
+            },
+        }
+    }
+
+    fn counters(&mut self) -> Counters {
+        let counted = self.memory.counters();
+        let mut counters = Counters::default();
+        for (rule, counter) in counted.rules {
+            counters.rules.insert(rule, (counter.packets, counter.bytes));
+        }
+        for (zone, [into, out]) in counted.zones {
+            counters.zones_in.insert(zone, (into.packets, into.bytes));
+            counters.zones_out.insert(zone, (out.packets, out.bytes));
+        }
+        for ((zone, reason), counter) in counted.drops {
+            let reason: DropReason = reason;
+            counters.drops.insert((zone, reason), (counter.packets, counter.bytes));
+        }
+        counters
+    }
+
+    fn advance(&mut self, nanos: u64) {
+        self.now += nanos;
+    }
+
+    fn learn(&mut self, zone: u16, address: IpAddr, mac: Mac) {
+        self.memory.add_neighbour(zone, address, mac);
+    }
+
+    fn forget(&mut self, zone: u16, address: IpAddr) {
+        self.memory.remove_neighbour(zone, address);
+    }
+}
