@@ -1,6 +1,8 @@
 //! vfw: rule language, compiler, back ends, control plane and commands.
 
+pub mod args;
 pub mod backend;
+pub mod command;
 pub mod compile;
 pub mod config;
 pub mod control;
@@ -8,3 +10,4 @@ pub mod daemon;
 pub mod interface;
 pub mod lab;
 pub mod lang;
+pub mod preview;

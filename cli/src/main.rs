@@ -1,3 +1,7 @@
 //! The `vfw` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    vfw::command::main()
+}

@@ -181,11 +181,13 @@ impl<'a> Shape<'a> {
                 if surely_v6 || !source.holds_mapped() || !destination.holds_mapped() {
                     self.push_zones(model, source, destination, entries);
                 } else if source.length >= destination.length {
-                    let parts = source.without_mapped();
-                    parts.into_iter().for_each(|part| self.push_zones(model, part, destination, entries));
+                    for part in source.without_mapped() {
+                        self.push_zones(model, part, destination, entries);
+                    }
                 } else {
-                    let parts = destination.without_mapped();
-                    parts.into_iter().for_each(|part| self.push_zones(model, source, part, entries));
+                    for part in destination.without_mapped() {
+                        self.push_zones(model, source, part, entries);
+                    }
                 }
             }
         }

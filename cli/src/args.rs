@@ -1,0 +1,21 @@
+//! The command line.
+
+use clap::{Parser, Subcommand};
+
+use crate::command::check;
+
+/// Virtual firewall: routes and filters traffic between VLANs inside of one host.
+#[derive(Debug, Parser)]
+#[command(name = "vfw", version, arg_required_else_help = true)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands, one file each in [`crate::command`].
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Read rule files, compile them and run their tests; change nothing.
+    Check(check::Arguments),
+}

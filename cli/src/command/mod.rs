@@ -1,0 +1,82 @@
+//! The commands: one file each.
+
+pub mod check;
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::args::{Arguments, Command};
+use crate::config::Config;
+use crate::lang::{Diagnostics, SourceFile, render};
+
+/// How a command ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// All is well.
+    Success = 0,
+    /// What the user gave is wrong.
+    BadInput = 1,
+    /// The system refused what was asked for.
+    Refused = 2,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// The `vfw` command: arguments to exit code.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Nothing is left to say when even this cannot be printed.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::BadInput.into() } else { Exit::Success.into() };
+        }
+    };
+    match arguments.command {
+        Command::Check(arguments) => check::run(&arguments),
+    }
+    .into()
+}
+
+/// What ends a command before it could begin, already in words.
+struct Failure {
+    exit: Exit,
+    message: String,
+}
+
+/// Reads the rule files of one policy.
+fn read_sources(files: &[PathBuf]) -> Result<Vec<SourceFile>, Failure> {
+    files
+        .iter()
+        .map(|path| match std::fs::read(path) {
+            Ok(bytes) => Ok(SourceFile::from_bytes(path.display().to_string(), bytes)),
+            Err(error) => {
+                let message = format!("cannot read {}: {error}", path.display());
+                Err(Failure { exit: Exit::Refused, message })
+            }
+        })
+        .collect()
+}
+
+/// The settings file, or the built-in settings.
+fn read_config(path: Option<&PathBuf>) -> Result<Config, Failure> {
+    use crate::config::ConfigError;
+    path.map_or_else(|| Ok(Config::default()), Config::load).map_err(|error| {
+        let exit = if matches!(error, ConfigError::Read { .. }) { Exit::Refused } else { Exit::BadInput };
+        Failure { exit, message: error.to_string() }
+    })
+}
+
+/// Shows diagnostics on standard error, in colour on a terminal.
+fn show(diagnostics: &Diagnostics, sources: &[SourceFile]) {
+    let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let width = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok()).unwrap_or(100);
+    eprint!("{}", render(diagnostics, sources, color, width));
+}
