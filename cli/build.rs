@@ -30,7 +30,9 @@ Install it with
 fn main() {
     let workspace = path("CARGO_MANIFEST_DIR").join("..");
     let out = path("OUT_DIR");
-    for watched in ["xdp-prog/src", "xdp-prog/Cargo.toml", "firewall-core/src", "firewall-core/Cargo.toml", "Cargo.toml"] {
+    for watched in
+        ["xdp-prog/src", "xdp-prog/Cargo.toml", "firewall-core/src", "firewall-core/Cargo.toml", "Cargo.toml"]
+    {
         println!("cargo::rerun-if-changed={}", workspace.join(watched).display());
     }
     for variable in ["EBPF_CARGO", "EBPF_RUSTC", "PATH"] {

@@ -1,5 +1,6 @@
 //! `vfw run`: put a policy in force and stay.
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
 use tracing_subscriber::filter::LevelFilter;
@@ -67,6 +68,7 @@ fn good_policy(sources: &[SourceFile], config: &Config) -> Result<Policy, Failur
 fn log_to_stderr(config: &Config) {
     let level = LevelFilter::from_level(config.log.level.into());
     let log = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_target(false);
+    let log = log.with_ansi(std::io::stderr().is_terminal());
     // A second logger in one process is of no use, and no harm.
     let _ = match config.log.format {
         LogFormat::Json => log.json().try_init(),

@@ -36,11 +36,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let standard = SocketPath::standard();
     let socket = arguments.socket.as_deref().unwrap_or_else(|| standard.as_path());
     let answer = ask(socket, arguments.what).map_err(Failure::refused)?;
-    let text = if arguments.json {
-        serde_json::to_string_pretty(&answer).map_err(Failure::refused)?
-    } else {
-        table(&answer)
-    };
+    let text =
+        if arguments.json { serde_json::to_string_pretty(&answer).map_err(Failure::refused)? } else { table(&answer) };
     // A reader that has seen enough (`| head`) is no failure.
     let _ = writeln!(std::io::stdout(), "{text}");
     Ok(())

@@ -251,7 +251,14 @@ fn index(key: &NeighbourKey) -> (u32, [u32; 4]) {
 
 impl Entry {
     fn asked(now: u64) -> Self {
-        Self { state: State::Incomplete, mac: [0; 6], slot: None, tries: 1, deadline: now + RETRY, queue: VecDeque::new() }
+        Self {
+            state: State::Incomplete,
+            mac: [0; 6],
+            slot: None,
+            tries: 1,
+            deadline: now + RETRY,
+            queue: VecDeque::new(),
+        }
     }
 }
 
@@ -273,8 +280,7 @@ mod tests {
     }
 
     fn frame(last: u8) -> PuntedFrame {
-        let punt =
-            Punt { task: PuntTask::Resolve, reason: DropReason::Unreachable, zone: 1, next_hop: address(last) };
+        let punt = Punt { task: PuntTask::Resolve, reason: DropReason::Unreachable, zone: 1, next_hop: address(last) };
         PuntedFrame { header: PuntHeader::new(&punt, 60, 0), bytes: vec![0; 60] }
     }
 

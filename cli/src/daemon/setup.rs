@@ -103,10 +103,8 @@ fn names(policy: &Policy) -> BTreeSet<&str> {
 fn port(policy: &Policy, config: &Config, name: &str) -> Result<Port, SetupError> {
     let interface = interface::inspect(name)?;
     let zones = || policy.zones.iter().filter(|zone| zone.interface == name);
-    let tags = ZoneTags {
-        tagged: zones().any(|zone| zone.vlan.is_some()),
-        untagged: zones().any(|zone| zone.vlan.is_none()),
-    };
+    let tags =
+        ZoneTags { tagged: zones().any(|zone| zone.vlan.is_some()), untagged: zones().any(|zone| zone.vlan.is_none()) };
     let choice = choose_hook(&interface, config.mode_of(name), tags)?;
     Ok(Port { interface, choice })
 }

@@ -70,7 +70,10 @@ where
 }
 
 /// Takes a map out of the object.
-pub(super) fn take_map<M: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, KernelError> {
+pub(super) fn take_map<M: TryFrom<Map, Error = MapError>>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+) -> Result<M, KernelError> {
     ebpf.take_map(name).ok_or(KernelError::Missing(name))?.try_into().map_err(map_error("open", name))
 }
 
