@@ -5,7 +5,6 @@
 #![feature(asm_experimental_arch)]
 #![allow(unsafe_code, reason = "kernel memory and helpers; every block states its invariant")]
 #![allow(clippy::inline_always, reason = "the verifier judges whole programs; calls cost stack and time here")]
-#![allow(unreachable_pub, reason = "a binary; `pub` marks what other modules use")]
 #![allow(missing_docs, reason = "a binary; its items are private")]
 
 mod clock;

@@ -62,7 +62,7 @@ pub fn table(answer: &Answer) -> String {
         Answer::Rules(rules) => rows(
             &["packets", "bytes", "last hit", "rule"],
             rules.iter().map(|rule| {
-                let last = rule.last_hit_seconds.map(|ago| format!("{} ago", duration(ago as u64)));
+                let last = rule.last_hit_seconds.map(|ago| format!("{} ago", duration(ago)));
                 vec![
                     rule.counter.packets.to_string(),
                     bytes(rule.counter.bytes),

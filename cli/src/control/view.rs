@@ -83,7 +83,7 @@ pub struct RuleView {
     #[serde(flatten)]
     pub counter: CounterView,
     /// Seconds since the last of them.
-    pub last_hit_seconds: Option<f64>,
+    pub last_hit_seconds: Option<u64>,
 }
 
 /// One direction of a flow.

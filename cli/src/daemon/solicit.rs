@@ -61,7 +61,7 @@ fn neighbour_solicitation(zone: &Zone, source: Ipv6Addr, target: Ipv6Addr, known
             .write(&mut frame, &body)
             .ok()?,
         None => {
-            builder.ipv6(source, destination, 255).icmpv6_raw(SOLICITATION, 0, [0; 4]).write(&mut frame, &body).ok()?
+            builder.ipv6(source, destination, 255).icmpv6_raw(SOLICITATION, 0, [0; 4]).write(&mut frame, &body).ok()?;
         }
     }
     Some(frame)

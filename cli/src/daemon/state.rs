@@ -18,6 +18,8 @@ use crate::control::{
 };
 use crate::lang::Policy;
 
+/// Nanoseconds.
+const SECOND: u64 = 1_000_000_000;
 /// Most flows in one answer.
 const MAX_FLOWS: usize = 100_000;
 
@@ -56,7 +58,10 @@ impl Shared {
     pub fn gateway(&self, zone: u16, neighbour: IpAddr) -> Option<IpAddr> {
         let zone = self.policy.zones.get(usize::from(zone))?;
         let same_family = || zone.addresses.iter().filter(|address| address.is_ipv4() == neighbour.is_ipv4());
-        same_family().find(|address| address.contains(neighbour)).or_else(|| same_family().next()).map(|a| a.ip())
+        same_family()
+            .find(|address| address.contains(neighbour))
+            .or_else(|| same_family().next())
+            .map(ipnetwork::IpNetwork::ip)
     }
 
     /// Answers a question.
@@ -106,7 +111,7 @@ impl Shared {
                     place: name.place.clone(),
                     rule: name.text.clone(),
                     counter: CounterView { packets: counter.packets, bytes: counter.bytes },
-                    last_hit_seconds: (counter.packets > 0).then(|| seconds(now.saturating_sub(counter.last_hit))),
+                    last_hit_seconds: (counter.packets > 0).then(|| now.saturating_sub(counter.last_hit) / SECOND),
                 })
             })
             .collect()
@@ -140,8 +145,8 @@ impl Shared {
             from: direction(from),
             to: direction(to),
             state: flow.state()?.name().to_owned(),
-            expires_seconds: flow.expires.get().saturating_sub(now) / 1_000_000_000,
-            age_seconds: now.saturating_sub(flow.created) / 1_000_000_000,
+            expires_seconds: flow.expires.get().saturating_sub(now) / SECOND,
+            age_seconds: now.saturating_sub(flow.created) / SECOND,
             rule: names.get(flow.rule.get() as usize)?.clone(),
         })
     }
@@ -227,8 +232,4 @@ pub fn protocol_name(number: u8) -> String {
 
 fn has_ports(number: u8) -> bool {
     matches!(number, protocol::TCP | protocol::UDP | protocol::ICMP | protocol::ICMP6)
-}
-
-fn seconds(nanos: u64) -> f64 {
-    std::time::Duration::from_nanos(nanos).as_secs_f64()
 }

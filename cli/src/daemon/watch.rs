@@ -78,6 +78,13 @@ fn signals() -> io::Result<UnixStream> {
     Ok(read)
 }
 
+/// How long the loop may wait; at most a second.
+fn until_next_timer(shared: &Shared) -> PollTimeout {
+    let deadline = lock(&shared.neighbours).next_deadline();
+    let wait = deadline.map_or(1000, |deadline| deadline.saturating_sub(clock::now()).div_ceil(1_000_000));
+    PollTimeout::from(u16::try_from(wait.min(1000)).unwrap_or(1000))
+}
+
 /// What the loop owns.
 struct Watch {
     events: Events,
@@ -104,7 +111,7 @@ impl Watch {
 
     fn until_signal(&mut self, shared: &Shared, signals: &UnixStream) -> anyhow::Result<()> {
         loop {
-            let timeout = self.timeout(shared);
+            let timeout = until_next_timer(shared);
             let mut waiting = [
                 PollFd::new(signals.as_fd(), PollFlags::POLLIN),
                 PollFd::new(self.events.as_fd(), PollFlags::POLLIN),
@@ -119,13 +126,6 @@ impl Watch {
             }
             self.drain(shared)?;
         }
-    }
-
-    /// Until the next timer; at most a second.
-    fn timeout(&self, shared: &Shared) -> PollTimeout {
-        let deadline = lock(&shared.neighbours).next_deadline();
-        let wait = deadline.map_or(1000, |deadline| deadline.saturating_sub(clock::now()).div_ceil(1_000_000));
-        PollTimeout::from(u16::try_from(wait.min(1000)).unwrap_or(1000))
     }
 
     fn drain(&mut self, shared: &Shared) -> Result<(), KernelError> {

@@ -177,26 +177,12 @@ impl Kernel {
 
     /// What crossed the edge of a zone.
     pub fn zone_counter(&self, zone: u16, direction: Direction) -> Result<Counter, KernelError> {
-        self.sum(&self.zone_counters, u32::from(zone) * 2 + direction as u32, "ZONE_COUNTERS")
+        sum(&self.zone_counters, u32::from(zone) * 2 + direction as u32, "ZONE_COUNTERS")
     }
 
     /// What was dropped; `zone` may be [`firewall_core::tables::NO_ZONE`].
     pub fn drop_counter(&self, zone: u16, reason: DropReason) -> Result<Counter, KernelError> {
-        self.sum(&self.drop_counters, u32::from(zone) * DROP_REASON_SLOTS + reason as u32, "DROP_COUNTERS")
-    }
-
-    fn sum(
-        &self,
-        map: &PerCpuArray<MapData, [u8; size_of::<Counter>()]>,
-        index: u32,
-        name: &'static str,
-    ) -> Result<Counter, KernelError> {
-        let mut total = Counter { packets: 0, bytes: 0 };
-        for cpu in read_cpus::<Counter, _>(map, index, name)? {
-            total.packets += cpu.packets;
-            total.bytes += cpu.bytes;
-        }
-        Ok(total)
+        sum(&self.drop_counters, u32::from(zone) * DROP_REASON_SLOTS + reason as u32, "DROP_COUNTERS")
     }
 
     /// Sizes of the loaded programs.
@@ -242,6 +228,19 @@ fn fill_array<T: IntoBytes + Immutable, const N: usize>(
         array.set(index as u32, bytes::<T, N>(record), 0).map_err(map_error("fill", name))?;
     }
     Ok(())
+}
+
+fn sum(
+    map: &PerCpuArray<MapData, [u8; size_of::<Counter>()]>,
+    index: u32,
+    name: &'static str,
+) -> Result<Counter, KernelError> {
+    let mut total = Counter { packets: 0, bytes: 0 };
+    for cpu in read_cpus::<Counter, _>(map, index, name)? {
+        total.packets += cpu.packets;
+        total.bytes += cpu.bytes;
+    }
+    Ok(total)
 }
 
 /// One element of a per-CPU array, CPU by CPU.
