@@ -34,6 +34,8 @@ pub enum Action {
     Down,
     /// Run a command on a host (a zone's name) or in `fw`
     Exec(Exec),
+    /// Show vfw at work, from an empty machine to measured throughput, and clean up
+    Demo(super::demo::Arguments),
 }
 
 /// `vfw lab up`
@@ -68,6 +70,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
     match &arguments.action {
         Action::Up(up) => build(up).map(|()| 0),
         Action::Down => down().map(|()| 0),
+        Action::Demo(demo) => super::demo::run(demo),
         Action::Exec(exec) => {
             let code = Lab::open(NAME).and_then(|lab| lab.exec(&exec.place, &exec.command));
             Ok(u8::try_from(code.map_err(Failure::refused)?).unwrap_or(Exit::Refused as u8))

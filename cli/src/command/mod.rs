@@ -1,6 +1,7 @@
 //! The commands: one file each.
 
 pub mod check;
+pub mod demo;
 pub mod lab;
 pub mod run;
 pub mod show;
@@ -61,7 +62,7 @@ pub struct Failure {
 impl Failure {
     /// The system refused.
     fn refused(error: impl Into<anyhow::Error>) -> Self {
-        Self { exit: Exit::Refused, message: format!("{:#}", error.into()) }
+        Self { exit: Exit::Refused, message: chain(&error.into()) }
     }
 
     /// Says it, and gives the exit code.
@@ -71,6 +72,14 @@ impl Failure {
         }
         self.exit as u8
     }
+}
+
+/// An error and those of its causes that its text does not name already.
+fn chain(error: &anyhow::Error) -> String {
+    error.chain().skip(1).fold(error.to_string(), |text, cause| {
+        let cause = cause.to_string();
+        if text.contains(&cause) { text } else { format!("{text}: {cause}") }
+    })
 }
 
 /// Reads the rule files of one policy.

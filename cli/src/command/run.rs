@@ -68,7 +68,8 @@ fn good_policy(sources: &[SourceFile], config: &Config) -> Result<Policy, Failur
 fn log_to_stderr(config: &Config) {
     let level = LevelFilter::from_level(config.log.level.into());
     let log = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_target(false);
-    let log = log.with_ansi(std::io::stderr().is_terminal());
+    // A reader of the log that goes away must not end the firewall.
+    let log = log.with_ansi(std::io::stderr().is_terminal()).log_internal_errors(false);
     // A second logger in one process is of no use, and no harm.
     let _ = match config.log.format {
         LogFormat::Json => log.json().try_init(),
