@@ -32,7 +32,7 @@ pub struct Arguments {
 const RULES: &str = include_str!("../../../rules/examples/two-tier.fw");
 const RULES_NAME: &str = "rules/examples/two-tier.fw";
 /// How long a packet may take that is allowed, and how long to wait for one that is not.
-const PATIENCE: Duration = Duration::from_millis(1000);
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// One thing that the rules say, tried out.
 struct Trial {
@@ -238,7 +238,7 @@ fn compare() -> Result<(), Failure> {
     let through_linux = median(&lab, "10.0.20.7")?;
     for (name, rate) in [("direct", direct), ("vfw", through_vfw), ("Linux routing", through_linux)] {
         let share = rate / direct.max(1e-9);
-        let bar = "#".repeat((share * 36.0).round().clamp(0.0, 48.0) as usize);
+        let bar: String = (1..=48).take_while(|mark| f64::from(*mark) <= share * 36.0).map(|_| '#').collect();
         println!("   {name:<14} {rate:>5.1} Gb/s  {share:>5.2}  {bar}");
     }
     println!("\n   Medians of {ROUNDS} runs of {SECONDS} s; all hosts share this machine's cores.");
@@ -262,10 +262,10 @@ fn serve_iperf(lab: &Lab) -> Result<(), Failure> {
         let mut server = Command::new("iperf3");
         server.args(["--server", "--port", "5432"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn()
     };
-    lab.run("db", spawn).map_err(Failure::refused)?.map_err(|source| missing("iperf3", source)).map(|_| ())
+    lab.run("db", spawn).map_err(Failure::refused)?.map_err(|source| missing("iperf3", &source)).map(|_| ())
 }
 
-fn missing(program: &str, source: io::Error) -> Failure {
+fn missing(program: &str, source: &io::Error) -> Failure {
     Failure { exit: Exit::Refused, message: format!("cannot run {program}: {source}\ninstall it, or use --quick") }
 }
 
@@ -292,7 +292,7 @@ fn route_in_kernel(lab: &Lab) -> Result<(), Failure> {
 
 fn ip(lab: &Lab, place: &str, arguments: &[&str]) -> Result<(), Failure> {
     let output = lab.run(place, || Command::new("ip").args(arguments).output()).map_err(Failure::refused)?;
-    let output = output.map_err(|source| missing("ip", source))?;
+    let output = output.map_err(|source| missing("ip", &source))?;
     if output.status.success() {
         return Ok(());
     }
@@ -317,7 +317,7 @@ fn measure(lab: &Lab, address: &str) -> Result<f64, Failure> {
     };
     // The server answers "busy" for a moment after each test.
     for _ in 0..20 {
-        let output = lab.run("app", client).map_err(Failure::refused)?.map_err(|source| missing("iperf3", source))?;
+        let output = lab.run("app", client).map_err(Failure::refused)?.map_err(|source| missing("iperf3", &source))?;
         let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
         if let Some(rate) = report.pointer("/end/sum_received/bits_per_second").and_then(serde_json::Value::as_f64) {
             return Ok(rate / 1e9);
