@@ -224,10 +224,7 @@ fn known_path<T: Tables>(
     known: Known<T::Flow>,
 ) -> Result<Path<T::Flow>, DropReason> {
     let Known { flow, sender } = known;
-    let (own, back) = flow.halves(sender);
-    if back.zone.get() != ingress.id {
-        return Err(DropReason::OtherZone);
-    }
+    let (own, _) = flow.halves(sender);
     let zone = own.zone.get();
     let neighbour = route::cached(ingress.tables, own.neighbour.get(), own.generation.get());
     if neighbour.is_resolved() {

@@ -49,6 +49,10 @@ pub fn track<F: Frame, T: Tables>(
         tables.remove_flow(table, &key);
         return if is_related { Err(DropReason::NoFlow) } else { Ok(None) };
     }
+    // Before anything changes: a sender in another zone, who can only guess or spoof, must not reset or prolong a flow.
+    if flow.halves(sender).1.zone.get() != ingress.id {
+        return Err(DropReason::OtherZone);
+    }
     if is_related {
         return Ok(Some(Known { flow, sender }));
     }
