@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::command::check;
+use crate::command::{check, lab, run, show};
 
 /// Virtual firewall: routes and filters traffic between VLANs inside of one host.
 #[derive(Debug, Parser)]
@@ -18,4 +18,10 @@ pub struct Arguments {
 pub enum Command {
     /// Read rule files, compile them and run their tests; change nothing.
     Check(check::Arguments),
+    /// Put rule files in force on this machine's interfaces and stay.
+    Run(run::Arguments),
+    /// Show what a running vfw knows.
+    Show(show::Arguments),
+    /// Build a network of namespaces to try rules in.
+    Lab(lab::Arguments),
 }

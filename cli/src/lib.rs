@@ -5,6 +5,8 @@ pub mod backend;
 pub mod command;
 pub mod compile;
 pub mod config;
+pub mod control;
+pub mod daemon;
 pub mod interface;
 pub mod lab;
 pub mod lang;

@@ -80,7 +80,7 @@ fn outcome(verdict: &Verdict) -> (Action, Option<u16>) {
         Verdict::Transmit(egress) => (Action::Allow, Some(egress.zone)),
         Verdict::Punt(punt) if punt.task == PuntTask::Resolve => (Action::Allow, Some(punt.zone)),
         Verdict::Drop(DropReason::Reject) => (Action::Reject, None),
-        Verdict::Drop(_) | Verdict::Punt(_) => (Action::Drop, None),
+        Verdict::Drop(_) | Verdict::Consume | Verdict::Punt(_) => (Action::Drop, None),
     }
 }
 

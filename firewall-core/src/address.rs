@@ -100,7 +100,7 @@ impl Address {
     #[inline(always)]
     pub const fn is_below(&self, other: &Self) -> bool {
         let (high, other_high) = (self.upper(), other.upper());
-        if high != other_high { high < other_high } else { self.lower() < other.lower() }
+        if high == other_high { self.lower() < other.lower() } else { high < other_high }
     }
 
     #[inline(always)]
@@ -129,6 +129,7 @@ impl Address {
     }
 
     /// Bit by bit `and`.
+    #[must_use]
     pub fn and(&self, mask: &Self) -> Self {
         let [a, b, c, d] = self.words;
         let [w, x, y, z] = mask.words;

@@ -20,10 +20,11 @@ use crate::zone::{self, Ingress};
 ///
 /// A back end whose programs are bounded (the kernel's) calls the three parts itself, each as a program.
 pub fn process<F: Frame, T: Tables>(frame: &mut F, tables: &T, ifindex: u32, now: u64) -> Verdict {
-    match enter(frame, tables, ifindex, now, &mut Packet::EMPTY) {
+    let mut packet = Packet::EMPTY;
+    match enter(frame, tables, ifindex, now, &mut packet) {
         Step::Done(verdict) => verdict,
-        Step::Continue(Part::First) => first(frame, tables, ifindex, now, &mut Packet::EMPTY),
-        Step::Continue(Part::Neighbour) => neighbour(frame, tables, ifindex, now, &mut Packet::EMPTY),
+        Step::Continue(Part::First) => first(frame, tables, ifindex, now, &mut packet),
+        Step::Continue(Part::Neighbour) => neighbour(frame, tables, ifindex, now, &mut packet),
     }
 }
 
@@ -45,7 +46,7 @@ pub enum Part {
     Neighbour = 1,
 }
 
-/// The way of every frame, to its end for those whose flow is known. `packet` (empty) is room for what the parser
+/// The way of every frame, to its end for those whose flow is known. `packet` is room for what the parser
 /// finds: where the back end has it.
 #[inline(always)]
 pub fn enter<F: Frame, T: Tables>(frame: &mut F, tables: &T, ifindex: u32, now: u64, packet: &mut Packet) -> Step {

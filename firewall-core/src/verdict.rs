@@ -9,6 +9,8 @@ pub enum Verdict {
     Transmit(Egress),
     /// Free the frame; the pipeline has counted it.
     Drop(DropReason),
+    /// Free the frame: it was for vfw, or is no business of a router (ARP between other hosts).
+    Consume,
     /// Hand the frame to the daemon, which finishes what the hook cannot.
     Punt(Punt),
 }
@@ -128,7 +130,7 @@ drop_reasons! {
     QueueFull = 27, "queue-full";
     /// Larger than the MTU of the egress zone.
     TooBig = 28, "too-big";
-    /// ARP or neighbour discovery that is malformed or not meant for the gateway.
+    /// Malformed ARP or neighbour discovery.
     Neighbour = 29, "neighbour";
     /// Addressed to the gateway, which offers no such service.
     LocalService = 30, "local-service";

@@ -5,7 +5,6 @@
 #![feature(asm_experimental_arch)]
 #![allow(unsafe_code, reason = "kernel memory and helpers; every block states its invariant")]
 #![allow(clippy::inline_always, reason = "the verifier judges whole programs; calls cost stack and time here")]
-#![allow(unreachable_pub, reason = "a binary; `pub` marks what other modules use")]
 #![allow(missing_docs, reason = "a binary; its items are private")]
 
 mod clock;
@@ -74,7 +73,7 @@ fn finish_xdp(frame: &XdpFrame, verdict: Verdict) -> u32 {
         Verdict::Transmit(egress) => match maps::DEVICES.redirect(u32::from(egress.zone), 0) {
             Ok(action) | Err(action) => action,
         },
-        Verdict::Drop(_) => xdp_action::XDP_DROP,
+        Verdict::Drop(_) | Verdict::Consume => xdp_action::XDP_DROP,
         Verdict::Punt(punt) => {
             punt::send(frame, &punt);
             xdp_action::XDP_DROP
@@ -119,7 +118,7 @@ pub fn vfw_tc_neighbour(ctx: TcContext) -> i32 {
 fn finish_tc(frame: &TcFrame, verdict: Verdict) -> i32 {
     match verdict {
         Verdict::Transmit(egress) => redirect(egress),
-        Verdict::Drop(_) => TC_ACT_SHOT,
+        Verdict::Drop(_) | Verdict::Consume => TC_ACT_SHOT,
         Verdict::Punt(punt) => {
             punt::send(frame, &punt);
             TC_ACT_SHOT

@@ -194,14 +194,12 @@ unsafe extern "C" fn visit_rule(index: u32, search: *mut c_void) -> i64 {
     }
 }
 
-/// Room for one packet, empty.
+/// Room for one packet; what it holds is of no meaning.
 #[inline(always)]
 pub fn packet_scratch() -> Option<&'static mut Packet> {
     let words = maps::PACKET_SCRATCH.get_ptr_mut(0)?.cast::<Packet>();
-    // SAFETY: this CPU's own element, as large and aligned as a Packet. Programs run to their end before another one
-    // runs on this CPU, and each calls this once, so there is one reference at a time.
-    unsafe {
-        words.write(Packet::EMPTY);
-        Some(&mut *words)
-    }
+    // SAFETY: this CPU's own element, as large and aligned as a Packet, for which zero (as the kernel made it) is a
+    // value. Programs run to their end before another one runs on this CPU, and each calls this once, so there is one
+    // reference at a time.
+    Some(unsafe { &mut *words })
 }

@@ -1,3 +1,4 @@
 //! Back ends: where the pipeline runs.
 
+pub mod kernel;
 pub mod memory;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::{Exit, Failure, read_config, read_sources, show};
+use super::{Exit, Failure, read_config, read_sources, show_diagnostics};
 use crate::compile::{CompileError, Image, Link, compile};
 use crate::config::Config;
 use crate::lang::{Diagnostic, Diagnostics, Loaded, Policy, Severity, SourceFile, load};
@@ -86,7 +86,7 @@ pub fn run(arguments: &Arguments) -> Exit {
             Err(error) => eprintln!("error: {error}"),
         }
     } else {
-        show(&found, &sources);
+        show_diagnostics(&found, &sources);
         print(&text(&summary, &found));
     }
     if summary.ok { Exit::Success } else { Exit::BadInput }

@@ -1,6 +1,10 @@
 //! The commands: one file each.
 
 pub mod check;
+pub mod demo;
+pub mod lab;
+pub mod run;
+pub mod show;
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
@@ -39,16 +43,43 @@ pub fn main() -> ExitCode {
             return if error.use_stderr() { Exit::BadInput.into() } else { Exit::Success.into() };
         }
     };
-    match arguments.command {
-        Command::Check(arguments) => check::run(&arguments),
-    }
-    .into()
+    let outcome = match arguments.command {
+        Command::Check(arguments) => Ok(check::run(&arguments) as u8),
+        Command::Run(arguments) => run::run(&arguments).map(|()| 0),
+        Command::Show(arguments) => show::run(&arguments).map(|()| 0),
+        Command::Lab(arguments) => lab::run(&arguments),
+    };
+    outcome.unwrap_or_else(Failure::report).into()
 }
 
 /// What ends a command before it could begin, already in words.
-struct Failure {
+pub struct Failure {
     exit: Exit,
+    /// Empty when everything is said already.
     message: String,
+}
+
+impl Failure {
+    /// The system refused.
+    fn refused(error: impl Into<anyhow::Error>) -> Self {
+        Self { exit: Exit::Refused, message: chain(&error.into()) }
+    }
+
+    /// Says it, and gives the exit code.
+    fn report(self) -> u8 {
+        if !self.message.is_empty() {
+            eprintln!("vfw: {}", self.message);
+        }
+        self.exit as u8
+    }
+}
+
+/// An error and those of its causes that its text does not name already.
+fn chain(error: &anyhow::Error) -> String {
+    error.chain().skip(1).fold(error.to_string(), |text, cause| {
+        let cause = cause.to_string();
+        if text.contains(&cause) { text } else { format!("{text}: {cause}") }
+    })
 }
 
 /// Reads the rule files of one policy.
@@ -75,7 +106,7 @@ fn read_config(path: Option<&PathBuf>) -> Result<Config, Failure> {
 }
 
 /// Shows diagnostics on standard error, in colour on a terminal.
-fn show(diagnostics: &Diagnostics, sources: &[SourceFile]) {
+fn show_diagnostics(diagnostics: &Diagnostics, sources: &[SourceFile]) {
     let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let width = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok()).unwrap_or(100);
     eprint!("{}", render(diagnostics, sources, color, width));

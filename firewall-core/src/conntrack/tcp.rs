@@ -28,7 +28,7 @@ pub(super) enum Step {
 /// `a` comes after `b` in sequence space (RFC 9293 section 3.4).
 #[inline(always)]
 const fn after(a: u32, b: u32) -> bool {
-    (b.wrapping_sub(a) as i32) < 0
+    b.wrapping_sub(a).cast_signed() < 0
 }
 
 /// Starts tracking with the SYN of a new flow.

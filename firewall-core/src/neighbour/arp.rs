@@ -37,7 +37,7 @@ pub fn answer<F: Frame, T: Tables>(
         learn(ingress, &sender, sender_mac, operation == REPLY && is_for_us);
     }
     if operation != REQUEST || !is_for_us {
-        return Err(DropReason::Neighbour);
+        return Ok(Verdict::Consume);
     }
     reply(frame, ingress, ethernet, &message)?;
     Ok(Verdict::Transmit(Egress { zone: ingress.id, reply: true }))

@@ -48,7 +48,7 @@ pub fn answer<F: Frame, T: Tables>(
         SOLICITATION => {
             let is_probe = packet.source.is_unspecified();
             if !is_gateway(ingress, &target) {
-                return Err(DropReason::Neighbour);
+                return Ok(Verdict::Consume);
             }
             if !is_probe && let Some(mac) = link_address(frame, packet, SOURCE_LINK_ADDRESS) {
                 learn(ingress, &packet.source, mac, false);
@@ -59,9 +59,9 @@ pub fn answer<F: Frame, T: Tables>(
             let is_answer = !packet.destination.is_multicast();
             let mac = link_address(frame, packet, TARGET_LINK_ADDRESS).unwrap_or(ethernet.source);
             learn(ingress, &target, mac, is_answer);
-            Err(DropReason::Neighbour)
+            Ok(Verdict::Consume)
         }
-        _ => Err(DropReason::Neighbour),
+        _ => Ok(Verdict::Consume),
     }
 }
 

@@ -35,21 +35,11 @@ fn decrement_ttl<F: Frame>(frame: &mut F, packet: &Packet) -> Result<(), DropRea
     frame.store(packet.network_offset + 8, [ttl, next, high, low])
 }
 
-/// Completes the transport checksum of a frame whose sender left it to hardware: such a field holds the folded sum
-/// of the pseudo-header alone (`CHECKSUM_PARTIAL`, Linux `include/linux/skbuff.h`). A finished checksum that has this
-/// value by chance comes out unchanged.
+/// Completes the transport checksum of a frame whose sender left it to hardware. A finished checksum that looks like an
+/// unfinished one by chance comes out unchanged.
 #[inline(always)]
 pub fn complete_checksum<F: Frame>(frame: &mut F, packet: &Packet) -> Result<(), DropReason> {
-    let at = match packet.protocol {
-        protocol::TCP => packet.transport_offset + 16,
-        protocol::UDP => packet.transport_offset + 6,
-        _ => return Ok(()),
-    };
-    if packet.fragment != Fragment::Whole {
-        return Ok(());
-    }
-    let field = u16::from_be_bytes(frame.load(at)?);
-    if field != pseudo_header(packet) {
+    if !is_unfinished(frame, packet)? {
         return Ok(());
     }
     let sum = frame.sum(packet.transport_offset, packet.transport_length)?;
@@ -58,7 +48,22 @@ pub fn complete_checksum<F: Frame>(frame: &mut F, packet: &Packet) -> Result<(),
         (0, protocol::UDP) => 0xffff,
         (complete, _) => complete,
     };
-    frame.store(at, complete.to_be_bytes())
+    frame.store(checksum_offset(packet), complete.to_be_bytes())
+}
+
+/// Whether the sender left the transport checksum to hardware: the field then holds the folded sum of the
+/// pseudo-header alone (`CHECKSUM_PARTIAL`, Linux `include/linux/skbuff.h`).
+#[inline(always)]
+pub fn is_unfinished<F: Frame>(frame: &F, packet: &Packet) -> Result<bool, DropReason> {
+    if !matches!(packet.protocol, protocol::TCP | protocol::UDP) || packet.fragment != Fragment::Whole {
+        return Ok(false);
+    }
+    Ok(u16::from_be_bytes(frame.load(checksum_offset(packet))?) == pseudo_header(packet))
+}
+
+#[inline(always)]
+const fn checksum_offset(packet: &Packet) -> u32 {
+    packet.transport_offset + if packet.protocol == protocol::TCP { 16 } else { 6 }
 }
 
 /// Folded sum of the pseudo-header (RFC 9293 section 3.1, RFC 8200 section 8.1).

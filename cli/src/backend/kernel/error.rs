@@ -1,0 +1,79 @@
+//! What the kernel refuses.
+
+use aya::maps::MapError;
+use aya::programs::ProgramError;
+use thiserror::Error;
+
+use crate::interface::Hook;
+
+/// A request that the kernel refused.
+#[derive(Debug, Error)]
+pub enum KernelError {
+    /// The embedded object could not be loaded.
+    #[error("cannot load the eBPF object: {0}\nvfw needs root (CAP_BPF, CAP_NET_ADMIN) and Linux 6.1 or later")]
+    Object(String),
+    /// A program was refused.
+    #[error("the kernel refused the program {program}: {reason}")]
+    Program {
+        /// Its name.
+        program: &'static str,
+        /// The error, and the end of the verifier's log.
+        reason: String,
+    },
+    /// The object lacks something: it was built from other sources.
+    #[error("the eBPF object has no {0}")]
+    Missing(&'static str),
+    /// A map was refused or could not be accessed.
+    #[error("cannot {action} the table {map}: {source}")]
+    Map {
+        /// What was to be done.
+        action: &'static str,
+        /// Its name.
+        map: &'static str,
+        /// Why not.
+        source: Box<MapError>,
+    },
+    /// A map could not be mapped into memory.
+    #[error("cannot map the table {map}: {source}")]
+    Mmap {
+        /// Its name.
+        map: &'static str,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A program could not be attached.
+    #[error("cannot attach to {interface} by {hook}: {reason}")]
+    Attach {
+        /// The interface.
+        interface: String,
+        /// `xdp` or `tc`.
+        hook: Hook,
+        /// Why not.
+        reason: String,
+    },
+}
+
+/// Lines of a verifier log that are worth showing: it can be megabytes long.
+const LOG_LINES: usize = 12;
+
+/// An error of aya without the megabytes of a verifier log.
+pub(super) fn program_error(error: &ProgramError) -> String {
+    match error {
+        ProgramError::LoadError { io_error, verifier_log } => {
+            let log = verifier_log.to_string();
+            let lines: Vec<&str> = log.lines().collect();
+            let tail = &lines[lines.len().saturating_sub(LOG_LINES)..];
+            format!("{io_error}\n{}", tail.join("\n"))
+        }
+        other => {
+            let mut text = other.to_string();
+            let mut source = std::error::Error::source(other);
+            while let Some(cause) = source {
+                text.push_str(": ");
+                text.push_str(&cause.to_string());
+                source = cause.source();
+            }
+            text
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! The flow tables as user space sees them.
+
+use std::os::fd::AsFd;
+
+use aya::maps::{HashMap, Map, MapData};
+use firewall_core::conntrack::{FLOW_BYTES, FLOW_KEY_BYTES, Flow, FlowKey};
+use firewall_core::tables::FlowTable;
+use zerocopy::FromBytes;
+
+use super::error::KernelError;
+use super::object::map_error;
+
+type FlowMap = HashMap<MapData, [u8; FLOW_KEY_BYTES], [u8; FLOW_BYTES]>;
+
+/// A handle on both flow tables.
+pub struct Flows {
+    established: FlowMap,
+    half_open: FlowMap,
+}
+
+/// One flow, as it was when it was read.
+pub struct LiveFlow {
+    /// The table it was in.
+    pub table: FlowTable,
+    /// Its key.
+    pub key: FlowKey,
+    /// Its record.
+    pub flow: Flow,
+}
+
+impl Flows {
+    pub(super) fn open(established: &MapData, half_open: &MapData) -> Result<Self, KernelError> {
+        Ok(Self { established: open(established, "ESTABLISHED")?, half_open: open(half_open, "HALF_OPEN")? })
+    }
+
+    /// Flows that live at `now`, established ones first, at most `limit`.
+    pub fn list(&self, now: u64, limit: usize) -> Vec<LiveFlow> {
+        let tables = [(FlowTable::Established, &self.established), (FlowTable::HalfOpen, &self.half_open)];
+        tables
+            .into_iter()
+            .flat_map(|(table, map)| map.iter().flatten().filter_map(move |(key, flow)| read(table, &key, &flow)))
+            .filter(|live| live.flow.expires.get() > now)
+            .take(limit)
+            .collect()
+    }
+
+    /// Forgets flows that ended before `now` and returns how many are left: established, half-open. The data path
+    /// treats them as gone already; this makes room.
+    pub fn sweep(&mut self, now: u64) -> Result<(u64, u64), KernelError> {
+        let established = sweep(&mut self.established, now).map_err(map_error("sweep", "ESTABLISHED"))?;
+        let half_open = sweep(&mut self.half_open, now).map_err(map_error("sweep", "HALF_OPEN"))?;
+        Ok((established, half_open))
+    }
+}
+
+fn open(data: &MapData, name: &'static str) -> Result<FlowMap, KernelError> {
+    let fail = |source: std::io::Error| KernelError::Mmap { map: name, source };
+    let fd = data.fd().as_fd().try_clone_to_owned().map_err(fail)?;
+    let data = MapData::from_fd(fd).map_err(map_error("open", name))?;
+    let map = match name {
+        "HALF_OPEN" => Map::LruHashMap(data),
+        _ => Map::HashMap(data),
+    };
+    FlowMap::try_from(map).map_err(map_error("open", name))
+}
+
+fn read(table: FlowTable, key: &[u8; FLOW_KEY_BYTES], flow: &[u8; FLOW_BYTES]) -> Option<LiveFlow> {
+    Some(LiveFlow { table, key: FlowKey::read_from_bytes(key).ok()?, flow: Flow::read_from_bytes(flow).ok()? })
+}
+
+/// Two passes: removing while iterating makes the kernel's iteration start again.
+fn sweep(map: &mut FlowMap, now: u64) -> Result<u64, aya::maps::MapError> {
+    let mut live = 0;
+    let mut ended = Vec::new();
+    for (key, flow) in map.iter().flatten() {
+        match Flow::read_from_bytes(&flow) {
+            Ok(flow) if flow.expires.get() > now => live += 1,
+            _ => ended.push(key),
+        }
+    }
+    for key in &ended {
+        match map.remove(key) {
+            // The data path was faster.
+            Err(aya::maps::MapError::KeyNotFound) | Ok(()) => {}
+            Err(aya::maps::MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(live)
+}

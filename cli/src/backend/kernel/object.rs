@@ -1,0 +1,103 @@
+//! The embedded eBPF object: sized by configuration and policy, loaded, its parts wired together.
+
+use aya::maps::{Map, MapData, MapError, ProgramArray};
+use aya::programs::{Program, SchedClassifier, Xdp};
+use aya::{Ebpf, EbpfLoader};
+use firewall_core::pipeline::Part;
+
+use super::error::{KernelError, program_error};
+use crate::compile::Image;
+use crate::config::Config;
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/vfw-ebpf"));
+
+/// Programs of the XDP hook: entry, then by [`Part`].
+pub(super) const XDP: [&str; 3] = ["vfw_xdp", "vfw_xdp_first", "vfw_xdp_neighbour"];
+/// Programs of the tc hook, likewise.
+pub(super) const TC: [&str; 3] = ["vfw_tc", "vfw_tc_first", "vfw_tc_neighbour"];
+
+/// Loads maps and programs.
+pub(super) fn load(image: &Image, config: &Config) -> Result<Ebpf, KernelError> {
+    let mut loader = EbpfLoader::new();
+    loader
+        .map_max_entries("RULES", image.rules.len().max(1) as u32)
+        .map_max_entries("RULE_COUNTERS", image.rule_names.len().max(1) as u32)
+        .map_max_entries("ROUTES", image.routes.len().max(1) as u32)
+        .map_max_entries("NEIGHBOUR_SLOTS", config.neighbours.max.get())
+        .map_max_entries("NEIGHBOURS", config.neighbours.max.get())
+        .map_max_entries("ESTABLISHED", config.flows.established.get())
+        .map_max_entries("HALF_OPEN", config.flows.half_open.get())
+        .map_max_entries("FRAGMENTS", config.flows.fragments.get());
+    let mut ebpf = loader.load(OBJECT).map_err(|error| KernelError::Object(chain(&error)))?;
+    for name in XDP {
+        let program: &mut Xdp = program(&mut ebpf, name)?;
+        program.load().map_err(|error| KernelError::Program { program: name, reason: program_error(&error) })?;
+    }
+    for name in TC {
+        let program: &mut SchedClassifier = self::program(&mut ebpf, name)?;
+        program.load().map_err(|error| KernelError::Program { program: name, reason: program_error(&error) })?;
+    }
+    wire(&mut ebpf, "XDP_PARTS", XDP)?;
+    wire(&mut ebpf, "TC_PARTS", TC)?;
+    Ok(ebpf)
+}
+
+/// Tells the first program of a hook where the others are. The array stays with the object: the kernel empties it when
+/// its last user closes it.
+fn wire(ebpf: &mut Ebpf, map: &'static str, names: [&'static str; 3]) -> Result<(), KernelError> {
+    for (part, name) in [(Part::First, names[1]), (Part::Neighbour, names[2])] {
+        let program = ebpf.program(name).ok_or(KernelError::Missing(name))?;
+        let fd = match program {
+            Program::Xdp(program) => program.fd(),
+            Program::SchedClassifier(program) => program.fd(),
+            _ => return Err(KernelError::Missing(name)),
+        };
+        let fd = fd.map_err(|error| KernelError::Program { program: name, reason: program_error(&error) })?;
+        let fd = fd.try_clone().map_err(|source| KernelError::Mmap { map, source })?;
+        let parts = ebpf.map_mut(map).ok_or(KernelError::Missing(map))?;
+        let mut parts = ProgramArray::try_from(parts).map_err(map_error("open", map))?;
+        parts.set(part as u32, &fd, 0).map_err(map_error("fill", map))?;
+    }
+    Ok(())
+}
+
+/// A program by name and type.
+pub(super) fn program<'a, P>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, KernelError>
+where
+    &'a mut P: TryFrom<&'a mut Program>,
+{
+    ebpf.program_mut(name).and_then(|program| program.try_into().ok()).ok_or(KernelError::Missing(name))
+}
+
+/// Takes a map out of the object.
+pub(super) fn take_map<M: TryFrom<Map, Error = MapError>>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+) -> Result<M, KernelError> {
+    ebpf.take_map(name).ok_or(KernelError::Missing(name))?.try_into().map_err(map_error("open", name))
+}
+
+/// Takes the bare data of a map out of the object.
+pub(super) fn take_data(ebpf: &mut Ebpf, name: &'static str) -> Result<MapData, KernelError> {
+    match ebpf.take_map(name) {
+        Some(Map::Array(data) | Map::HashMap(data) | Map::LruHashMap(data)) => Ok(data),
+        _ => Err(KernelError::Missing(name)),
+    }
+}
+
+/// An error of map `map` while doing `action`.
+pub(super) fn map_error(action: &'static str, map: &'static str) -> impl Fn(MapError) -> KernelError {
+    move |source| KernelError::Map { action, map, source: Box::new(source) }
+}
+
+/// An error and its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

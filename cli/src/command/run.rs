@@ -1,0 +1,93 @@
+//! `vfw run`: put a policy in force and stay.
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+
+use tracing_subscriber::filter::LevelFilter;
+
+use super::{Exit, Failure, read_config, read_sources, show_diagnostics};
+use crate::compile::{Link, compile};
+use crate::config::{Config, LogFormat};
+use crate::daemon::{self, Setup, SetupError};
+use crate::lang::{Diagnostics, Loaded, Policy, SourceFile, load};
+use crate::preview;
+
+const EXAMPLE: &str = "\
+Example:
+  vfw run --config /etc/vfw/vfw.toml /etc/vfw/rules.fw
+
+The interfaces that the rules name belong to vfw while it runs; they must not
+carry addresses of the kernel. Ctrl-C or SIGTERM ends it and gives them back.
+Exit code: 0 ended as asked, 1 the policy or settings are bad, 2 the system
+refused.";
+
+/// `vfw run FILE...`
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLE)]
+pub struct Arguments {
+    /// Rule files; together they are one policy.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Settings of the engine.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// Runs until it is told to end.
+pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let config = read_config(arguments.config.as_ref())?;
+    let sources = read_sources(&arguments.files)?;
+    log_to_stderr(&config);
+    let policy = good_policy(&sources, &config)?;
+    let setup = Setup::start(&policy, &config).map_err(|error| match error {
+        SetupError::Compile(error) => {
+            show_diagnostics(error.diagnostics(), &sources);
+            Failure { exit: Exit::Refused, message: String::new() }
+        }
+        other => Failure::refused(other),
+    })?;
+    daemon::run(policy, &config, setup, announce).map_err(Failure::refused)
+}
+
+/// The policy, if it is one and does what its tests say.
+fn good_policy(sources: &[SourceFile], config: &Config) -> Result<Policy, Failure> {
+    let bad = |found: &Diagnostics| {
+        show_diagnostics(found, sources);
+        Failure { exit: Exit::BadInput, message: "the policy is not put in force".to_owned() }
+    };
+    let Loaded { policy, warnings } = load(sources).map_err(|found| bad(&found))?;
+    show_diagnostics(&warnings, sources);
+    let image = compile(&policy, config, &Link::invent(&policy)).map_err(|error| bad(error.diagnostics()))?;
+    let tests = preview::run_tests(&policy, &image, config);
+    if tests.errors.has_errors() {
+        return Err(bad(&tests.errors));
+    }
+    Ok(policy)
+}
+
+fn log_to_stderr(config: &Config) {
+    let level = LevelFilter::from_level(config.log.level.into());
+    let log = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_target(false);
+    // A reader of the log that goes away must not end the firewall.
+    let log = log.with_ansi(std::io::stderr().is_terminal()).log_internal_errors(false);
+    // A second logger in one process is of no use, and no harm.
+    let _ = match config.log.format {
+        LogFormat::Json => log.json().try_init(),
+        LogFormat::Text => log.try_init(),
+    };
+}
+
+/// Says what is in force, on which hook, and why.
+fn announce(setup: &Setup) {
+    for port in &setup.ports {
+        let (interface, hook) = (&port.interface.name, port.choice.hook.to_string());
+        for reason in &port.choice.reasons {
+            tracing::info!(interface, hook, "{reason}");
+        }
+        for warning in &port.choice.warnings {
+            tracing::warn!(interface, hook, "{warning}");
+        }
+    }
+    let (zones, rules) = (setup.image.zones.len(), setup.image.rule_names.len().saturating_sub(1));
+    tracing::info!(zones, rules, "the policy is in force");
+}

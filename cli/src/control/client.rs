@@ -1,0 +1,60 @@
+//! The commands' end of the control socket.
+
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use thiserror::Error;
+
+use super::view::{Answer, Question};
+
+/// Why there is no answer.
+#[derive(Debug, Error)]
+pub enum ClientError {
+    /// Nobody listens.
+    #[error("cannot reach vfw at {path}: {source}\nstart it with `vfw run FILE`, or name its socket with --socket")]
+    Connect {
+        /// The socket.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The conversation broke off.
+    #[error("vfw at {path} did not answer: {source}")]
+    Talk {
+        /// The socket.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The daemon is of another version, or could not answer.
+    #[error("vfw at {path} answered: {message}")]
+    Refused {
+        /// The socket.
+        path: PathBuf,
+        /// What it said.
+        message: String,
+    },
+}
+
+/// How long the daemon may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Asks the daemon at `path`.
+pub fn ask(path: &Path, question: Question) -> Result<Answer, ClientError> {
+    let connect = |source| ClientError::Connect { path: path.to_owned(), source };
+    let talk = |source| ClientError::Talk { path: path.to_owned(), source };
+    let mut stream = UnixStream::connect(path).map_err(connect)?;
+    stream.set_read_timeout(Some(PATIENCE)).map_err(talk)?;
+    let mut line = serde_json::to_vec(&question).map_err(|error| talk(error.into()))?;
+    line.push(b'\n');
+    stream.write_all(&line).map_err(talk)?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).map_err(talk)?;
+    match serde_json::from_str(&text) {
+        Ok(Answer::Error(message)) => Err(ClientError::Refused { path: path.to_owned(), message }),
+        Ok(answer) => Ok(answer),
+        Err(error) => Err(ClientError::Refused { path: path.to_owned(), message: error.to_string() }),
+    }
+}

@@ -1,0 +1,11 @@
+//! The control socket: what `vfw show` asks and what the daemon answers, one JSON document each way.
+
+mod client;
+mod server;
+mod view;
+
+pub use client::{ClientError, ask};
+pub use server::{Server, serve};
+pub use view::{
+    Answer, CounterView, Direction, DropView, FlowView, InterfaceView, NeighbourView, Question, RuleView, ZoneView,
+};

@@ -1,0 +1,170 @@
+//! What the daemon tells, as data. Field names are the JSON that scripts read: they are part of the interface.
+
+use serde::{Deserialize, Serialize};
+
+/// What can be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Question {
+    /// Zones, their addresses and traffic
+    Zones,
+    /// Rules in order, with what each decided
+    Rules,
+    /// Live flows
+    Flows,
+    /// Dropped packets by zone and reason
+    Drops,
+    /// Interfaces, the hook in use and why
+    Interfaces,
+    /// Neighbours and frames that wait for them
+    Neighbours,
+}
+
+/// What is answered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Answer {
+    /// To [`Question::Zones`].
+    Zones(Vec<ZoneView>),
+    /// To [`Question::Rules`].
+    Rules(Vec<RuleView>),
+    /// To [`Question::Flows`].
+    Flows(Vec<FlowView>),
+    /// To [`Question::Drops`].
+    Drops(Vec<DropView>),
+    /// To [`Question::Interfaces`].
+    Interfaces(Vec<InterfaceView>),
+    /// To [`Question::Neighbours`].
+    Neighbours(Vec<NeighbourView>),
+    /// The daemon could not answer.
+    Error(String),
+}
+
+/// Packets and frame bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CounterView {
+    /// Packets.
+    pub packets: u64,
+    /// Frame bytes.
+    pub bytes: u64,
+}
+
+/// A zone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ZoneView {
+    /// Its name.
+    pub zone: String,
+    /// Its interface.
+    pub interface: String,
+    /// Its VLAN; absent when untagged.
+    pub vlan: Option<u16>,
+    /// Its gateway addresses.
+    pub addresses: Vec<String>,
+    /// Its gateway MAC.
+    pub mac: String,
+    /// Largest IP packet.
+    pub mtu: u32,
+    /// From the zone into vfw.
+    #[serde(rename = "in")]
+    pub received: CounterView,
+    /// From vfw into the zone.
+    #[serde(rename = "out")]
+    pub sent: CounterView,
+}
+
+/// A rule.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RuleView {
+    /// `file:line`; `default` for the default.
+    pub place: String,
+    /// The rule as it is understood.
+    pub rule: String,
+    /// All packets of the flows it allowed, or the packets it dropped.
+    #[serde(flatten)]
+    pub counter: CounterView,
+    /// Seconds since the last of them.
+    pub last_hit_seconds: Option<u64>,
+}
+
+/// One direction of a flow.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Direction {
+    /// Address and port of the sender.
+    pub address: String,
+    /// Port, or the identifier of an echo.
+    pub port: Option<u16>,
+    /// Zone through which the sender's packets leave.
+    pub to_zone: String,
+    /// Packets sent.
+    #[serde(flatten)]
+    pub counter: CounterView,
+}
+
+/// A live flow.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FlowView {
+    /// Protocol.
+    pub protocol: String,
+    /// Who began it.
+    pub from: Direction,
+    /// Who was asked.
+    pub to: Direction,
+    /// State.
+    pub state: String,
+    /// Seconds until it ends without another packet.
+    pub expires_seconds: u64,
+    /// Seconds since it began.
+    pub age_seconds: u64,
+    /// The rule that allowed it.
+    pub rule: String,
+}
+
+/// Drops of one zone for one reason.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DropView {
+    /// The zone; absent for frames that came from none.
+    pub zone: Option<String>,
+    /// The reason.
+    pub reason: String,
+    /// What it means.
+    pub meaning: String,
+    /// How much.
+    #[serde(flatten)]
+    pub counter: CounterView,
+}
+
+/// An interface.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InterfaceView {
+    /// Its name.
+    pub interface: String,
+    /// Its driver.
+    pub driver: String,
+    /// Hook in use.
+    pub hook: String,
+    /// Largest IP packet.
+    pub mtu: u32,
+    /// MAC.
+    pub mac: String,
+    /// Zones on it.
+    pub zones: Vec<String>,
+    /// Why this hook.
+    pub reasons: Vec<String>,
+    /// What the operator should mend.
+    pub warnings: Vec<String>,
+}
+
+/// A neighbour.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NeighbourView {
+    /// Zone.
+    pub zone: String,
+    /// Address.
+    pub address: String,
+    /// MAC, when it is known.
+    pub mac: Option<String>,
+    /// State.
+    pub state: String,
+    /// Frames that wait for it.
+    pub queued: usize,
+}

@@ -1,0 +1,19 @@
+//! The daemon: puts a policy in force on this system's interfaces, resolves neighbours, logs, answers questions.
+//!
+//! Forwarding is the kernel programs' work; the daemon does what they cannot finish. It runs in one thread that waits
+//! for events, punted frames and timers; a second thread removes ended flows, a third answers the control socket.
+
+mod clock;
+mod events;
+mod neighbours;
+mod packet_socket;
+mod report;
+mod setup;
+mod solicit;
+mod state;
+mod transmit;
+mod watch;
+
+pub use neighbours::{Row, State};
+pub use setup::{Setup, SetupError};
+pub use watch::run;

@@ -1,0 +1,357 @@
+//! Neighbour resolution: which MAC an address has, and the frames that wait for the answer.
+//!
+//! A pure state machine: time comes in as nanoseconds, what is to be done comes out as [`Action`]s. Timers after
+//! RFC 4861 section 10: three solicitations, a second apart; an answer counts for 30 seconds, then the neighbour is
+//! asked again while its old MAC stays in use.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use firewall_core::tables::{NeighbourKey, NeighbourWord};
+use firewall_core::{Address, DropReason};
+
+use crate::backend::kernel::PuntedFrame;
+
+/// Nanoseconds between solicitations (`RETRANS_TIMER`).
+const RETRY: u64 = 1_000_000_000;
+/// Solicitations before the neighbour counts as gone (`MAX_UNICAST_SOLICIT`).
+const TRIES: u32 = 3;
+/// Nanoseconds for which an answer counts (`REACHABLE_TIME`).
+const REACHABLE: u64 = 30_000_000_000;
+/// Nanoseconds for which frames to a neighbour that did not answer are dropped at once.
+const HOLD_DOWN: u64 = 3_000_000_000;
+
+/// Bounds of the table, from `vfw.toml`.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Most neighbours, resolved or not.
+    pub neighbours: usize,
+    /// Most frames that wait for one neighbour.
+    pub frames: usize,
+    /// Most bytes that wait in all.
+    pub bytes: usize,
+}
+
+/// What is known of a neighbour.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum State {
+    /// Asked, not answered.
+    Incomplete,
+    /// Answered.
+    Reachable,
+    /// Answered before, asked again.
+    Probe,
+    /// Did not answer.
+    Failed,
+}
+
+impl State {
+    /// The name that users see.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Incomplete => "incomplete",
+            Self::Reachable => "reachable",
+            Self::Probe => "probe",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// Something that the daemon has to do.
+#[derive(Debug)]
+pub enum Action {
+    /// Ask for the neighbour: all, or the one that had this MAC.
+    Solicit(NeighbourKey, Option<[u8; 6]>),
+    /// Make the neighbour known to the data path.
+    Publish(u32, NeighbourKey, NeighbourWord),
+    /// Change what the data path knows.
+    Change(u32, NeighbourWord),
+    /// Take the neighbour back.
+    Withdraw(u32, NeighbourKey),
+    /// Send a frame that has waited, to this MAC.
+    Send(PuntedFrame, [u8; 6]),
+    /// Drop a frame.
+    Discard(PuntedFrame, DropReason),
+}
+
+/// One line for `vfw show neighbours`.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// Zone.
+    pub zone: u16,
+    /// Address.
+    pub address: Address,
+    /// MAC, when it is known.
+    pub mac: Option<[u8; 6]>,
+    /// State.
+    pub state: State,
+    /// Frames that wait.
+    pub queued: usize,
+}
+
+struct Entry {
+    state: State,
+    mac: [u8; 6],
+    /// Slot in the data path's table, when published.
+    slot: Option<u32>,
+    tries: u32,
+    /// When something has to happen.
+    deadline: u64,
+    queue: VecDeque<PuntedFrame>,
+}
+
+/// The table.
+pub struct Neighbours {
+    limits: Limits,
+    entries: BTreeMap<(u32, [u32; 4]), Entry>,
+    free: Vec<u32>,
+    /// The generation of each slot: never 0, never twice in a row.
+    generations: Vec<u16>,
+    queued_bytes: usize,
+}
+
+impl Neighbours {
+    /// An empty table.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            free: (0..limits.neighbours as u32).rev().collect(),
+            generations: vec![0; limits.neighbours],
+            entries: BTreeMap::new(),
+            queued_bytes: 0,
+            limits,
+        }
+    }
+
+    /// A frame waits for its neighbour.
+    pub fn resolve(&mut self, frame: PuntedFrame, now: u64) -> Vec<Action> {
+        let key = NeighbourKey { address: frame.header.next_hop, zone: u32::from(frame.header.zone) };
+        let index = index(&key);
+        let known = self.entries.get(&index).map(|entry| (entry.state, entry.mac));
+        match known {
+            Some((State::Reachable | State::Probe, mac)) => vec![Action::Send(frame, mac)],
+            Some((State::Failed, _)) => vec![Action::Discard(frame, DropReason::Unreachable)],
+            Some((State::Incomplete, _)) => self.enqueue(index, frame),
+            None if self.entries.len() >= self.limits.neighbours => {
+                vec![Action::Discard(frame, DropReason::QueueFull)]
+            }
+            None => {
+                self.entries.insert(index, Entry::asked(now));
+                let mut actions = vec![Action::Solicit(key, None)];
+                actions.extend(self.enqueue(index, frame));
+                actions
+            }
+        }
+    }
+
+    fn enqueue(&mut self, index: (u32, [u32; 4]), frame: PuntedFrame) -> Vec<Action> {
+        let full = self.queued_bytes + frame.bytes.len() > self.limits.bytes;
+        match self.entries.get_mut(&index) {
+            Some(entry) if !full && entry.queue.len() < self.limits.frames => {
+                self.queued_bytes += frame.bytes.len();
+                entry.queue.push_back(frame);
+                Vec::new()
+            }
+            _ => vec![Action::Discard(frame, DropReason::QueueFull)],
+        }
+    }
+
+    /// A neighbour showed itself.
+    pub fn seen(&mut self, key: &NeighbourKey, mac: [u8; 6], now: u64) -> Vec<Action> {
+        let index = index(key);
+        if !self.entries.contains_key(&index) {
+            if self.entries.len() >= self.limits.neighbours {
+                return Vec::new();
+            }
+            self.entries.insert(index, Entry::asked(now));
+        }
+        let Some(entry) = self.entries.get_mut(&index) else { return Vec::new() };
+        let changed = entry.mac != mac;
+        entry.mac = mac;
+        entry.state = State::Reachable;
+        entry.tries = 0;
+        entry.deadline = now + REACHABLE;
+        let waiting: Vec<PuntedFrame> = entry.queue.drain(..).collect();
+        self.queued_bytes -= waiting.iter().map(|frame| frame.bytes.len()).sum::<usize>();
+        // First what has waited, then the way for what comes: the order is kept as far as it can be.
+        let mut actions: Vec<Action> = waiting.into_iter().map(|frame| Action::Send(frame, mac)).collect();
+        match entry.slot {
+            Some(slot) if changed => {
+                actions.push(Action::Change(slot, NeighbourWord::new(mac, self.generations[slot as usize])));
+            }
+            Some(_) => {}
+            None => {
+                if let Some(slot) = self.free.pop() {
+                    entry.slot = Some(slot);
+                    let generation = self.generations[slot as usize].checked_add(1).unwrap_or(1);
+                    self.generations[slot as usize] = generation;
+                    actions.push(Action::Publish(slot, *key, NeighbourWord::new(mac, generation)));
+                }
+            }
+        }
+        actions
+    }
+
+    /// Does what is due at `now`.
+    pub fn tick(&mut self, now: u64) -> Vec<Action> {
+        let due: Vec<_> = self.entries.iter().filter(|(_, entry)| entry.deadline <= now).map(|(key, _)| *key).collect();
+        due.into_iter().flat_map(|index| self.expire(index, now)).collect()
+    }
+
+    fn expire(&mut self, index: (u32, [u32; 4]), now: u64) -> Vec<Action> {
+        let Some(entry) = self.entries.get_mut(&index) else { return Vec::new() };
+        let key = NeighbourKey { zone: index.0, address: Address { words: index.1 } };
+        entry.deadline = now + RETRY;
+        entry.tries += 1;
+        match entry.state {
+            State::Reachable => {
+                entry.state = State::Probe;
+                entry.tries = 1;
+                vec![Action::Solicit(key, Some(entry.mac))]
+            }
+            State::Probe if entry.tries <= TRIES => vec![Action::Solicit(key, Some(entry.mac))],
+            State::Incomplete if entry.tries <= TRIES => vec![Action::Solicit(key, None)],
+            State::Incomplete | State::Probe => {
+                entry.state = State::Failed;
+                entry.deadline = now + HOLD_DOWN;
+                let waiting: Vec<PuntedFrame> = entry.queue.drain(..).collect();
+                self.queued_bytes -= waiting.iter().map(|frame| frame.bytes.len()).sum::<usize>();
+                let slot = entry.slot.take();
+                self.free.extend(slot);
+                let withdraw = slot.map(|slot| Action::Withdraw(slot, key));
+                let discards = waiting.into_iter().map(|frame| Action::Discard(frame, DropReason::Unreachable));
+                withdraw.into_iter().chain(discards).collect()
+            }
+            State::Failed => {
+                self.entries.remove(&index);
+                Vec::new()
+            }
+        }
+    }
+
+    /// When [`Self::tick`] has something to do next.
+    pub fn next_deadline(&self) -> Option<u64> {
+        self.entries.values().map(|entry| entry.deadline).min()
+    }
+
+    /// All neighbours.
+    pub fn rows(&self) -> Vec<Row> {
+        let row = |(index, entry): (&(u32, [u32; 4]), &Entry)| Row {
+            zone: index.0 as u16,
+            address: Address { words: index.1 },
+            mac: entry.slot.map(|_| entry.mac),
+            state: entry.state,
+            queued: entry.queue.len(),
+        };
+        self.entries.iter().map(row).collect()
+    }
+}
+
+fn index(key: &NeighbourKey) -> (u32, [u32; 4]) {
+    (key.zone, key.address.words)
+}
+
+impl Entry {
+    fn asked(now: u64) -> Self {
+        Self {
+            state: State::Incomplete,
+            mac: [0; 6],
+            slot: None,
+            tries: 1,
+            deadline: now + RETRY,
+            queue: VecDeque::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use firewall_core::event::PuntHeader;
+    use firewall_core::{Punt, PuntTask};
+
+    const MAC: [u8; 6] = [2, 0, 0, 0, 0, 9];
+    const SECOND: u64 = 1_000_000_000;
+
+    fn table() -> Neighbours {
+        Neighbours::new(Limits { neighbours: 4, frames: 2, bytes: 1000 })
+    }
+
+    fn address(last: u8) -> Address {
+        Address::from_v4([10, 0, 20, last])
+    }
+
+    fn frame(last: u8) -> PuntedFrame {
+        let punt = Punt { task: PuntTask::Resolve, reason: DropReason::Unreachable, zone: 1, next_hop: address(last) };
+        PuntedFrame { header: PuntHeader::new(&punt, 60, 0), bytes: vec![0; 60] }
+    }
+
+    fn key(last: u8) -> NeighbourKey {
+        NeighbourKey { address: address(last), zone: 1 }
+    }
+
+    #[test]
+    fn the_first_frames_wait_and_leave_in_order() {
+        let mut table = table();
+        assert!(matches!(table.resolve(frame(9), 0)[..], [Action::Solicit(_, None)]));
+        assert!(table.resolve(frame(9), 1).is_empty());
+        assert!(matches!(table.resolve(frame(9), 2)[..], [Action::Discard(_, DropReason::QueueFull)]));
+        let actions = table.seen(&key(9), MAC, SECOND / 2);
+        assert!(matches!(actions[..], [Action::Send(_, MAC), Action::Send(_, MAC), Action::Publish(_, _, _)]));
+        assert!(matches!(table.resolve(frame(9), SECOND)[..], [Action::Send(_, MAC)]));
+        assert_eq!(table.queued_bytes, 0);
+    }
+
+    #[test]
+    fn silence_fails_after_three_tries_and_is_held_down() {
+        let mut table = table();
+        table.resolve(frame(9), 0);
+        assert!(matches!(table.tick(SECOND)[..], [Action::Solicit(_, None)]));
+        assert!(matches!(table.tick(2 * SECOND)[..], [Action::Solicit(_, None)]));
+        assert!(matches!(table.tick(3 * SECOND)[..], [Action::Discard(_, DropReason::Unreachable)]));
+        assert!(matches!(table.resolve(frame(9), 4 * SECOND)[..], [Action::Discard(_, DropReason::Unreachable)]));
+        assert!(table.tick(6 * SECOND).is_empty());
+        assert!(table.rows().is_empty());
+    }
+
+    #[test]
+    fn a_reachable_neighbour_is_probed_and_keeps_its_mac_meanwhile() {
+        let mut table = table();
+        table.seen(&key(9), MAC, 0);
+        assert!(matches!(table.tick(30 * SECOND)[..], [Action::Solicit(_, Some(MAC))]));
+        assert!(matches!(table.resolve(frame(9), 30 * SECOND)[..], [Action::Send(_, MAC)]));
+        assert!(table.seen(&key(9), MAC, 30 * SECOND).is_empty());
+        assert_eq!(table.rows()[0].state, State::Reachable);
+    }
+
+    #[test]
+    fn a_new_mac_changes_the_word_in_place() {
+        let mut table = table();
+        table.seen(&key(9), MAC, 0);
+        let other = [2, 0, 0, 0, 0, 10];
+        assert!(matches!(table.seen(&key(9), other, 1)[..], [Action::Change(_, word)] if word.mac() == other));
+    }
+
+    #[test]
+    fn a_slot_used_again_has_another_generation() {
+        let mut table = table();
+        let Some(Action::Publish(slot, _, first)) = table.seen(&key(9), MAC, 0).pop() else { panic!("publishes") };
+        for second in [30, 31, 32, 33, 36] {
+            table.tick(second * SECOND);
+        }
+        let Some(Action::Publish(again, _, second)) = table.seen(&key(8), MAC, 40 * SECOND).pop() else {
+            panic!("publishes")
+        };
+        assert_eq!(slot, again);
+        assert_ne!(first.generation(), second.generation());
+    }
+
+    #[test]
+    fn a_full_table_refuses_and_keeps_what_it_has() {
+        let mut table = table();
+        for last in 1..=4 {
+            table.resolve(frame(last), 0);
+        }
+        assert!(matches!(table.resolve(frame(5), 0)[..], [Action::Discard(_, DropReason::QueueFull)]));
+        assert!(table.seen(&key(6), MAC, 0).is_empty());
+        assert_eq!(table.rows().len(), 4);
+    }
+}

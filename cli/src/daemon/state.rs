@@ -1,0 +1,235 @@
+//! What the daemon's threads share, and the answers that they give from it.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use firewall_core::conntrack::Sender;
+use firewall_core::packet::protocol;
+use firewall_core::tables::{Direction as Way, NO_ZONE};
+use firewall_core::{Address, DropReason};
+
+use super::clock;
+use super::neighbours::Neighbours;
+use super::setup::Setup;
+use crate::backend::kernel::{Flows, KernelError, LiveFlow};
+use crate::control::{
+    Answer, CounterView, Direction, DropView, FlowView, InterfaceView, NeighbourView, Question, RuleView, ZoneView,
+};
+use crate::lang::Policy;
+
+/// Nanoseconds.
+const SECOND: u64 = 1_000_000_000;
+/// Most flows in one answer.
+const MAX_FLOWS: usize = 100_000;
+
+/// Shared by all threads. Locks are held for one step only, never while waiting.
+pub struct Shared {
+    /// The policy in force.
+    pub policy: Policy,
+    /// Programs, tables, interfaces.
+    pub setup: Mutex<Setup>,
+    /// Neighbours.
+    pub neighbours: Mutex<Neighbours>,
+    /// Drops by the daemon itself.
+    pub drops: Mutex<BTreeMap<(u16, DropReason), CounterView>>,
+}
+
+/// A lock whose holder cannot leave half-done work behind: nothing panics while it is held.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    /// Counts a frame that the daemon dropped.
+    pub fn count_drop(&self, zone: u16, reason: DropReason, bytes: usize) {
+        let mut drops = lock(&self.drops);
+        let counter = drops.entry((zone, reason)).or_default();
+        counter.packets += 1;
+        counter.bytes += bytes as u64;
+    }
+
+    /// A zone's name.
+    pub fn zone_name(&self, zone: u16) -> String {
+        self.policy.zones.get(usize::from(zone)).map_or_else(|| format!("#{zone}"), |zone| zone.name.clone())
+    }
+
+    /// The zone's gateway address to use towards `neighbour`: in its subnet if there is one.
+    pub fn gateway(&self, zone: u16, neighbour: IpAddr) -> Option<IpAddr> {
+        let zone = self.policy.zones.get(usize::from(zone))?;
+        let same_family = || zone.addresses.iter().filter(|address| address.is_ipv4() == neighbour.is_ipv4());
+        same_family()
+            .find(|address| address.contains(neighbour))
+            .or_else(|| same_family().next())
+            .map(ipnetwork::IpNetwork::ip)
+    }
+
+    /// Answers a question.
+    pub fn answer(&self, question: Question) -> Answer {
+        let answer = match question {
+            Question::Zones => self.zones().map(Answer::Zones),
+            Question::Rules => self.rules().map(Answer::Rules),
+            Question::Flows => self.flows().map(Answer::Flows),
+            Question::Drops => self.dropped().map(Answer::Drops),
+            Question::Interfaces => Ok(Answer::Interfaces(self.interfaces())),
+            Question::Neighbours => Ok(Answer::Neighbours(self.neighbours())),
+        };
+        answer.unwrap_or_else(|error| Answer::Error(error.to_string()))
+    }
+
+    fn zones(&self) -> Result<Vec<ZoneView>, KernelError> {
+        let setup = lock(&self.setup);
+        let records = self.policy.zones.iter().zip(&setup.image.zones).enumerate();
+        records
+            .map(|(id, (zone, record))| {
+                let count = |way| {
+                    let counter = setup.kernel.zone_counter(id as u16, way)?;
+                    Ok(CounterView { packets: counter.packets, bytes: counter.bytes })
+                };
+                Ok(ZoneView {
+                    zone: zone.name.clone(),
+                    interface: zone.interface.clone(),
+                    vlan: zone.vlan,
+                    addresses: zone.addresses.iter().map(ToString::to_string).collect(),
+                    mac: mac(record.mac),
+                    mtu: record.mtu,
+                    received: count(Way::In)?,
+                    sent: count(Way::Out)?,
+                })
+            })
+            .collect()
+    }
+
+    fn rules(&self) -> Result<Vec<RuleView>, KernelError> {
+        let setup = lock(&self.setup);
+        let now = clock::now();
+        let names = setup.image.rule_names.iter().enumerate();
+        names
+            .map(|(rule, name)| {
+                let counter = setup.kernel.rule_counter(rule as u32)?;
+                Ok(RuleView {
+                    place: name.place.clone(),
+                    rule: name.text.clone(),
+                    counter: CounterView { packets: counter.packets, bytes: counter.bytes },
+                    last_hit_seconds: (counter.packets > 0).then(|| now.saturating_sub(counter.last_hit) / SECOND),
+                })
+            })
+            .collect()
+    }
+
+    fn flows(&self) -> Result<Vec<FlowView>, KernelError> {
+        let (flows, names): (Flows, Vec<String>) = {
+            let setup = lock(&self.setup);
+            (setup.kernel.flows()?, setup.image.rule_names.iter().map(|name| name.place.clone()).collect())
+        };
+        let now = clock::now();
+        Ok(flows.list(now, MAX_FLOWS).iter().filter_map(|live| self.flow(live, &names, now)).collect())
+    }
+
+    fn flow(&self, live: &LiveFlow, names: &[String], now: u64) -> Option<FlowView> {
+        let (key, flow) = (&live.key, &live.flow);
+        let low = (Sender::Low, key.low, key.low_port);
+        let high = (Sender::High, key.high, key.high_port);
+        let (from, to) = if flow.low_began != 0 { (low, high) } else { (high, low) };
+        let direction = |(sender, address, port): (Sender, Address, u16)| {
+            let half = flow.halves(sender).0;
+            Direction {
+                address: address.to_string(),
+                port: has_ports(key.protocol).then_some(port),
+                to_zone: self.zone_name(half.zone.get()),
+                counter: CounterView { packets: half.packets.get(), bytes: half.bytes.get() },
+            }
+        };
+        Some(FlowView {
+            protocol: protocol_name(key.protocol),
+            from: direction(from),
+            to: direction(to),
+            state: flow.state()?.name().to_owned(),
+            expires_seconds: flow.expires.get().saturating_sub(now) / SECOND,
+            age_seconds: now.saturating_sub(flow.created) / SECOND,
+            rule: names.get(flow.rule.get() as usize)?.clone(),
+        })
+    }
+
+    fn dropped(&self) -> Result<Vec<DropView>, KernelError> {
+        let mut found = Vec::new();
+        let own = lock(&self.drops).clone();
+        let setup = lock(&self.setup);
+        let zones = (0..self.policy.zones.len() as u16).chain([NO_ZONE]);
+        for zone in zones {
+            for reason in DropReason::ALL {
+                let counted = setup.kernel.drop_counter(zone, *reason)?;
+                let by_daemon = own.get(&(zone, *reason)).copied().unwrap_or_default();
+                let counter = CounterView {
+                    packets: counted.packets + by_daemon.packets,
+                    bytes: counted.bytes + by_daemon.bytes,
+                };
+                if counter.packets > 0 {
+                    found.push(DropView {
+                        zone: (zone != NO_ZONE).then(|| self.zone_name(zone)),
+                        reason: reason.name().to_owned(),
+                        meaning: reason.describe().trim().to_owned(),
+                        counter,
+                    });
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    fn interfaces(&self) -> Vec<InterfaceView> {
+        let setup = lock(&self.setup);
+        let ports = setup.ports.iter();
+        ports
+            .map(|port| InterfaceView {
+                interface: port.interface.name.clone(),
+                driver: port.interface.driver.clone(),
+                hook: port.choice.hook.to_string(),
+                mtu: port.interface.mtu,
+                mac: mac(port.interface.mac),
+                zones: self
+                    .policy
+                    .zones
+                    .iter()
+                    .filter(|zone| zone.interface == port.interface.name)
+                    .map(|zone| zone.name.clone())
+                    .collect(),
+                reasons: port.choice.reasons.clone(),
+                warnings: port.choice.warnings.clone(),
+            })
+            .collect()
+    }
+
+    fn neighbours(&self) -> Vec<NeighbourView> {
+        let rows = lock(&self.neighbours).rows();
+        rows.into_iter()
+            .map(|row| NeighbourView {
+                zone: self.zone_name(row.zone),
+                address: row.address.to_string(),
+                mac: row.mac.map(mac),
+                state: row.state.name().to_owned(),
+                queued: row.queued,
+            })
+            .collect()
+    }
+}
+
+/// A MAC as people write it.
+pub fn mac(bytes: [u8; 6]) -> String {
+    bytes.map(|byte| format!("{byte:02x}")).join(":")
+}
+
+/// A protocol's name, or its number.
+pub fn protocol_name(number: u8) -> String {
+    match number {
+        protocol::TCP => "tcp".to_owned(),
+        protocol::UDP => "udp".to_owned(),
+        protocol::ICMP => "icmp".to_owned(),
+        protocol::ICMP6 => "icmp6".to_owned(),
+        other => format!("proto {other}"),
+    }
+}
+
+fn has_ports(number: u8) -> bool {
+    matches!(number, protocol::TCP | protocol::UDP | protocol::ICMP | protocol::ICMP6)
+}

@@ -1,0 +1,229 @@
+//! The daemon's loop.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use firewall_core::event::{Event, EventKind};
+use firewall_core::tables::{NeighbourKey, Zone};
+use firewall_core::{DropReason, PuntTask};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use super::clock;
+use super::events::EventLog;
+use super::neighbours::{Action, Limits, Neighbours};
+use super::report::{Bucket, icmp_error};
+use super::setup::Setup;
+use super::solicit::solicitation;
+use super::state::{Shared, lock, mac};
+use super::transmit::Ports;
+use crate::backend::kernel::{Events, KernelError, PuntedFrame, Punts};
+use crate::config::Config;
+use crate::control::{Server, serve};
+use crate::lang::Policy;
+
+/// Frames or events handled before timers and the other ring get their turn.
+const BATCH: usize = 256;
+/// Pause between two sweeps of the flow tables.
+const SWEEP_PAUSE: Duration = Duration::from_secs(2);
+
+/// Runs until SIGINT or SIGTERM, then takes everything down. `ready` is called once, when the policy is in force.
+pub fn run(policy: Policy, config: &Config, setup: Setup, ready: impl FnOnce(&Setup)) -> anyhow::Result<()> {
+    let signals = signals()?;
+    let server = Server::bind(config.control.socket.as_path())?;
+    let mut setup = setup;
+    let mut watch = Watch::new(&mut setup, config)?;
+    ready(&setup);
+    let limits = Limits {
+        neighbours: config.neighbours.max.get() as usize,
+        frames: config.neighbours.queue_frames.get() as usize,
+        bytes: config.neighbours.queue_bytes.get() as usize,
+    };
+    let shared = Arc::new(Shared {
+        policy,
+        setup: Mutex::new(setup),
+        neighbours: Mutex::new(Neighbours::new(limits)),
+        drops: Mutex::new(BTreeMap::new()),
+    });
+    let listener = server.listener()?;
+    let answering = Arc::clone(&shared);
+    thread::Builder::new().name("control".into()).spawn(move || serve(&listener, |asked| answering.answer(asked)))?;
+    let mut flows = lock(&shared.setup).kernel.flows()?;
+    thread::Builder::new().name("sweep".into()).spawn(move || {
+        loop {
+            thread::sleep(SWEEP_PAUSE);
+            if let Err(error) = flows.sweep(clock::now()) {
+                tracing::error!(%error, "cannot remove ended flows");
+            }
+        }
+    })?;
+    watch.until_signal(&shared, &signals)?;
+    // The other threads only read; the programs go here, with the last user of what they hang on.
+    drop(server);
+    lock(&shared.setup).stop();
+    Ok(())
+}
+
+/// A socket that becomes readable when the process is to end.
+fn signals() -> io::Result<UnixStream> {
+    let (read, write) = UnixStream::pair()?;
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::low_level::pipe::register(signal, write.try_clone()?)?;
+    }
+    Ok(read)
+}
+
+/// How long the loop may wait; at most a second.
+fn until_next_timer(shared: &Shared) -> PollTimeout {
+    let deadline = lock(&shared.neighbours).next_deadline();
+    let wait = deadline.map_or(1000, |deadline| deadline.saturating_sub(clock::now()).div_ceil(1_000_000));
+    PollTimeout::from(u16::try_from(wait.min(1000)).unwrap_or(1000))
+}
+
+/// What the loop owns.
+struct Watch {
+    events: Events,
+    punts: Punts,
+    ports: Ports,
+    log: EventLog,
+    buckets: HashMap<u16, Bucket>,
+}
+
+impl Watch {
+    fn new(setup: &mut Setup, config: &Config) -> anyhow::Result<Self> {
+        let mut ports = Ports::default();
+        for port in &setup.ports {
+            ports.open(port.interface.index)?;
+        }
+        Ok(Self {
+            events: setup.kernel.take_events()?,
+            punts: setup.kernel.take_punts()?,
+            ports,
+            log: EventLog::new(config.log.rate.get()),
+            buckets: HashMap::new(),
+        })
+    }
+
+    fn until_signal(&mut self, shared: &Shared, signals: &UnixStream) -> anyhow::Result<()> {
+        loop {
+            let timeout = until_next_timer(shared);
+            let mut waiting = [
+                PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.events.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.punts.as_fd(), PollFlags::POLLIN),
+            ];
+            match poll(&mut waiting, timeout) {
+                Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            if waiting[0].any() == Some(true) {
+                return Ok(());
+            }
+            self.drain(shared)?;
+        }
+    }
+
+    fn drain(&mut self, shared: &Shared) -> Result<(), KernelError> {
+        for _ in 0..BATCH {
+            let Some(event) = self.events.take() else { break };
+            self.event(shared, &event)?;
+        }
+        for _ in 0..BATCH {
+            let Some(frame) = self.punts.take() else { break };
+            self.punted(shared, frame)?;
+        }
+        let due = lock(&shared.neighbours).tick(clock::now());
+        self.perform(shared, due)
+    }
+
+    fn event(&mut self, shared: &Shared, event: &Event) -> Result<(), KernelError> {
+        if event.kind == EventKind::Rule as u8 {
+            self.log.rule(shared, event);
+        } else if event.kind == EventKind::NeighbourSeen as u8 {
+            let key = NeighbourKey { address: event.source, zone: u32::from(event.from) };
+            let actions = lock(&shared.neighbours).seen(&key, event.mac, clock::now());
+            self.perform(shared, actions)?;
+        } else if event.kind == EventKind::AddressConflict as u8 {
+            let zone = shared.zone_name(event.from);
+            tracing::warn!(zone, address = %event.source, mac = mac(event.mac), "another host uses a gateway address");
+        }
+        Ok(())
+    }
+
+    fn punted(&mut self, shared: &Shared, frame: PuntedFrame) -> Result<(), KernelError> {
+        if frame.header.task == PuntTask::Resolve as u8 {
+            let actions = lock(&shared.neighbours).resolve(frame, clock::now());
+            return self.perform(shared, actions);
+        }
+        let reason = DropReason::from_code(frame.header.reason);
+        if let Some(reason) = reason {
+            self.report(shared, &frame, reason);
+        }
+        Ok(())
+    }
+
+    /// Tells the sender of a dropped packet, unless its zone asks for too much of that.
+    fn report(&mut self, shared: &Shared, frame: &PuntedFrame, reason: DropReason) {
+        let id = frame.header.zone;
+        let bucket = self.buckets.entry(id).or_insert_with(Bucket::new);
+        if !bucket.take(clock::now()) {
+            return;
+        }
+        let setup = lock(&shared.setup);
+        let Some(zone) = setup.zone(id).copied() else { return };
+        let Some((source, destination)) = super::report::addresses(&frame.bytes) else { return };
+        let Some(gateway) = shared.gateway(id, source) else { return };
+        let mtu = setup.mtu_towards(destination);
+        drop(setup);
+        if let Some(error) = icmp_error(&zone, gateway, &frame.bytes, reason, mtu) {
+            self.send(&zone, &error);
+        }
+    }
+
+    fn perform(&mut self, shared: &Shared, actions: Vec<Action>) -> Result<(), KernelError> {
+        for action in actions {
+            let mut setup = lock(&shared.setup);
+            match action {
+                Action::Publish(slot, key, word) => setup.kernel.add_neighbour(slot, &key, word)?,
+                Action::Change(slot, word) => setup.kernel.change_neighbour(slot, word),
+                Action::Withdraw(slot, key) => setup.kernel.remove_neighbour(slot, &key),
+                Action::Discard(frame, reason) => {
+                    shared.count_drop(frame.header.zone, reason, frame.bytes.len());
+                }
+                Action::Solicit(key, known) => {
+                    let id = key.zone as u16;
+                    let target = key.address.into();
+                    let zone = setup.zone(id).copied();
+                    drop(setup);
+                    let question = zone.zip(shared.gateway(id, target));
+                    let frame = question.and_then(|(zone, from)| solicitation(&zone, from, target, known));
+                    if let Some((zone, frame)) = zone.zip(frame) {
+                        self.send(&zone, &frame);
+                    }
+                }
+                Action::Send(frame, mac) => {
+                    let id = frame.header.zone;
+                    let Some(zone) = setup.zone(id).copied() else { continue };
+                    drop(setup);
+                    let bytes = frame.bytes.len();
+                    if let Err(error) = self.ports.finish(&zone, frame, mac) {
+                        tracing::debug!(%error, "cannot send a frame that waited");
+                        shared.count_drop(id, DropReason::Rewrite, bytes);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&self, zone: &Zone, frame: &[u8]) {
+        if let Err(error) = self.ports.send(zone, frame) {
+            tracing::warn!(%error, ifindex = zone.ifindex, "cannot send");
+        }
+    }
+}

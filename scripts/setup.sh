@@ -1,0 +1,40 @@
+#!/bin/sh
+# Installs what building, testing and the demonstration need, and is missing. Debian 12; run as root.
+set -eu
+
+missing=
+need() { # COMMAND PACKAGE
+    command -v "$1" >/dev/null 2>&1 || missing="$missing $2"
+}
+need ip iproute2
+need iperf3 iperf3
+need nft nftables
+need ping iputils-ping
+need curl curl
+need python3 python3
+need ethtool ethtool
+need tcpdump tcpdump
+need cc gcc
+
+# A compiler for eBPF: rustup's nightly with the sources of core, or Debian's.
+nightly=$(rustup which --toolchain nightly rustc 2>/dev/null || true)
+features=
+if [ -n "$nightly" ] && [ -e "$("$nightly" --print sysroot)/lib/rustlib/src/rust/library/core/Cargo.toml" ]; then
+    :
+else
+    features="--no-default-features --features llvm-22"
+    [ -e /usr/lib/rustlib/src/rust/library/core/Cargo.toml ] || missing="$missing rustc-web cargo-web rust-web-src"
+    [ -x /usr/lib/llvm-22/bin/llvm-config ] || missing="$missing llvm-22-dev"
+fi
+
+if [ -n "$missing" ]; then
+    echo "installing:$missing"
+    apt-get update -qq
+    # shellcheck disable=SC2086
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+fi
+if ! command -v bpf-linker >/dev/null 2>&1; then
+    echo "installing: bpf-linker"
+    # shellcheck disable=SC2086
+    LLVM_PREFIX=/usr/lib/llvm-22 cargo install --quiet --locked bpf-linker --version 0.13.0 $features
+fi
