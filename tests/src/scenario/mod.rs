@@ -82,6 +82,8 @@ pub enum Outcome {
     },
     /// It was dropped.
     Drop(DropReason),
+    /// It was for vfw, or of no interest to a router.
+    Consume,
     /// The daemon got it.
     Punt {
         /// What the daemon is to do.
@@ -135,7 +137,7 @@ impl Counters {
             add(self.rules.entry(*rule).or_default());
         }
         match expect {
-            Outcome::Transmit { reply: true, .. } => {}
+            Outcome::Transmit { reply: true, .. } | Outcome::Consume => {}
             Outcome::Transmit { zone, .. } | Outcome::Punt { task: PuntTask::Resolve, zone, .. } => {
                 add(self.zones_out.entry(*zone).or_default());
             }
@@ -197,6 +199,7 @@ fn show(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Transmit { zone, reply, frame } => format!("Transmit zone {zone} reply {reply} {}", hex(frame)),
         Outcome::Drop(reason) => format!("Drop {reason:?}"),
+        Outcome::Consume => "Consume".to_owned(),
         Outcome::Punt { task, reason, zone, next_hop, frame } => {
             format!("Punt {task:?} {reason:?} zone {zone} next hop {next_hop:?} {}", hex(frame))
         }
@@ -287,6 +290,11 @@ impl Scenario {
             frame: routed(frame, &to.from_gateway().to([0; 6])),
         };
         self.inject(from, frame.to_vec(), expect, Some(rule))
+    }
+
+    /// The frame ends in vfw, without an answer.
+    pub(crate) fn consume(self, from: &Host, frame: &[u8]) -> Self {
+        self.inject(from, frame.to_vec(), Outcome::Consume, None)
     }
 
     /// vfw itself answers with these bytes.
