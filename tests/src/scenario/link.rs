@@ -47,6 +47,16 @@ pub(super) fn scenarios(all: &mut Vec<Scenario>) {
         .drop(&LAB, &datagram(LAB.link().to([0xff; 6]), &DB), DropReason::Multicast)
         .drop(&LAB, &datagram(LAB.link().to([1, 0, 0x5e, 0, 0, 1]), &DB), DropReason::Multicast)
         .add_to(all);
+    // An answer to such a sender would go to everybody.
+    let group = LAB.link().from([0xff; 6]);
+    let gateway = LAB.gateway_address(v4);
+    let echo = group.ip(LAB.address(v4), &gateway).echo_request(1, b"x");
+    let arp = group.clone().to([0xff; 6]).arp(1, ([0xff; 6], LAB.address(v4)), ([0; 6], &gateway));
+    new("group-as-source")
+        .lost("eth3", &datagram(group, &DB), DropReason::Multicast)
+        .lost("eth3", &echo, DropReason::Multicast)
+        .lost("eth3", &arp, DropReason::Multicast)
+        .add_to(all);
     new("another-ethertype")
         .drop(&LAB, &LAB.link().frame(0x88cc, &[0; 46]), DropReason::EtherType)
         .drop(&LAB, &LAB.link().frame(0x0042, &[0; 46]), DropReason::EtherType)
