@@ -19,6 +19,7 @@ fn send(backend: &MemoryBackend, from: &Host, frame: Vec<u8>) -> Result<(), Drop
     match backend.process(from.interface, &mut MemoryFrame::new(frame)) {
         Verdict::Transmit(_) => Ok(()),
         Verdict::Drop(reason) => Err(reason),
+        Verdict::Consume => Err(DropReason::Neighbour),
         Verdict::Punt(punt) => Err(punt.reason),
     }
 }

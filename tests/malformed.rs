@@ -67,7 +67,7 @@ fn gets_through(verdict: &Verdict) -> bool {
     match verdict {
         Verdict::Transmit(_) => true,
         Verdict::Punt(punt) => punt.task == PuntTask::Resolve,
-        Verdict::Drop(_) => false,
+        Verdict::Drop(_) | Verdict::Consume => false,
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use firewall_core::DropReason;
 use vfw::interface::Hook;
 use vfw_tests::kernel::{TestRun, Veth};
 use vfw_tests::memory::MemoryBackend;
-use vfw_tests::scenario::{Backend, Scenario, run, scenarios};
+use vfw_tests::scenario::{Backend, Outcome, Scenario, Step, run, scenarios};
 
 /// Sizes of the half-open and the established table that a scenario wants.
 type Tables = Option<(usize, usize)>;
@@ -63,4 +64,24 @@ fn xdp_veth() {
 #[test]
 fn tc_veth() {
     play(|tables| Veth::new(Hook::Tc, tables), Veth::begin);
+}
+
+#[test]
+fn every_drop_reason_of_the_pipeline_has_a_scenario() {
+    // The kernel's and the daemon's own; memory and the kernel's LRU never refuse a half-open flow.
+    let elsewhere = [DropReason::Unreachable, DropReason::QueueFull, DropReason::Rewrite, DropReason::HalfOpenFull];
+    let shown: BTreeSet<DropReason> = scenarios()
+        .iter()
+        .flat_map(|scenario| &scenario.steps)
+        .filter_map(|step| match step {
+            Step::Inject(injection) => match injection.expect {
+                Outcome::Drop(reason) | Outcome::Punt { reason, .. } => Some(reason),
+                _ => None,
+            },
+            _ => None,
+        })
+        .collect();
+    let missing: Vec<&DropReason> =
+        DropReason::ALL.iter().filter(|reason| !shown.contains(reason) && !elsewhere.contains(reason)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }

@@ -77,7 +77,7 @@ fn known_flow<F: Frame, T: Tables>(
         return Ok(Step::Continue(Part::Neighbour));
     }
     check_addresses(&ethernet, ingress.zone, packet)?;
-    join_fragments(tables, packet, now)?;
+    join_fragments(&ingress, packet)?;
     match conntrack::track(frame, &ingress, packet)? {
         Some(known) => {
             let path = known_path(&ingress, packet, known)?;
@@ -188,15 +188,17 @@ fn check_addresses(ethernet: &Ethernet, zone: &Zone, packet: &Packet) -> Result<
 
 /// A first fragment leaves its ports for the later ones; a later one takes them over.
 #[inline(always)]
-fn join_fragments<T: Tables>(tables: &T, packet: &mut Packet, now: u64) -> Result<(), DropReason> {
+fn join_fragments<T: Tables>(ingress: &Ingress<T>, packet: &mut Packet) -> Result<(), DropReason> {
     if packet.fragment == Fragment::Whole {
         return Ok(());
     }
+    let (tables, now) = (ingress.tables, ingress.now);
     let key = FragmentKey {
         source: packet.source,
         destination: packet.destination,
         id: packet.fragment_id,
-        protocol: u32::from(packet.protocol),
+        protocol: u16::from(packet.protocol),
+        zone: ingress.id,
     };
     if packet.fragment == Fragment::First {
         let ports = FragmentPorts {

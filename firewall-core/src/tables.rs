@@ -261,7 +261,8 @@ pub struct Judgement {
 }
 
 plain! {
-    /// Identifies the fragments of one packet (RFC 791 section 3.2, RFC 8200 section 4.5).
+    /// Identifies the fragments of one packet (RFC 791 section 3.2, RFC 8200 section 4.5). Zones are kept apart: the first
+    /// fragment is remembered before its source is checked.
     pub struct FragmentKey {
         /// Source address.
         pub source: Address,
@@ -270,7 +271,9 @@ plain! {
         /// Identification.
         pub id: u32,
         /// IP protocol.
-        pub protocol: u32,
+        pub protocol: u16,
+        /// Ingress zone.
+        pub zone: u16,
     }
 }
 

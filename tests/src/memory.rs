@@ -76,6 +76,7 @@ impl Backend for MemoryBackend {
                 Outcome::Transmit { zone: egress.zone, reply: egress.reply, frame: frame.bytes }
             }
             Verdict::Drop(reason) => Outcome::Drop(reason),
+            Verdict::Consume => Outcome::Consume,
             Verdict::Punt(punt) => Outcome::Punt {
                 task: punt.task,
                 reason: punt.reason,

@@ -8,7 +8,8 @@ use crate::verdict::DropReason;
 /// The VLAN identifier in tag control information.
 const VID: u16 = 0x0fff;
 
-/// The link-layer header. A tag with VLAN 0 carries only a priority: the frame counts as untagged.
+/// The link-layer header. A tag with VLAN 0 carries only a priority: the frame counts as untagged. A group address is no
+/// sender (IEEE 802.3 section 3.2.3): an answer to it would go to everybody.
 #[inline(always)]
 pub fn ethernet<F: Frame>(frame: &F) -> Result<Ethernet, DropReason> {
     let header: [u8; ETHERNET as usize] = frame.load(0)?;
@@ -20,13 +21,16 @@ pub fn ethernet<F: Frame>(frame: &F) -> Result<Ethernet, DropReason> {
         ether_type: u16_at(&header, 12),
         length: ETHERNET,
     };
-    if let Some(tag) = frame.stripped_tag() {
+    if let Some(tag) = frame.stripped_tag()? {
         ethernet.vlan = tag & VID;
     } else if ethernet.ether_type == ether_type::VLAN {
         let tag: [u8; 4] = frame.load(ETHERNET)?;
         ethernet.vlan = u16_at(&tag, 0) & VID;
         ethernet.ether_type = u16_at(&tag, 2);
         ethernet.length = TAGGED_ETHERNET;
+    }
+    if s0 & 1 != 0 {
+        return Err(DropReason::Multicast);
     }
     match ethernet.ether_type {
         ether_type::VLAN | ether_type::PROVIDER_VLAN | ether_type::OLD_PROVIDER_VLAN => Err(DropReason::DoubleTag),

@@ -70,6 +70,12 @@ fn fragments(family: Family, new: New, all: &mut Vec<Scenario>) {
         // A fragment of another packet.
         .drop(&APP, &out.clone().fragment(78, 150, false).transport(number::UDP, &[0; 64]), DropReason::Fragment)
         .add_to(all);
+    let spoofed = LAB.link().ip(APP.address(family), DB.address(family)).fragment(77, 0, true);
+    new("fragments-of-another-zone-do-not-mix-in")
+        .pass(&APP, &DB, &first, 0)
+        .drop(&LAB, &spoofed.transport(number::UDP, &out.udp_bytes(66, 66, &[0; 64])[..32]), DropReason::SpoofedSource)
+        .pass(&APP, &DB, &last, 0)
+        .add_to(all);
     new("fragment-before-the-first").drop(&APP, &last, DropReason::Fragment).add_to(all);
     let syn = out.tcp(1, 2).flags(flag::SYN).options(&[1; 20]).bytes();
     new("fragment-over-tcp-flags")
@@ -109,7 +115,7 @@ fn checksums(family: Family, new: New, all: &mut Vec<Scenario>) {
         }
         scenario
     };
-    let mut scenario = new("partial-checksums");
+    let mut scenario = Scenario { partial_checksums: true, ..new("partial-checksums") };
     for payload in [b"".as_slice(), b"odd", b"even"] {
         let segment = out.tcp(1, 2).flags(flag::SYN).scale(7).payload(payload);
         scenario = complete(scenario, segment.clone().partial().build(), &segment.build());

@@ -47,12 +47,25 @@ pub(super) fn scenarios(all: &mut Vec<Scenario>) {
         .drop(&LAB, &datagram(LAB.link().to([0xff; 6]), &DB), DropReason::Multicast)
         .drop(&LAB, &datagram(LAB.link().to([1, 0, 0x5e, 0, 0, 1]), &DB), DropReason::Multicast)
         .add_to(all);
+    // An answer to such a sender would go to everybody.
+    let group = LAB.link().from([0xff; 6]);
+    let gateway = LAB.gateway_address(v4);
+    let echo = group.ip(LAB.address(v4), &gateway).echo_request(1, b"x");
+    let arp = group.clone().to([0xff; 6]).arp(1, ([0xff; 6], LAB.address(v4)), ([0; 6], &gateway));
+    new("group-as-source")
+        .lost("eth3", &datagram(group, &DB), DropReason::Multicast)
+        .lost("eth3", &echo, DropReason::Multicast)
+        .lost("eth3", &arp, DropReason::Multicast)
+        .add_to(all);
     new("another-ethertype")
         .drop(&LAB, &LAB.link().frame(0x88cc, &[0; 46]), DropReason::EtherType)
         .drop(&LAB, &LAB.link().frame(0x0042, &[0; 46]), DropReason::EtherType)
         .drop(&LAB, &LAB.link().frame(0x8864, &[0; 46]), DropReason::EtherType)
         .add_to(all);
-    new("too-short").lost("eth3", &[0; 13], DropReason::Truncated).add_to(all);
+    // The shortest frame that every kernel path carries. (Memory alone is asked about shorter ones, in `malformed`.)
+    let mut stump = [0; 20];
+    (stump[0], stump[3]) = (0x45, 21);
+    new("too-short").drop(&LAB, &LAB.link().frame(0x0800, &stump), DropReason::Truncated).add_to(all);
     let no_policy = Scenario { policy: String::new(), neighbours: Vec::new(), ..new("no-policy") };
     no_policy.lost("eth1", &datagram(untagged.vlan(10), &DB), DropReason::NotReady).add_to(all);
 }

@@ -38,12 +38,12 @@ fn arp(all: &mut Vec<Scenario>) {
         .answer(&APP, &ask(&APP, probe, GATEWAY), APP.from_gateway().arp(REPLY, (APP.gateway, GATEWAY), probe))
         .add_to(all);
     new("for-others")
-        .drop(&APP, &ask(&APP, own, "10.0.10.9"), DropReason::Neighbour)
+        .consume(&APP, &ask(&APP, own, "10.0.10.9"))
         // The gateway of another zone is not here.
-        .drop(&APP, &ask(&APP, own, "10.0.20.1"), DropReason::Neighbour)
+        .consume(&APP, &ask(&APP, own, "10.0.20.1"))
         .add_to(all);
-    new("reply").drop(&APP, &APP.link().arp(REPLY, own, (APP.gateway, GATEWAY)), DropReason::Neighbour).add_to(all);
-    new("announcement").drop(&APP, &ask(&APP, own, "10.0.10.7"), DropReason::Neighbour).add_to(all);
+    new("reply").consume(&APP, &APP.link().arp(REPLY, own, (APP.gateway, GATEWAY))).add_to(all);
+    new("announcement").consume(&APP, &ask(&APP, own, "10.0.10.7")).add_to(all);
     new("sender-is-not-the-sender")
         .drop(&APP, &ask(&APP, ([2, 9, 9, 9, 9, 9], "10.0.10.7"), GATEWAY), DropReason::Neighbour)
         .add_to(all);
@@ -74,17 +74,17 @@ fn discovery(all: &mut Vec<Scenario>) {
         .answer(&APP, &ask("::", None), everybody.advertisement(0xa0, GATEWAY6, APP.gateway))
         .add_to(all);
     let other = to_group(&APP, 9).ip(own, "ff02::1:ff00:9").ttl(255).solicitation("fd00:10::9", Some(APP.mac));
-    new("for-others").drop(&APP, &other, DropReason::Neighbour).add_to(all);
+    new("for-others").consume(&APP, &other).add_to(all);
     let routed = to_group(&APP, 1).ip(own, "ff02::1:ff00:1").ttl(254).solicitation(GATEWAY6, Some(APP.mac));
     let mut damaged = ask(own, Some(APP.mac));
     damaged[18 + 40 + 20] ^= 1;
     new("hop-limit").drop(&APP, &routed, DropReason::Neighbour).add_to(all);
     new("checksum").drop(&APP, &damaged, DropReason::Neighbour).add_to(all);
     let advertisement = APP.link().ip(own, GATEWAY6).ttl(255).advertisement(0x60, own, APP.mac);
-    new("advertisement").drop(&APP, &advertisement, DropReason::Neighbour).add_to(all);
+    new("advertisement").consume(&APP, &advertisement).add_to(all);
     let router =
         APP.link().to([0x33, 0x33, 0, 0, 0, 2]).ip("fe80::7", "ff02::2").ttl(255).icmp(133, 0, [0; 4], &[0; 16]);
-    new("router-solicitation").drop(&APP, &router, DropReason::Neighbour).add_to(all);
+    new("router-solicitation").consume(&APP, &router).add_to(all);
 }
 
 /// What the gateway's own addresses do.

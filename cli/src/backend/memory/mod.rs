@@ -74,7 +74,7 @@ impl Limits {
 struct State {
     half_open: Lru<FlowKey, Rc<Flow>>,
     established: HashMap<FlowKey, Rc<Flow>>,
-    fragments: Lru<(Address, Address, u32, u32), FragmentPorts>,
+    fragments: Lru<(Address, Address, u32, u16, u16), FragmentPorts>,
 }
 
 impl State {
@@ -119,8 +119,8 @@ fn count(counter: &mut Counter, bytes: u32) {
     counter.bytes += u64::from(bytes);
 }
 
-fn fragment(key: &FragmentKey) -> (Address, Address, u32, u32) {
-    (key.source, key.destination, key.id, key.protocol)
+fn fragment(key: &FragmentKey) -> (Address, Address, u32, u16, u16) {
+    (key.source, key.destination, key.id, key.protocol, key.zone)
 }
 
 impl Memory {

@@ -1,0 +1,115 @@
+//! What the data path tells the daemon.
+
+use std::net::IpAddr;
+
+use firewall_core::event::{Event, EventKind};
+use vfw::backend::memory::MemoryFrame;
+use vfw_tests::memory::MemoryBackend;
+use vfw_tests::packet::{Ethernet, Mac, flag};
+use vfw_tests::scenario::{APP, DB, Family, LAB, Scenario, ZONES, scenarios};
+
+const NEW: Mac = [2, 0, 0, 8, 8, 8];
+const BROADCAST: Mac = [0xff; 6];
+const NOBODY: (Mac, &str) = ([0; 6], "10.0.10.1");
+
+fn backend(rules: &str) -> MemoryBackend {
+    let mut scenario: Scenario = scenarios().swap_remove(0);
+    scenario.policy = format!("{ZONES}{rules}");
+    MemoryBackend::new(&scenario)
+}
+
+fn events(backend: &MemoryBackend, interface: &str, frame: Vec<u8>) -> Vec<Event> {
+    backend.process(interface, &mut MemoryFrame::new(frame));
+    let (events, lost) = backend.memory.take_events();
+    assert_eq!(lost, 0);
+    events
+}
+
+/// Kind, address and MAC of what was heard of a neighbour.
+fn heard(events: &[Event]) -> Vec<(u8, String, Mac)> {
+    events.iter().map(|event| (event.kind, IpAddr::from(event.source).to_string(), event.mac)).collect()
+}
+
+fn seen(address: &str, mac: Mac) -> Vec<(u8, String, Mac)> {
+    vec![(EventKind::NeighbourSeen as u8, address.to_owned(), mac)]
+}
+
+/// The link layer of a host of VLAN 10.
+fn app(mac: Mac) -> Ethernet {
+    Ethernet::new(mac, APP.gateway).vlan(10)
+}
+
+#[test]
+fn logged_rules_tell_of_each_new_flow_once() {
+    let backend = backend("allow app -> db  service tcp 5432  log\ndefault drop log\n");
+    let syn = APP.to(&DB, Family::V4).tcp(40_000, 5_432).flags(flag::SYN).build();
+    let length = syn.len() as u32;
+    let told = events(&backend, "eth1", syn.clone());
+    let [event] = told.as_slice() else { panic!("{told:?}") };
+    assert_eq!((event.kind, event.rule, event.action), (EventKind::Rule as u8, 0, 0));
+    assert_eq!((event.from, event.to, event.protocol, event.length), (APP.zone(), DB.zone(), 6, length));
+    assert_eq!((event.source_port, event.destination_port, event.time), (40_000, 5_432, backend.now));
+    assert!(events(&backend, "eth1", syn).is_empty(), "the flow is known");
+    let told = events(&backend, "eth1", APP.to(&DB, Family::V6).echo_request(7, b""));
+    assert_eq!(
+        told.iter().map(|event| (event.rule, event.action, event.destination_port)).collect::<Vec<_>>(),
+        [(1, 1, 128 << 8)]
+    );
+}
+
+#[test]
+fn rules_without_log_tell_nothing() {
+    let backend = backend("allow app -> db\n");
+    assert!(events(&backend, "eth1", APP.to(&DB, Family::V4).udp(1, 2, b"")).is_empty());
+    assert!(events(&backend, "eth2", DB.to(&APP, Family::V4).udp(1, 3, b"")).is_empty());
+}
+
+#[test]
+fn arp_tells_of_neighbours_when_that_is_news() {
+    let backend = backend("");
+    let ask = |mac, address| app(mac).to(BROADCAST).arp(1, (mac, address), NOBODY);
+    assert_eq!(heard(&events(&backend, "eth1", ask(NEW, "10.0.10.9"))), seen("10.0.10.9", NEW));
+    assert_eq!(heard(&events(&backend, "eth1", ask(NEW, "10.0.10.7"))), seen("10.0.10.7", NEW), "it moved");
+    assert!(events(&backend, "eth1", ask(APP.mac, "10.0.10.7")).is_empty(), "known");
+    assert!(events(&backend, "eth1", ask(NEW, "0.0.0.0")).is_empty(), "a probe has no address yet");
+    assert!(events(&backend, "eth1", ask(NEW, "10.0.20.9")).is_empty(), "an address of another zone");
+    assert!(events(&backend, "eth1", ask(NEW, "192.0.2.1")).is_empty(), "an address of no zone");
+    assert!(events(&backend, "eth1", ask(NEW, "10.0.10.255")).is_empty(), "a broadcast address");
+    // A reply to vfw confirms what is known: the daemon waits for it.
+    let reply = app(APP.mac).arp(2, (APP.mac, "10.0.10.7"), (APP.gateway, "10.0.10.1"));
+    assert_eq!(heard(&events(&backend, "eth1", reply)), seen("10.0.10.7", APP.mac));
+    let announcement = app(NEW).to(BROADCAST).arp(1, (NEW, "10.0.10.7"), (NEW, "10.0.10.7"));
+    assert_eq!(heard(&events(&backend, "eth1", announcement)), seen("10.0.10.7", NEW));
+}
+
+#[test]
+fn a_second_owner_of_a_gateway_address_is_a_conflict() {
+    let backend = backend("");
+    let claim = app(NEW).to(BROADCAST).arp(1, (NEW, "10.0.10.1"), (NEW, "10.0.10.1"));
+    let conflict = vec![(EventKind::AddressConflict as u8, "10.0.10.1".to_owned(), NEW)];
+    assert_eq!(heard(&events(&backend, "eth1", claim)), conflict);
+    let claim = app(NEW).ip("fd00:10::1", "ff02::1").ttl(255).advertisement(0x20, "fd00:10::1", NEW);
+    let conflict = vec![(EventKind::AddressConflict as u8, "fd00:10::1".to_owned(), NEW)];
+    assert_eq!(heard(&events(&backend, "eth1", claim)), conflict);
+}
+
+#[test]
+fn neighbour_discovery_tells_of_neighbours() {
+    let backend = backend("");
+    let ask = |source, mac: Option<Mac>| app(NEW).ip(source, "ff02::1:ff00:1").ttl(255).solicitation("fd00:10::1", mac);
+    assert_eq!(heard(&events(&backend, "eth1", ask("fd00:10::9", Some(NEW)))), seen("fd00:10::9", NEW));
+    assert!(events(&backend, "eth1", ask("fd00:10::9", None)).is_empty(), "no address option");
+    assert!(events(&backend, "eth1", ask("::", None)).is_empty(), "duplicate address detection");
+    assert!(events(&backend, "eth1", ask("fe80::9", Some(NEW))).is_empty(), "link-local: never a next hop");
+    assert!(events(&backend, "eth1", ask("fd00:20::9", Some(NEW))).is_empty(), "an address of another zone");
+    let answer = app(APP.mac).ip("fd00:10::7", "fd00:10::1").ttl(255).advertisement(0x60, "fd00:10::7", APP.mac);
+    assert_eq!(heard(&events(&backend, "eth1", answer)), seen("fd00:10::7", APP.mac));
+    let far = app(NEW).ip("fd00:10::9", "fd00:10::1").ttl(254).advertisement(0x60, "fd00:10::9", NEW);
+    assert!(events(&backend, "eth1", far).is_empty(), "came through a router");
+    let group = app(NEW).ip("fd00:10::9", "fd00:10::1").ttl(255).advertisement(0x60, "fd00:10::9", BROADCAST);
+    assert!(events(&backend, "eth1", group).is_empty(), "nobody's MAC");
+    assert!(
+        events(&backend, "eth3", LAB.to(&DB, Family::V6).udp(1, 2, b"")).is_empty(),
+        "ordinary packets teach nothing"
+    );
+}
