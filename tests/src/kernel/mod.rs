@@ -160,7 +160,8 @@ impl Firewall {
         if let Some((slot, generation)) = self.neighbours.get(&(zone, address)) {
             return self.kernel.change_neighbour(*slot, NeighbourWord::new(mac, *generation));
         }
-        let slot = (0..).find(|slot| self.neighbours.values().all(|(used, _)| used != slot)).expect("a free slot");
+        let slot =
+            (0..u32::MAX).find(|slot| self.neighbours.values().all(|(used, _)| used != slot)).expect("a free slot");
         self.neighbours.insert((zone, address), (slot, 1));
         self.kernel.add_neighbour(slot, &key, NeighbourWord::new(mac, 1)).expect("room");
     }
