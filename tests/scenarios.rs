@@ -1,10 +1,15 @@
-//! Every scenario on the memory back end.
+//! Every scenario on every back end. A column plays all of them or fails: no cell of the matrix is empty.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use firewall_core::DropReason;
+use vfw::interface::Hook;
+use vfw_tests::kernel::{TestRun, Veth};
 use vfw_tests::memory::MemoryBackend;
-use vfw_tests::scenario::{Outcome, Step, run, scenarios};
+use vfw_tests::scenario::{Backend, Outcome, Scenario, Step, run, scenarios};
+
+/// Sizes of the half-open and the established table that a scenario wants.
+type Tables = Option<(usize, usize)>;
 
 #[test]
 fn names_are_unique_and_nothing_is_missing() {
@@ -15,11 +20,50 @@ fn names_are_unique_and_nothing_is_missing() {
     assert!(all.iter().all(|scenario| !scenario.steps.is_empty()));
 }
 
+/// Plays every scenario; `load` makes a back end for one table size, `begin` gives it the policy of one scenario.
+fn play<B: Backend>(load: impl Fn(Tables) -> B, begin: impl Fn(&mut B, &Scenario)) {
+    let mut by_tables: BTreeMap<Tables, Vec<Scenario>> = BTreeMap::new();
+    for scenario in scenarios() {
+        by_tables.entry(scenario.tables).or_default().push(scenario);
+    }
+    let mut played = 0;
+    let mut failures = Vec::new();
+    for (tables, scenarios) in by_tables {
+        let mut backend = load(tables);
+        for scenario in &scenarios {
+            begin(&mut backend, scenario);
+            failures.extend(run(scenario, &mut backend).err());
+            played += 1;
+        }
+    }
+    assert!(failures.is_empty(), "{} of {played} scenarios fail\n\n{}", failures.len(), failures.join("\n\n"));
+    assert_eq!(played, scenarios().len(), "a cell is empty");
+}
+
 #[test]
-fn memory_plays_every_scenario() {
-    let failures: Vec<String> =
-        scenarios().iter().filter_map(|scenario| run(scenario, &mut MemoryBackend::new(scenario)).err()).collect();
-    assert!(failures.is_empty(), "{} scenarios fail\n\n{}", failures.len(), failures.join("\n\n"));
+fn memory() {
+    let nothing = || MemoryBackend::new(&Scenario { steps: Vec::new(), ..scenarios().swap_remove(0) });
+    play(|_| nothing(), |backend, scenario| *backend = MemoryBackend::new(scenario));
+}
+
+#[test]
+fn xdp_test_run() {
+    play(|tables| TestRun::new(Hook::Xdp, tables), TestRun::begin);
+}
+
+#[test]
+fn tc_test_run() {
+    play(|tables| TestRun::new(Hook::Tc, tables), TestRun::begin);
+}
+
+#[test]
+fn xdp_veth() {
+    play(|tables| Veth::new(Hook::Xdp, tables), Veth::begin);
+}
+
+#[test]
+fn tc_veth() {
+    play(|tables| Veth::new(Hook::Tc, tables), Veth::begin);
 }
 
 #[test]

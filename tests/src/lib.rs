@@ -8,7 +8,9 @@
     reason = "test code: what cannot be built ends the test"
 )]
 
+pub mod kernel;
 pub mod memory;
 pub mod oracle;
 pub mod packet;
+pub mod raw_socket;
 pub mod scenario;

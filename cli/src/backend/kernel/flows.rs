@@ -2,6 +2,7 @@
 
 use std::os::fd::AsFd;
 
+use aya::Ebpf;
 use aya::maps::{HashMap, Map, MapData};
 use firewall_core::conntrack::{FLOW_BYTES, FLOW_KEY_BYTES, Flow, FlowKey};
 use firewall_core::tables::FlowTable;
@@ -29,8 +30,9 @@ pub struct LiveFlow {
 }
 
 impl Flows {
-    pub(super) fn open(established: &MapData, half_open: &MapData) -> Result<Self, KernelError> {
-        Ok(Self { established: open(established, "ESTABLISHED")?, half_open: open(half_open, "HALF_OPEN")? })
+    /// A handle of its own on each map, so that the flow tables can be read and swept apart from the rest.
+    pub(super) fn open(ebpf: &Ebpf) -> Result<Self, KernelError> {
+        Ok(Self { established: open(ebpf, "ESTABLISHED")?, half_open: open(ebpf, "HALF_OPEN")? })
     }
 
     /// Flows that live at `now`, established ones first, at most `limit`.
@@ -53,13 +55,16 @@ impl Flows {
     }
 }
 
-fn open(data: &MapData, name: &'static str) -> Result<FlowMap, KernelError> {
-    let fail = |source: std::io::Error| KernelError::Mmap { map: name, source };
-    let fd = data.fd().as_fd().try_clone_to_owned().map_err(fail)?;
-    let data = MapData::from_fd(fd).map_err(map_error("open", name))?;
-    let map = match name {
-        "HALF_OPEN" => Map::LruHashMap(data),
-        _ => Map::HashMap(data),
+fn open(ebpf: &Ebpf, name: &'static str) -> Result<FlowMap, KernelError> {
+    let copy = |data: &MapData| {
+        let fail = |source: std::io::Error| KernelError::Mmap { map: name, source };
+        let fd = data.fd().as_fd().try_clone_to_owned().map_err(fail)?;
+        MapData::from_fd(fd).map_err(map_error("open", name))
+    };
+    let map = match ebpf.map(name) {
+        Some(Map::HashMap(data)) => Map::HashMap(copy(data)?),
+        Some(Map::LruHashMap(data)) => Map::LruHashMap(copy(data)?),
+        _ => return Err(KernelError::Missing(name)),
     };
     FlowMap::try_from(map).map_err(map_error("open", name))
 }

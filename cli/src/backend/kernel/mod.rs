@@ -31,14 +31,13 @@ use object::{map_error, take_data, take_map};
 /// A loaded firewall. The programs stay attached as long as it lives.
 pub struct Kernel {
     ebpf: Ebpf,
-    established: MapData,
-    half_open: MapData,
     rule_counters: PerCpuArray<MapData, [u8; size_of::<RuleCounter>()]>,
     zone_counters: PerCpuArray<MapData, [u8; size_of::<Counter>()]>,
     drop_counters: PerCpuArray<MapData, [u8; size_of::<Counter>()]>,
     neighbour_slots: HashMap<MapData, [u8; size_of::<NeighbourKey>()], u32>,
     neighbours: Words,
     settings: Array<MapData, [u8; size_of::<Settings>()]>,
+    rules: Array<MapData, [u8; size_of::<RuleEntry>()]>,
     devices: DevMap<MapData>,
 }
 
@@ -58,13 +57,12 @@ impl Kernel {
     pub fn load(image: &Image, config: &Config) -> Result<Self, KernelError> {
         let mut ebpf = object::load(image, config)?;
         let mut kernel = Self {
-            established: take_data(&mut ebpf, "ESTABLISHED")?,
-            half_open: take_data(&mut ebpf, "HALF_OPEN")?,
             rule_counters: take_map(&mut ebpf, "RULE_COUNTERS")?,
             zone_counters: take_map(&mut ebpf, "ZONE_COUNTERS")?,
             drop_counters: take_map(&mut ebpf, "DROP_COUNTERS")?,
             neighbour_slots: take_map(&mut ebpf, "NEIGHBOUR_SLOTS")?,
             settings: take_map(&mut ebpf, "SETTINGS")?,
+            rules: take_map(&mut ebpf, "RULES")?,
             devices: take_map(&mut ebpf, "DEVICES")?,
             neighbours: Words::map(take_data(&mut ebpf, "NEIGHBOURS")?.fd().as_fd(), config.neighbours.max.get())
                 .map_err(|source| KernelError::Mmap { map: "NEIGHBOURS", source })?,
@@ -78,13 +76,21 @@ impl Kernel {
     fn fill(&mut self, image: &Image) -> Result<(), KernelError> {
         fill_array::<_, { size_of::<Zone>() }>(&mut self.ebpf, "ZONES", &image.zones)?;
         fill_array::<_, 8>(&mut self.ebpf, "ZONE_INDEX", &image.zone_index)?;
-        fill_array::<_, { size_of::<RuleEntry>() }>(&mut self.ebpf, "RULES", &image.rules)?;
+        self.write_rules(&image.rules)?;
         let mut routes: LpmTrie<MapData, [u8; 16], [u8; size_of::<Route>()]> = take_map(&mut self.ebpf, "ROUTES")?;
         for (key, route) in &image.routes {
             let key = Key::new(key.prefix_length, bytes(&key.address));
             routes.insert(&key, bytes::<_, { size_of::<Route>() }>(route), 0).map_err(map_error("fill", "ROUTES"))?;
         }
         self.write_settings(&image.settings)
+    }
+
+    /// Overwrites the first entries of the rule table, entry by entry: not for rules in force.
+    pub fn write_rules(&mut self, rules: &[RuleEntry]) -> Result<(), KernelError> {
+        for (index, rule) in rules.iter().enumerate() {
+            self.rules.set(index as u32, bytes(rule), 0).map_err(map_error("fill", "RULES"))?;
+        }
+        Ok(())
     }
 
     /// Replaces the settings.
@@ -151,7 +157,7 @@ impl Kernel {
 
     /// A handle on the flow tables.
     pub fn flows(&self) -> Result<Flows, KernelError> {
-        Flows::open(&self.established, &self.half_open)
+        Flows::open(&self.ebpf)
     }
 
     /// The ring of events. It can be taken once.

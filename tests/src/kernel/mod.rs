@@ -1,0 +1,257 @@
+//! The kernel back ends under scenarios: the real programs and maps, by `BPF_PROG_TEST_RUN` and over veth.
+//!
+//! One loaded firewall plays many scenarios: the verifier takes a second. Between two of them rules, flows and
+//! neighbours are replaced; counters are read as differences. Time passes by moving the ends of flows closer.
+
+mod network;
+mod test_run;
+mod veth;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use aya::maps::{HashMap, MapData};
+use firewall_core::Address;
+use firewall_core::conntrack::{FLOW_BYTES, FLOW_KEY_BYTES, Flow};
+use firewall_core::tables::{
+    Direction, FragmentKey, FragmentPorts, NO_ZONE, NeighbourKey, NeighbourWord, RuleEntry, Settings,
+};
+use firewall_core::{DropReason, PuntTask};
+use vfw::backend::kernel::{Kernel, PuntedFrame, Punts};
+use vfw::compile::{Image, Link, compile};
+use vfw::config::{Capacity, Config};
+use vfw::interface::Hook;
+use vfw::lang::{SourceFile, load};
+use zerocopy::{FromBytes, IntoBytes};
+
+pub use test_run::TestRun;
+pub use veth::Veth;
+
+use crate::packet::Mac;
+use crate::scenario::{Count, Counters, Outcome, Scenario, ZONES};
+
+/// Entries that the rule table has room for.
+const RULE_ROOM: usize = 256;
+
+/// A loaded firewall that can be given one policy after another.
+pub struct Firewall {
+    /// Programs and maps.
+    pub kernel: Kernel,
+    punts: Punts,
+    links: Vec<Link>,
+    config: Config,
+    zones: u16,
+    rules: u32,
+    counted_before: Counters,
+    neighbours: BTreeMap<(u16, IpAddr), (u32, u16)>,
+}
+
+impl Firewall {
+    /// Loads the programs for the topology's zones on `links`; `tables` are the sizes of the half-open and the
+    /// established table.
+    pub fn load(links: Vec<Link>, tables: Option<(usize, usize)>) -> Self {
+        let mut config = Config::default();
+        if let Some((half_open, established)) = tables {
+            config.flows.half_open = Capacity::clamped(half_open as u32);
+            config.flows.established = Capacity::clamped(established as u32);
+        }
+        let mut image = image(&format!("{ZONES}default drop\n"), &config, &links);
+        let last = *image.rules.last().expect("the default");
+        image.rules.resize(RULE_ROOM, last);
+        let name = image.rule_names.last().expect("the default").clone();
+        image.rule_names.resize(RULE_ROOM, name);
+        let mut kernel = Kernel::load(&image, &config).expect("loads");
+        let punts = kernel.take_punts().expect("a ring");
+        Self {
+            kernel,
+            punts,
+            links,
+            config,
+            zones: image.zones.len() as u16,
+            rules: 0,
+            counted_before: Counters::default(),
+            neighbours: BTreeMap::new(),
+        }
+    }
+
+    /// Puts the policy of a scenario in force, without flows, with its neighbours.
+    pub fn begin(&mut self, scenario: &Scenario) {
+        for (zone, address) in self.neighbours.keys().copied().collect::<Vec<_>>() {
+            self.forget(zone, address);
+        }
+        let mut settings = if scenario.policy.is_empty() {
+            self.rules = 0;
+            Settings { timeouts: [0; 16], epoch: 0, rule_entries: 0 }
+        } else {
+            let image = image(&scenario.policy, &self.config, &self.links);
+            self.rules = image.rule_names.len() as u32;
+            self.kernel.write_rules(&image.rules).expect("fits");
+            image.settings
+        };
+        settings.rule_entries = settings.rule_entries.min(RULE_ROOM as u32);
+        self.kernel.write_settings(&settings).expect("an array element");
+        self.kernel.flows().expect("flow tables").sweep(u64::MAX).expect("sweeps");
+        self.forget_fragments();
+        while self.punts.take().is_some() {}
+        self.counted_before = Counters::default();
+        self.counted_before = self.counters();
+        for (zone, address, mac) in &scenario.neighbours {
+            self.learn(*zone, *address, *mac);
+        }
+    }
+
+    /// What was counted since [`Self::begin`].
+    pub fn counters(&self) -> Counters {
+        let mut counters = Counters::default();
+        for rule in 0..RULE_ROOM as u32 {
+            let counter = self.kernel.rule_counter(rule).expect("a counter");
+            counters.rules.insert(rule, (counter.packets, counter.bytes));
+        }
+        for zone in (0..self.zones).chain([NO_ZONE]) {
+            for reason in DropReason::ALL {
+                let counter = self.kernel.drop_counter(zone, *reason).expect("a counter");
+                counters.drops.insert((zone, *reason), (counter.packets, counter.bytes));
+            }
+            if zone != NO_ZONE {
+                let count = |direction| {
+                    let counter = self.kernel.zone_counter(zone, direction).expect("a counter");
+                    (counter.packets, counter.bytes)
+                };
+                counters.zones_in.insert(zone, count(Direction::In));
+                counters.zones_out.insert(zone, count(Direction::Out));
+            }
+        }
+        difference(counters, &self.counted_before).without_zeros()
+    }
+
+    /// Lets flows and fragments age.
+    pub fn advance(&mut self, nanos: u64) {
+        type FlowMap<'a> = HashMap<&'a mut MapData, [u8; FLOW_KEY_BYTES], [u8; FLOW_BYTES]>;
+        for name in ["ESTABLISHED", "HALF_OPEN"] {
+            let map = self.kernel.ebpf_mut().map_mut(name).expect("a map");
+            let mut map = FlowMap::try_from(map).expect("a flow table");
+            let all: Vec<_> = map.iter().flatten().collect();
+            for (key, bytes) in all {
+                let flow = Flow::read_from_bytes(&bytes).expect("a flow");
+                flow.expires.set(flow.expires.get().saturating_sub(nanos));
+                let bytes: [u8; FLOW_BYTES] = zerocopy::transmute!(flow);
+                map.insert(key, bytes, 0).expect("the same flow");
+            }
+        }
+        self.change_fragments(|mut ports| {
+            ports.expires = ports.expires.saturating_sub(nanos);
+            Some(ports)
+        });
+    }
+
+    /// Makes a neighbour known, or changes its MAC.
+    pub fn learn(&mut self, zone: u16, address: IpAddr, mac: Mac) {
+        let key = key(zone, address);
+        if let Some((slot, generation)) = self.neighbours.get(&(zone, address)) {
+            return self.kernel.change_neighbour(*slot, NeighbourWord::new(mac, *generation));
+        }
+        let slot = (0..).find(|slot| self.neighbours.values().all(|(used, _)| used != slot)).expect("a free slot");
+        self.neighbours.insert((zone, address), (slot, 1));
+        self.kernel.add_neighbour(slot, &key, NeighbourWord::new(mac, 1)).expect("room");
+    }
+
+    /// Forgets a neighbour.
+    pub fn forget(&mut self, zone: u16, address: IpAddr) {
+        if let Some((slot, _)) = self.neighbours.remove(&(zone, address)) {
+            self.kernel.remove_neighbour(slot, &key(zone, address));
+        }
+    }
+
+    fn forget_fragments(&mut self) {
+        self.change_fragments(|_| None);
+    }
+
+    fn change_fragments(&mut self, change: impl Fn(FragmentPorts) -> Option<FragmentPorts>) {
+        type FragmentMap<'a> =
+            HashMap<&'a mut MapData, [u8; size_of::<FragmentKey>()], [u8; size_of::<FragmentPorts>()]>;
+        let map = self.kernel.ebpf_mut().map_mut("FRAGMENTS").expect("a map");
+        let mut map = FragmentMap::try_from(map).expect("fragments");
+        let all: Vec<_> = map.iter().flatten().collect();
+        for (key, bytes) in all {
+            match change(FragmentPorts::read_from_bytes(&bytes).expect("ports")) {
+                Some(ports) => {
+                    let mut bytes = [0; size_of::<FragmentPorts>()];
+                    bytes.copy_from_slice(ports.as_bytes());
+                    map.insert(key, bytes, 0).expect("the same entry");
+                }
+                None => map.remove(&key).expect("an entry"),
+            }
+        }
+    }
+
+    /// A frame that was punted, if one was.
+    pub fn punted(&mut self) -> Option<PuntedFrame> {
+        self.punts.take()
+    }
+
+    /// The verdict that the changes from `before` to `after`, a punted frame and a transmitted one tell of.
+    pub fn outcome(
+        &self,
+        before: &Counters,
+        after: &Counters,
+        punted: Option<PuntedFrame>,
+        transmitted: Option<Vec<u8>>,
+    ) -> Outcome {
+        let change = difference(after.clone(), before).without_zeros();
+        if let Some(punted) = punted {
+            let task = if punted.header.task == PuntTask::Resolve as u8 { PuntTask::Resolve } else { PuntTask::Report };
+            let next_hop = punted.header.next_hop;
+            let zone = punted.header.zone;
+            return Outcome::Punt {
+                task,
+                reason: DropReason::from_code(punted.header.reason).expect("a reason"),
+                zone,
+                next_hop: (!next_hop.is_unspecified()).then(|| next_hop.into()),
+                frame: punted.bytes,
+            };
+        }
+        if let Some((_, reason)) = change.drops.keys().next() {
+            return Outcome::Drop(*reason);
+        }
+        match (transmitted, change.zones_out.keys().next(), change.zones_in.keys().next()) {
+            (Some(frame), Some(zone), _) => Outcome::Transmit { zone: *zone, reply: false, frame },
+            (Some(frame), None, Some(zone)) => Outcome::Transmit { zone: *zone, reply: true, frame },
+            (Some(_), None, None) => panic!("a frame that was not counted left"),
+            (None, ..) => Outcome::Consume,
+        }
+    }
+}
+
+fn key(zone: u16, address: IpAddr) -> NeighbourKey {
+    NeighbourKey { address: Address::from(address), zone: u32::from(zone) }
+}
+
+fn image(text: &str, config: &Config, links: &[Link]) -> Image {
+    let loaded = load(&[SourceFile::new("scenario.fw", text)]).unwrap_or_else(|errors| panic!("{}", errors.summary()));
+    compile(&loaded.policy, config, links).expect("compiles")
+}
+
+fn difference(mut after: Counters, before: &Counters) -> Counters {
+    fn subtract<K: Ord>(after: &mut BTreeMap<K, Count>, before: &BTreeMap<K, Count>) {
+        for (key, count) in after {
+            let (packets, bytes) = before.get(key).copied().unwrap_or_default();
+            *count = (count.0 - packets, count.1 - bytes);
+        }
+    }
+    subtract(&mut after.rules, &before.rules);
+    subtract(&mut after.zones_in, &before.zones_in);
+    subtract(&mut after.zones_out, &before.zones_out);
+    subtract(&mut after.drops, &before.drops);
+    after
+}
+
+/// The size of a rule entry is part of what the programs and user space agree on.
+const _: () = assert!(size_of::<RuleEntry>() == 88);
+
+/// The name of a hook in test names.
+pub const fn hook_name(hook: Hook) -> &'static str {
+    match hook {
+        Hook::Xdp => "xdp",
+        Hook::Tc => "tc",
+    }
+}

@@ -1,0 +1,113 @@
+//! Programs on real interfaces: frames go in and come out through the hosts' ends of veth pairs.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use firewall_core::PuntTask;
+use vfw::interface::Hook;
+
+use super::test_run::with_tag;
+use super::{Firewall, network};
+use crate::packet::Mac;
+use crate::raw_socket::RawSocket;
+use crate::scenario::{Backend, Counters, INTERFACES, Outcome, Scenario};
+
+/// The programs of one hook, attached.
+pub struct Veth {
+    firewall: Firewall,
+    hook: Hook,
+    nics: Vec<RawSocket>,
+    tags: Vec<Option<u16>>,
+}
+
+/// How long a frame may take. Reached only when something is wrong, or when nothing at all is to happen.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// After the frame was counted: how long what became of it may take to show.
+const SETTLE: Duration = Duration::from_millis(3);
+
+impl Veth {
+    /// Loads and attaches the programs in a new network namespace, in which the calling thread stays.
+    pub fn new(hook: Hook, tables: Option<(usize, usize)>) -> Self {
+        let (links, nics) = network::build();
+        let mut firewall = Firewall::load(links, tables);
+        for (zone, interface) in ["eth1", "eth2", "eth3", "eth4", "eth4", "eth5", "eth6"].into_iter().enumerate() {
+            let link = firewall.links.iter().find(|link| link.name == interface).expect("an interface");
+            firewall.kernel.set_device(zone as u16, link.ifindex).expect("an interface");
+        }
+        for (interface, link) in INTERFACES.iter().zip(&firewall.links.clone()) {
+            firewall.kernel.attach(interface.name, link.ifindex, hook).expect("attaches");
+        }
+        let tags = vec![Some(10), Some(20), None, Some(100), Some(200), None, None];
+        Self { firewall, hook, nics, tags }
+    }
+
+    /// Puts the policy of a scenario in force.
+    pub fn begin(&mut self, scenario: &Scenario) {
+        self.firewall.begin(scenario);
+        for nic in &self.nics {
+            while nic.receive().is_some() {}
+        }
+    }
+
+    /// The interface and bytes of a frame that left, if one did.
+    fn arrived(&self) -> Option<(usize, Vec<u8>)> {
+        self.nics.iter().enumerate().find_map(|(at, nic)| nic.receive().map(|frame| (at, frame)))
+    }
+}
+
+impl Backend for Veth {
+    fn inject(&mut self, interface: &str, frame: &[u8], stripped_tag: Option<u16>) -> Outcome {
+        let at = INTERFACES.iter().position(|known| known.name == interface).expect("an interface");
+        let before = self.firewall.counters();
+        self.nics[at].send(&with_tag(frame, stripped_tag)).expect("sends");
+        let deadline = Instant::now() + PATIENCE;
+        let mut counted_at = None;
+        loop {
+            let after = self.firewall.counters();
+            let (punted, arrived) = (self.firewall.punted(), self.arrived());
+            let shows = punted.is_some() || arrived.is_some();
+            if counted_at.is_none() && after != before {
+                counted_at = Some(Instant::now());
+            }
+            let settled = counted_at.is_some_and(|at| at.elapsed() > SETTLE);
+            if !shows && !settled && Instant::now() < deadline {
+                continue;
+            }
+            let after = self.firewall.counters();
+            let through = arrived.as_ref().map(|(at, _)| INTERFACES[*at].name);
+            let outcome = self.firewall.outcome(&before, &after, punted, arrived.map(|(_, frame)| frame));
+            if let (Outcome::Transmit { zone, .. }, Some(through)) = (&outcome, through) {
+                let expected = ["eth1", "eth2", "eth3", "eth4", "eth4", "eth5", "eth6"][usize::from(*zone)];
+                assert_eq!(through, expected, "left through the wrong interface");
+            }
+            return match outcome {
+                // At tc a tag travels beside the bytes; the daemon adds it.
+                Outcome::Punt { task, reason, zone, next_hop, frame } if self.hook == Hook::Tc => {
+                    let tag = if task == PuntTask::Resolve { self.tags[usize::from(zone)] } else { None };
+                    Outcome::Punt { task, reason, zone, next_hop, frame: with_tag(&frame, tag) }
+                }
+                other => other,
+            };
+        }
+    }
+
+    fn counters(&mut self) -> Counters {
+        self.firewall.counters()
+    }
+
+    fn advance(&mut self, nanos: u64) {
+        self.firewall.advance(nanos);
+    }
+
+    fn learn(&mut self, zone: u16, address: IpAddr, mac: Mac) {
+        self.firewall.learn(zone, address, mac);
+    }
+
+    fn forget(&mut self, zone: u16, address: IpAddr) {
+        self.firewall.forget(zone, address);
+    }
+
+    fn strips_tags(&self) -> bool {
+        self.hook == Hook::Tc
+    }
+}
