@@ -20,8 +20,9 @@ pub trait Frame {
     /// Overwrites `N` bytes at `offset`.
     fn store<const N: usize>(&mut self, offset: u32, bytes: [u8; N]) -> Result<(), DropReason>;
 
-    /// The 802.1Q tag control information that travels beside the bytes, if any.
-    fn stripped_tag(&self) -> Option<u16>;
+    /// The 802.1Q tag control information that travels beside the bytes, if any; [`DropReason::DoubleTag`] for a
+    /// provider tag there.
+    fn stripped_tag(&self) -> Result<Option<u16>, DropReason>;
 
     /// Payload bytes of each segment when the frame is a GSO super-packet, else 0.
     fn gso_size(&self) -> u32;

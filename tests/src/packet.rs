@@ -446,6 +446,13 @@ pub fn network(frame: &[u8]) -> &[u8] {
     frame.get(if tagged { 18 } else { 14 }..).unwrap_or_default()
 }
 
+/// Bytes of a frame's transport header and payload, for packets without options and extension headers.
+pub fn transport_length(frame: &[u8]) -> usize {
+    let packet = network(frame);
+    let field = |at: usize| usize::from(u16::from_be_bytes([packet[at], packet[at + 1]]));
+    if packet[0] >> 4 == 4 { field(2) - 20 } else { field(4) }
+}
+
 /// What a router sends on for a frame that it received: a new link header and one less TTL. Written down again from
 /// RFC 1812, not taken from the pipeline; the header checksum is computed from nothing.
 pub fn routed(frame: &[u8], link: &Ethernet) -> Vec<u8> {

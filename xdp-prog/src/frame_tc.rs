@@ -106,9 +106,15 @@ impl Frame for TcFrame {
     }
 
     #[inline(always)]
-    fn stripped_tag(&self) -> Option<u16> {
+    fn stripped_tag(&self) -> Result<Option<u16>, DropReason> {
         // SAFETY: plain context fields.
-        unsafe { ((*self.context).vlan_present != 0).then(|| (*self.context).vlan_tci as u16) }
+        let (present, protocol, control) =
+            unsafe { ((*self.context).vlan_present, (*self.context).vlan_proto, (*self.context).vlan_tci) };
+        match (present, u16::from_be(protocol as u16)) {
+            (0, _) => Ok(None),
+            (_, ether_type::VLAN) => Ok(Some(control as u16)),
+            _ => Err(DropReason::DoubleTag),
+        }
     }
 
     #[inline(always)]
@@ -119,7 +125,7 @@ impl Frame for TcFrame {
 
     #[inline(always)]
     fn set_link(&mut self, old_length: u32, link: &Link) -> Result<(), DropReason> {
-        if old_length == TAGGED_ETHERNET || self.stripped_tag().is_some() {
+        if old_length == TAGGED_ETHERNET || self.stripped_tag()?.is_some() {
             // SAFETY: packet pointers are made anew after the helper.
             if unsafe { bpf_skb_vlan_pop(self.context) } != 0 {
                 return Err(DropReason::Rewrite);

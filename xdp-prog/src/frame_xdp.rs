@@ -93,8 +93,8 @@ impl Frame for XdpFrame {
     }
 
     #[inline(always)]
-    fn stripped_tag(&self) -> Option<u16> {
-        None
+    fn stripped_tag(&self) -> Result<Option<u16>, DropReason> {
+        Ok(None)
     }
 
     #[inline(always)]

@@ -18,7 +18,7 @@ const SOCKET_LENGTH: usize = 107;
 pub struct Bounded<const MIN: u32, const MAX: u32>(u32);
 
 /// Entries of a table that is allocated when it is made.
-pub type Capacity = Bounded<64, 16_777_216>;
+pub type Capacity = Bounded<1, 16_777_216>;
 
 /// A time to wait: from one second to one year.
 pub type Seconds = Bounded<1, 31_536_000>;

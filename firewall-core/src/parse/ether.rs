@@ -21,7 +21,7 @@ pub fn ethernet<F: Frame>(frame: &F) -> Result<Ethernet, DropReason> {
         ether_type: u16_at(&header, 12),
         length: ETHERNET,
     };
-    if let Some(tag) = frame.stripped_tag() {
+    if let Some(tag) = frame.stripped_tag()? {
         ethernet.vlan = tag & VID;
     } else if ethernet.ether_type == ether_type::VLAN {
         let tag: [u8; 4] = frame.load(ETHERNET)?;

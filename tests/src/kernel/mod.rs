@@ -20,7 +20,6 @@ use firewall_core::{DropReason, PuntTask};
 use vfw::backend::kernel::{Kernel, PuntedFrame, Punts};
 use vfw::compile::{Image, Link, compile};
 use vfw::config::{Capacity, Config};
-use vfw::interface::Hook;
 use vfw::lang::{SourceFile, load};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -32,6 +31,9 @@ use crate::scenario::{Count, Counters, Outcome, Scenario, ZONES};
 
 /// Entries that the rule table has room for.
 const RULE_ROOM: usize = 256;
+
+/// The interface of each zone of the topology.
+const INTERFACE_OF_ZONE: [&str; 7] = ["eth1", "eth2", "eth3", "eth4", "eth4", "eth5", "eth6"];
 
 /// A loaded firewall that can be given one policy after another.
 pub struct Firewall {
@@ -71,6 +73,14 @@ impl Firewall {
             rules: 0,
             counted_before: Counters::default(),
             neighbours: BTreeMap::new(),
+        }
+    }
+
+    /// Lets XDP send out of the interface of each zone.
+    fn set_devices(&mut self) {
+        for (zone, interface) in INTERFACE_OF_ZONE.into_iter().enumerate() {
+            let link = self.links.iter().find(|link| link.name == interface).expect("an interface");
+            self.kernel.set_device(zone as u16, link.ifindex).expect("an interface");
         }
     }
 
@@ -247,11 +257,3 @@ fn difference(mut after: Counters, before: &Counters) -> Counters {
 
 /// The size of a rule entry is part of what the programs and user space agree on.
 const _: () = assert!(size_of::<RuleEntry>() == 88);
-
-/// The name of a hook in test names.
-pub const fn hook_name(hook: Hook) -> &'static str {
-    match hook {
-        Hook::Xdp => "xdp",
-        Hook::Tc => "tc",
-    }
-}

@@ -32,6 +32,7 @@ impl TestRun {
         let (links, network) = network::build();
         let ifindexes = links.iter().map(|link| link.ifindex).collect();
         let mut firewall = Firewall::load(links, tables);
+        firewall.set_devices();
         if hook == Hook::Xdp {
             // A test run names the interface by a receive queue that XDP knows, which takes an attached program.
             for (interface, link) in INTERFACES.iter().zip(&firewall.links.clone()) {
@@ -72,7 +73,7 @@ impl TestRun {
                 program.test_run(options)
             }
         }
-        .expect("runs");
+        .unwrap_or_else(|error| panic!("{} bytes: {error:?}", frame.len()));
         out.truncate(result.data_size_out as usize);
         (result.return_value, out)
     }
@@ -110,6 +111,14 @@ impl Backend for TestRun {
 
     fn counters(&mut self) -> Counters {
         self.firewall.counters()
+    }
+
+    fn counted(&self, frame: &[u8], stripped_tag: Option<u16>) -> u64 {
+        with_tag(frame, stripped_tag).len() as u64
+    }
+
+    fn keeps_partial_checksums(&self) -> bool {
+        self.hook == Hook::Tc
     }
 
     fn advance(&mut self, nanos: u64) {

@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use firewall_core::PuntTask;
 use vfw::interface::Hook;
 
 use super::test_run::with_tag;
@@ -30,10 +29,7 @@ impl Veth {
     pub fn new(hook: Hook, tables: Option<(usize, usize)>) -> Self {
         let (links, nics) = network::build();
         let mut firewall = Firewall::load(links, tables);
-        for (zone, interface) in ["eth1", "eth2", "eth3", "eth4", "eth4", "eth5", "eth6"].into_iter().enumerate() {
-            let link = firewall.links.iter().find(|link| link.name == interface).expect("an interface");
-            firewall.kernel.set_device(zone as u16, link.ifindex).expect("an interface");
-        }
+        firewall.set_devices();
         for (interface, link) in INTERFACES.iter().zip(&firewall.links.clone()) {
             firewall.kernel.attach(interface.name, link.ifindex, hook).expect("attaches");
         }
@@ -77,14 +73,14 @@ impl Backend for Veth {
             let through = arrived.as_ref().map(|(at, _)| INTERFACES[*at].name);
             let outcome = self.firewall.outcome(&before, &after, punted, arrived.map(|(_, frame)| frame));
             if let (Outcome::Transmit { zone, .. }, Some(through)) = (&outcome, through) {
-                let expected = ["eth1", "eth2", "eth3", "eth4", "eth4", "eth5", "eth6"][usize::from(*zone)];
+                let expected = super::INTERFACE_OF_ZONE[usize::from(*zone)];
                 assert_eq!(through, expected, "left through the wrong interface");
             }
             return match outcome {
                 // At tc a tag travels beside the bytes; the daemon adds it.
                 Outcome::Punt { task, reason, zone, next_hop, frame } if self.hook == Hook::Tc => {
-                    let tag = if task == PuntTask::Resolve { self.tags[usize::from(zone)] } else { None };
-                    Outcome::Punt { task, reason, zone, next_hop, frame: with_tag(&frame, tag) }
+                    let frame = with_tag(&frame, self.tags[usize::from(zone)]);
+                    Outcome::Punt { task, reason, zone, next_hop, frame }
                 }
                 other => other,
             };
@@ -107,7 +103,14 @@ impl Backend for Veth {
         self.firewall.forget(zone, address);
     }
 
-    fn strips_tags(&self) -> bool {
+    fn counted(&self, frame: &[u8], stripped_tag: Option<u16>) -> u64 {
+        let among_the_bytes = with_tag(frame, stripped_tag).len() as u64;
+        // The kernel takes the outer tag out of the bytes before tc sees them.
+        let is_tagged = stripped_tag.is_some() || matches!(frame.get(12..14), Some([0x81, 0] | [0x88, 0xa8]));
+        if self.hook == Hook::Tc && is_tagged { among_the_bytes - 4 } else { among_the_bytes }
+    }
+
+    fn keeps_partial_checksums(&self) -> bool {
         self.hook == Hook::Tc
     }
 }

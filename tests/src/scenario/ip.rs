@@ -115,7 +115,7 @@ fn checksums(family: Family, new: New, all: &mut Vec<Scenario>) {
         }
         scenario
     };
-    let mut scenario = new("partial-checksums");
+    let mut scenario = Scenario { partial_checksums: true, ..new("partial-checksums") };
     for payload in [b"".as_slice(), b"odd", b"even"] {
         let segment = out.tcp(1, 2).flags(flag::SYN).scale(7).payload(payload);
         scenario = complete(scenario, segment.clone().partial().build(), &segment.build());

@@ -64,8 +64,8 @@ impl Frame for MemoryFrame {
         Ok(())
     }
 
-    fn stripped_tag(&self) -> Option<u16> {
-        self.stripped_tag
+    fn stripped_tag(&self) -> Result<Option<u16>, DropReason> {
+        Ok(self.stripped_tag)
     }
 
     fn gso_size(&self) -> u32 {
