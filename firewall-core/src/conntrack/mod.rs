@@ -62,6 +62,11 @@ pub fn track<F: Frame, T: Tables>(
             return Ok(None);
         }
         tcp::Step::Pass => flow,
+        tcp::Step::Doubt => {
+            let soon = now.saturating_add(ingress.settings.timeout(FlowState::Closed));
+            flow.expires.set(flow.expires.get().min(soon));
+            flow
+        }
         tcp::Step::Move(state) => {
             flow.state.set(state as u8);
             flow.expires.set(now.saturating_add(ingress.settings.timeout(state)));

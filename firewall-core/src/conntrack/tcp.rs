@@ -21,6 +21,8 @@ pub(super) enum Step {
     Move(FlowState),
     /// Let the segment pass; it says nothing about the state and does not keep the flow alive.
     Pass,
+    /// The connection may be over: the flow ends soon, unless one of the sides goes on.
+    Doubt,
     /// The old connection is over and this SYN begins another one between the same ports.
     Restart,
 }
@@ -60,7 +62,9 @@ pub(super) fn segment<F: Frame>(frame: &F, packet: &Packet, flow: &Flow, sender:
     }
     check_window(packet, own, peer)?;
     if packet.has_flags(tcp_flag::RST) {
-        return Ok(Step::Move(FlowState::Closed));
+        // RFC 5961 section 3.2: the receiver believes a RST at the very next number only, and challenges any other.
+        let exact = packet.tcp.sequence == own.end.get();
+        return Ok(if exact { Step::Move(FlowState::Closed) } else { Step::Doubt });
     }
     if state == FlowState::Closed {
         return Ok(Step::Pass);

@@ -2,7 +2,7 @@
 
 use firewall_core::DropReason;
 
-use super::{APP, DB, Family, Host, Scenario};
+use super::{APP, DB, Family, Host, Scenario, Step};
 use crate::packet::{Tcp, flag};
 
 const RULES: &str = "allow app -> db  service tcp 5432\n";
@@ -49,6 +49,7 @@ pub(super) fn scenarios(family: Family, all: &mut Vec<Scenario>) {
     let new = |name: &str| Scenario::new(format!("tcp/{}/{name}", family.name()), RULES);
     opening(family, &new, all);
     closing(family, &new, all);
+    guesses(family, &new, all);
     strangers(family, &new, all);
 }
 
@@ -147,6 +148,37 @@ fn closing(family: Family, new: New, all: &mut Vec<Scenario>) {
         // A new connection between the same ports may follow at once.
         .client(client(family, flag::SYN, 7_000_000, 0))
         .server(server(family, flag::SYN | ack, 9_000_000, 7_000_001))
+        .add_to(all);
+}
+
+/// Nanoseconds, a little more than a closed flow lives.
+const LONGER_THAN_CLOSED: u64 = 11_000_000_000;
+
+/// A RST in the window but not at the next number may come from anybody who guesses (RFC 5961 section 3).
+fn guesses(family: Family, new: New, all: &mut Vec<Scenario>) {
+    let ack = flag::ACK;
+    let guess = || server(family, flag::RST, S1.wrapping_add(1_000), 0);
+    let timed = |name: &str| Scenario { needs_clock: true, ..new(name) };
+    timed("guessed-reset-does-not-end-a-connection")
+        .open(family)
+        .server(guess())
+        // The client challenges it, which shows that the connection lives.
+        .client(client(family, ack, C1, S1))
+        .step(Step::Advance(LONGER_THAN_CLOSED))
+        .server(server(family, ack, S1, C1).payload(b"still open"))
+        .add_to(all);
+    timed("unchallenged-reset-ends-a-connection")
+        .open(family)
+        .server(guess())
+        .step(Step::Advance(LONGER_THAN_CLOSED))
+        .refuse(&DB, server(family, ack, S1, C1).payload(b"gone"), DropReason::NoFlow)
+        .add_to(all);
+    timed("reset-ends-a-connection")
+        .open(family)
+        .server(server(family, flag::RST, S1, 0))
+        .client(client(family, ack, C1, S1))
+        .step(Step::Advance(LONGER_THAN_CLOSED))
+        .refuse(&DB, server(family, ack, S1, C1).payload(b"gone"), DropReason::NoFlow)
         .add_to(all);
 }
 
