@@ -20,11 +20,11 @@ use crate::zone::{self, Ingress};
 ///
 /// A back end whose programs are bounded (the kernel's) calls the three parts itself, each as a program.
 pub fn process<F: Frame, T: Tables>(frame: &mut F, tables: &T, ifindex: u32, now: u64) -> Verdict {
-    let mut packet = Packet::EMPTY;
-    match enter(frame, tables, ifindex, now, &mut packet) {
+    let (mut entering, mut following) = (Packet::EMPTY, Packet::EMPTY);
+    match enter(frame, tables, ifindex, now, &mut entering) {
         Step::Done(verdict) => verdict,
-        Step::Continue(Part::First) => first(frame, tables, ifindex, now, &mut packet),
-        Step::Continue(Part::Neighbour) => neighbour(frame, tables, ifindex, now, &mut packet),
+        Step::Continue(Part::First) => first(frame, tables, ifindex, now, &mut following),
+        Step::Continue(Part::Neighbour) => neighbour(frame, tables, ifindex, now, &mut following),
     }
 }
 
@@ -46,7 +46,7 @@ pub enum Part {
     Neighbour = 1,
 }
 
-/// The way of every frame, to its end for those whose flow is known. `packet` is room for what the parser
+/// The way of every frame, to its end for those whose flow is known. `packet`, empty, is room for what the parser
 /// finds: where the back end has it.
 #[inline(always)]
 pub fn enter<F: Frame, T: Tables>(frame: &mut F, tables: &T, ifindex: u32, now: u64, packet: &mut Packet) -> Step {
@@ -87,7 +87,7 @@ fn known_flow<F: Frame, T: Tables>(
     }
 }
 
-/// The first packet of a flow, and packets for vfw itself. `packet` is room for what the parser finds.
+/// The first packet of a flow, and packets for vfw itself. `packet`, empty, is room for what the parser finds.
 #[inline(always)]
 pub fn first<F: Frame, T: Tables>(frame: &mut F, tables: &T, ifindex: u32, now: u64, packet: &mut Packet) -> Verdict {
     let length = frame.length();
@@ -115,7 +115,7 @@ fn new_flow<F: Frame, T: Tables>(
     }
 }
 
-/// ARP and neighbour discovery. `packet` is room for what the parser finds.
+/// ARP and neighbour discovery. `packet`, empty, is room for what the parser finds.
 #[inline(always)]
 pub fn neighbour<F: Frame, T: Tables>(
     frame: &mut F,

@@ -7,7 +7,7 @@ use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use aya_ebpf::helpers::bpf_loop;
 use aya_ebpf::maps::lpm_trie::Key;
 use firewall_core::Address;
-use firewall_core::conntrack::{FLOW_BYTES, Flow, FlowKey};
+use firewall_core::conntrack::{Flow, FlowKey};
 use firewall_core::event::Event;
 use firewall_core::packet::Packet;
 use firewall_core::tables::{
@@ -67,7 +67,7 @@ impl Tables for KernelTables {
         // SAFETY: this CPU's own element, as large and aligned as a Flow, for which zero is a value; programs are not
         // interrupted by other programs that use it (softirq context).
         unsafe {
-            *scratch = [0; FLOW_BYTES / 8];
+            clear(scratch);
             fill(&mut *scratch.cast::<Flow>());
         }
         // Another CPU may have been first with the same flow: then its record counts.
@@ -194,12 +194,26 @@ unsafe extern "C" fn visit_rule(index: u32, search: *mut c_void) -> i64 {
     }
 }
 
-/// Room for one packet; what it holds is of no meaning.
+/// Room for one packet, empty.
 #[inline(always)]
 pub fn packet_scratch() -> Option<&'static mut Packet> {
-    let words = maps::PACKET_SCRATCH.get_ptr_mut(0)?.cast::<Packet>();
-    // SAFETY: this CPU's own element, as large and aligned as a Packet, for which zero (as the kernel made it) is a
-    // value. Programs run to their end before another one runs on this CPU, and each calls this once, so there is one
-    // reference at a time.
-    Some(unsafe { &mut *words })
+    let words = maps::PACKET_SCRATCH.get_ptr_mut(0)?;
+    // SAFETY: this CPU's own element, as large and aligned as a Packet, for which zero is empty. Programs run to their
+    // end before another one runs on this CPU, and each calls this once, so there is one reference at a time.
+    unsafe {
+        clear(words);
+        Some(&mut *words.cast::<Packet>())
+    }
+}
+
+/// Zeroes a record word by word. Written as one assignment it becomes a call of a `memset` that goes byte by byte.
+///
+/// # Safety
+/// `words` is valid for writes.
+#[inline(always)]
+unsafe fn clear<const N: usize>(words: *mut [u64; N]) {
+    for index in 0..N {
+        // SAFETY: inside of the array, which the caller vouches for.
+        unsafe { words.cast::<u64>().add(index).write_volatile(0) };
+    }
 }

@@ -17,10 +17,9 @@ use crate::verdict::DropReason;
 /// Headers must end within this many bytes of the frame. Bounds every variable offset for the verifier.
 pub const MAX_HEADERS: u32 = 512;
 
-/// Fills `packet`, whatever it held before, from the IP packet in a frame.
+/// Fills `packet`, empty before, from the IP packet in a frame.
 #[inline(always)]
 pub fn ip<F: Frame>(frame: &F, ethernet: &Ethernet, packet: &mut Packet) -> Result<(), DropReason> {
-    *packet = Packet::EMPTY;
     match ethernet.ether_type {
         ether_type::IPV4 => ipv4::fill(frame, ethernet.length, packet)?,
         ether_type::IPV6 => ipv6::fill(frame, ethernet.length, packet)?,

@@ -1,0 +1,171 @@
+//! Programs that make frames, count them, forward them without a firewall, and put a frame back as it was.
+//!
+//! Structures and map names are repeated in `benches/src/rig.rs`, which fills them.
+
+#![no_std]
+#![no_main]
+#![allow(unsafe_code, reason = "kernel memory and helpers; every block states its invariant")]
+#![allow(clippy::inline_always, reason = "the verifier judges whole programs")]
+#![allow(unreachable_pub, reason = "a binary; `pub` marks what the loader looks for")]
+#![allow(missing_docs, reason = "a binary; its items are private")]
+
+use aya_ebpf::bindings::{TC_ACT_OK, TC_ACT_SHOT, xdp_action};
+use aya_ebpf::macros::{classifier, map, xdp};
+use aya_ebpf::maps::{Array, DevMap, PerCpuArray, ProgramArray};
+use aya_ebpf::programs::{TcContext, XdpContext};
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+/// Words of a frame that the generator makes: 60 bytes, the last four of them not used.
+const MADE: usize = 7;
+/// Words of a frame that test runs use.
+const KEPT: usize = 10;
+/// Offsets of the UDP ports behind an IPv4 header without options.
+const SOURCE_PORT: usize = 34;
+const DESTINATION_PORT: usize = 36;
+
+/// What to generate.
+#[repr(C)]
+pub struct Plan {
+    /// The frame, ports to be filled in.
+    frame: [u64; MADE],
+    /// Flows to go through, in turn.
+    flows: u32,
+    /// The first of them.
+    first: u32,
+    /// Ports of one client; flows beyond it go to the next service port.
+    clients: u32,
+    /// Lowest client port, host order.
+    client_port: u16,
+    /// Lowest service port, host order.
+    service_port: u16,
+    /// Not 0: from the server to the client.
+    reply: u32,
+    padding: u32,
+}
+
+#[map]
+static PLAN: Array<Plan> = Array::with_max_entries(1, 0);
+/// Frames made.
+#[map]
+static NEXT: Array<u32> = Array::with_max_entries(1, 0);
+/// Frames that arrived.
+#[map]
+static SEEN: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+/// The other side of the bare forwarder.
+#[map]
+static OTHER_SIDE: DevMap = DevMap::with_max_entries(1, 0);
+/// The frame of test runs.
+#[map]
+static FRAME: Array<[u64; KEPT]> = Array::with_max_entries(1, 0);
+/// The program under test.
+#[map]
+static XDP_TESTED: ProgramArray = ProgramArray::with_max_entries(1, 0);
+#[map]
+static TC_TESTED: ProgramArray = ProgramArray::with_max_entries(1, 0);
+
+/// Writes the next frame over whatever the recycled page holds, and sends it out of the interface it "came in" on.
+#[xdp(frags)]
+pub fn bench_generate(ctx: XdpContext) -> u32 {
+    let (start, end) = (ctx.data(), ctx.data_end());
+    let (Some(plan), Some(next)) = (PLAN.get(0), NEXT.get_ptr_mut(0)) else { return xdp_action::XDP_ABORTED };
+    if start + MADE * 8 > end {
+        return xdp_action::XDP_ABORTED;
+    }
+    // SAFETY: one generator runs at a time, on one CPU.
+    let number = unsafe {
+        let number = *next;
+        *next = if number + 1 < plan.flows { number + 1 } else { 0 };
+        number + plan.first
+    };
+    let (client, service) = if plan.clients == 0 { (0, 0) } else { (number % plan.clients, number / plan.clients) };
+    let client = plan.client_port.wrapping_add(client as u16).to_be();
+    let service = plan.service_port.wrapping_add(service as u16).to_be();
+    let (source, destination) = if plan.reply == 0 { (client, service) } else { (service, client) };
+    // SAFETY: 56 bytes are there, as checked; the frame starts at a multiple of eight behind the head room.
+    unsafe {
+        (start as *mut [u64; MADE]).write(plan.frame);
+        ((start + SOURCE_PORT) as *mut u16).write(source);
+        ((start + DESTINATION_PORT) as *mut u16).write(destination);
+    }
+    xdp_action::XDP_TX
+}
+
+#[xdp(frags)]
+pub fn bench_sink_xdp(_: XdpContext) -> u32 {
+    count();
+    xdp_action::XDP_DROP
+}
+
+#[classifier]
+pub fn bench_sink_tc(_: TcContext) -> i32 {
+    count();
+    TC_ACT_SHOT
+}
+
+#[inline(always)]
+fn count() {
+    if let Some(seen) = SEEN.get_ptr_mut(0) {
+        // SAFETY: this CPU's own element.
+        unsafe { *seen += 1 };
+    }
+}
+
+/// The least that a forwarder can do.
+#[xdp(frags)]
+pub fn bench_forward(_: XdpContext) -> u32 {
+    match OTHER_SIDE.redirect(0, 0) {
+        Ok(action) | Err(action) => action,
+    }
+}
+
+/// Puts the frame back as it was before the last run, and runs the program under test.
+#[xdp(frags)]
+pub fn bench_again_xdp(ctx: XdpContext) -> u32 {
+    if !restore(ctx.data(), ctx.data_end()) {
+        return xdp_action::XDP_ABORTED;
+    }
+    // SAFETY: the array holds XDP programs only; without one the call returns.
+    let _ = unsafe { XDP_TESTED.tail_call(&ctx, 0) };
+    xdp_action::XDP_ABORTED
+}
+
+#[classifier]
+pub fn bench_again_tc(ctx: TcContext) -> i32 {
+    if !restore(ctx.data(), ctx.data_end()) {
+        return TC_ACT_SHOT;
+    }
+    // SAFETY: the array holds tc programs only; without one the call returns.
+    let _ = unsafe { TC_TESTED.tail_call(&ctx, 0) };
+    TC_ACT_SHOT
+}
+
+#[inline(always)]
+fn restore(start: usize, end: usize) -> bool {
+    let Some(frame) = FRAME.get(0) else { return false };
+    if start + KEPT * 8 > end {
+        return false;
+    }
+    // SAFETY: 80 bytes are there, as checked; test runs start the frame at a multiple of eight.
+    unsafe { (start as *mut [u64; KEPT]).write(*frame) };
+    true
+}
+
+/// What a program costs that does nothing.
+#[xdp(frags)]
+pub fn bench_nothing_xdp(_: XdpContext) -> u32 {
+    xdp_action::XDP_PASS
+}
+
+#[classifier]
+pub fn bench_nothing_tc(_: TcContext) -> i32 {
+    TC_ACT_OK
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    // The verifier refuses an endless loop: a panic that can be reached does not load.
+    loop {}
+}

@@ -1,0 +1,157 @@
+//! Net cost per packet: what a way to forward adds to making a frame, carrying it over one veth and dropping it.
+
+use anyhow::{Context as _, Result, bail};
+use vfw::config::Mode;
+use vfw::daemon::Setup;
+use vfw::interface::inspect;
+
+use crate::firewall::{conntrack_established, start_nftables, start_vfw};
+use crate::frames::udp_plan;
+use crate::place::Place;
+use crate::rig::{Rig, Sink};
+use crate::topology::Topology;
+
+/// A way to forward.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Way {
+    /// None: generator and sink are joined directly.
+    Direct,
+    /// XDP redirect without looking at the frame.
+    Redirect,
+    /// vfw at the XDP hook.
+    VfwXdp,
+    /// vfw at the tc hook.
+    VfwTc,
+    /// Linux routing.
+    Routing,
+    /// Linux routing, with connection tracking and three nftables rules.
+    Nftables,
+}
+
+impl Way {
+    /// All of them, the yardstick first.
+    pub const ALL: [Self; 6] = [Self::Direct, Self::Redirect, Self::VfwXdp, Self::VfwTc, Self::Routing, Self::Nftables];
+
+    /// What readers see.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Redirect => "bare XDP redirect",
+            Self::VfwXdp => "vfw xdp",
+            Self::VfwTc => "vfw tc",
+            Self::Routing => "Linux routing",
+            Self::Nftables => "nftables stateful",
+        }
+    }
+
+    /// Where its frames end: as early as the receiver can take them.
+    const fn sink(self) -> Sink {
+        match self {
+            Self::Direct | Self::Redirect | Self::VfwXdp => Sink::Xdp,
+            // Frames that enter the peer of a veth directly pass its XDP hook by.
+            Self::VfwTc => Sink::Tc,
+            Self::Routing | Self::Nftables => Sink::Xdp,
+        }
+    }
+
+    const fn keeps_flows(self) -> bool {
+        matches!(self, Self::VfwXdp | Self::VfwTc | Self::Nftables)
+    }
+}
+
+/// A way to forward, in force between a generator and a sink.
+pub struct Path {
+    /// Which.
+    pub way: Way,
+    topology: Topology,
+    rig: Rig,
+    setup: Option<Setup>,
+    cpu: usize,
+}
+
+/// One measurement.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample {
+    /// Nanoseconds per frame that arrived, generator and sink included.
+    pub nanos: f64,
+    /// Share of the frames that did not arrive.
+    pub lost: f64,
+}
+
+/// Flows opened at once: half-open tables have room for as many.
+const OPENED_AT_ONCE: u32 = 20_000;
+/// A burst that is too much for a queue loses frames; then it is repeated.
+const ATTEMPTS: u32 = 5;
+
+impl Path {
+    /// Builds the namespaces and puts the way in force. All work stays on `cpu`.
+    pub fn new(way: Way, cpu: usize) -> Result<Self> {
+        let topology = Topology::new(way != Way::Direct)?;
+        let mut rig = Rig::load()?;
+        let mut setup = None;
+        if let Some(firewall) = &topology.firewall {
+            match way {
+                Way::Redirect => firewall.run(|| rig.attach_forwarder(inspect("f0")?.index, inspect("f1")?.index))?,
+                Way::VfwXdp => setup = Some(start_vfw(firewall, Mode::Xdp)?),
+                Way::VfwTc => setup = Some(start_vfw(firewall, Mode::Tc)?),
+                Way::Routing => topology.route_by_kernel()?,
+                Way::Nftables => {
+                    topology.route_by_kernel()?;
+                    start_nftables(firewall)?;
+                }
+                Way::Direct => {}
+            }
+        }
+        topology.a.run(|| rig.attach_sink("a0", topology.a0, way.sink()))?;
+        topology.b.run(|| rig.attach_sink("b0", topology.b0, way.sink()))?;
+        Ok(Self { way, topology, rig, setup, cpu })
+    }
+
+    /// Opens flows `0..flows` by a packet in each direction; returns the share of them that count as established,
+    /// or nothing when the way keeps no flows.
+    pub fn establish(&mut self, flows: u32) -> Result<Option<f64>> {
+        if !self.way.keeps_flows() {
+            return Ok(None);
+        }
+        let mut share = 0.0;
+        for _ in 0..ATTEMPTS {
+            for first in (0..flows).step_by(OPENED_AT_ONCE as usize) {
+                let count = OPENED_AT_ONCE.min(flows - first);
+                let (rig, topology) = (&mut self.rig, &self.topology);
+                topology.a.run_on(self.cpu, || rig.generate(topology.a0, udp_plan(first, count, false)?, count))?;
+                topology.b.run_on(self.cpu, || rig.generate(topology.b0, udp_plan(first, count, true)?, count))?;
+            }
+            share = self.established()? as f64 / f64::from(flows);
+            if share >= 1.0 {
+                break;
+            }
+        }
+        Ok(Some(share.min(1.0)))
+    }
+
+    fn established(&self) -> Result<u64> {
+        match (&self.setup, &self.topology.firewall) {
+            (Some(setup), _) => Ok(setup.kernel.flows()?.sweep(0)?.0),
+            (None, Some(firewall)) => conntrack_established(firewall),
+            (None, None) => Ok(0),
+        }
+    }
+
+    /// Sends `frames` over `flows` flows.
+    pub fn measure(&mut self, flows: u32, frames: u32) -> Result<Sample> {
+        let (rig, topology) = (&mut self.rig, &self.topology);
+        let plan = udp_plan(0, flows, false)?;
+        let sent = topology.a.run_on(self.cpu, || rig.generate(topology.a0, plan, frames))?;
+        let arrived = self.rig.arrived()?;
+        if arrived == 0 {
+            bail!("no frame arrived by way of {}", self.way.name());
+        }
+        let (frames, arrived) = (f64::from(frames), arrived as f64);
+        Ok(Sample { nanos: sent * frames / arrived, lost: 1.0 - arrived / frames })
+    }
+
+    /// The firewall's namespace.
+    pub fn firewall(&self) -> Result<&Place> {
+        self.topology.firewall.as_ref().context("this path has no firewall")
+    }
+}
