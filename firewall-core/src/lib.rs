@@ -1,6 +1,67 @@
-//! The packet pipeline of vfw, once for every back end.
+//! The packet pipeline of vfw: one text that runs in eBPF (XDP and tc) and in user space (tests, `vfw check`).
 //!
-//! This page is the architecture of the data path. (Written out below, stage by stage.)
+//! This page is the architecture of the data path.
+//!
+//! # The packet's way
+//!
+//! [`pipeline`] is the only place that knows the order of the stages:
+//!
+//! ```text
+//!             +------------------------------- enter: every frame -------------------------------+
+//!  frame ---> | parse::ethernet -> zone::find -> parse::ip -> check_addresses -> join_fragments  |
+//!             |      -> conntrack::track --- known flow ---> known_path -> forward ---------------> verdict
+//!             +-----------------|--------------------------------------------------------------- +
+//!                               | no flow                          ARP, neighbour discovery
+//!                               v                                             v
+//!                first: route -> judge -> add_flow -> forward      neighbour: arp, nd
+//!                       |  or local::echo
+//! ```
+//!
+//! - Stages decide and return values; only [`rewrite`] (and the answers in [`neighbour`] and [`local`]) change bytes.
+//! - A packet of a known flow costs one flow look-up. The record names the egress zone and the neighbour; no rule and no
+//!   route is looked at.
+//! - The first packet of a flow takes the route back to its source (it must lead to the zone that the packet came from),
+//!   the route to its destination, and the first rule that matches (from zone, to zone, addresses, service).
+//! - A later packet must come from the zone that the flow has on that side; a flow is never reached through another one.
+//!
+//! # Two ports
+//!
+//! The pipeline touches the world through two traits. [`Frame`] is bounded access to the bytes of one frame: a byte
+//! buffer, an XDP buffer (whose payload may lie in fragments), or a socket buffer with its GSO size and the VLAN tag that
+//! travels beside it. [`Tables`] is policy, state and counters: eBPF maps, or collections in memory. The records behind
+//! it are plain data of fixed layout, the same bytes on both sides ([`tables`], [`conntrack`], [`event`]).
+//!
+//! Time is an argument, in nanoseconds of the monotonic clock. There is no allocation, no unsafe code and no reachable
+//! panic here: the verifier refuses a program with one.
+//!
+//! # Verdicts
+//!
+//! [`Verdict::Transmit`] (through a zone), [`Verdict::Drop`] with one of the [`DropReason`]s, [`Verdict::Consume`] (it was
+//! for vfw), or [`Verdict::Punt`]: the daemon finishes what a kernel program cannot. A frame whose next hop is not
+//! resolved is punted complete but for the destination MAC; a dropped packet whose sender is told so by ICMP is punted as
+//! it came.
+//!
+//! # State
+//!
+//! [`conntrack`] keeps one record per flow for both directions, found by one key ([`conntrack::FlowKey`]: the lower
+//! address first). A flow lives in the half-open table until the other side has answered, and in the established table
+//! from then on. The half-open table makes room by forgetting the oldest; the established table never forgets and refuses
+//! when it is full, so a flood of first packets costs no established flow. A record holds the time at which it ends;
+//! whoever finds it later treats it as gone, so removing ended records is nobody's hurry.
+//!
+//! Records are shared by all CPUs without locks. Each half of a flow is written by the packets of its direction, which a
+//! receive queue keeps on one CPU; a lost race costs a count, or a window bound that the next packet sets again.
+//!
+//! # Why three parts
+//!
+//! A kernel program has 512 bytes of stack, and the verifier follows every path to its end. [`pipeline::enter`],
+//! [`pipeline::first`] and [`pipeline::neighbour`] are therefore programs of their own at each hook, the latter two called
+//! by the first; [`process`] calls them one after another where there is no such bound.
+//!
+//! # Words
+//!
+//! Interface (NIC), zone (a VLAN on an interface with its gateway addresses), rule, service, flow, neighbour, verdict, drop
+//! reason, hook (XDP, tc), punt.
 
 #![no_std]
 #![forbid(unsafe_code)]
