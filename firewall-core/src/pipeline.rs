@@ -40,9 +40,9 @@ pub enum Step {
 #[repr(u32)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Part {
-    /// [`first`].
+    /// [`first()`].
     First = 0,
-    /// [`neighbour`].
+    /// [`neighbour()`].
     Neighbour = 1,
 }
 
