@@ -6,6 +6,7 @@ use std::process::ExitStatus;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
+use vfw::control::{Question, ask};
 
 use super::{Network, PATIENCE, Process, finish, until};
 
@@ -89,6 +90,12 @@ impl<'a> Firewall<'a> {
 
 impl Drop for Firewall<'_> {
     fn drop(&mut self) {
+        if std::thread::panicking() && self.process.is_running() {
+            let socket = self.network.socket();
+            for question in [Question::Drops, Question::Neighbours] {
+                eprintln!("{:?}", ask(&socket, question));
+            }
+        }
         self.process.signal(Signal::SIGTERM);
         if self.process.wait(std::time::Duration::from_secs(5)).is_none() || std::thread::panicking() {
             eprintln!("--- log of vfw run ---\n{}---", self.log());
