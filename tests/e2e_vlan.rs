@@ -142,7 +142,7 @@ fn datagram(from: [u8; 4], gateway: [u8; 6], tags: Tags, number: u8) -> Vec<u8> 
 }
 
 /// The payload numbers of the datagrams that reach the sink, up to `last`.
-fn numbers(sink: &mut Wire, last: u8) -> Vec<u8> {
+fn numbers(sink: &Wire, last: u8) -> Vec<u8> {
     let mut found = Vec::new();
     while let Some(frame) = sink.receive(Duration::from_secs(5)) {
         let is_ours = frame.len() >= 74 && frame[12..14] == [8, 0] && frame[36..38] == UDP_PORT.to_be_bytes();
@@ -167,7 +167,7 @@ fn frames_with_foreign_tags_go_nowhere() {
             "sink",
             &["nft", "add table inet quiet { chain in { type filter hook input priority 0; udp dport 4000 drop; }; }"],
         );
-        let (trunk, edge, mut sink) = (network.wire("trunk"), network.wire("edge"), network.wire("sink"));
+        let (trunk, edge, sink) = (network.wire("trunk"), network.wire("edge"), network.wire("sink"));
         let (eth1, eth2) = (network.mac("fw", "eth1"), network.mac("fw", "eth2"));
 
         // On the trunk: untagged, priority, an unknown VLAN, two tags, provider tags, a flow of the other VLAN.
@@ -186,14 +186,14 @@ fn frames_with_foreign_tags_go_nowhere() {
             let before = firewall.dropped(*zone, reason);
             trunk.send(&datagram(RED, eth1, tags, number as u8));
             trunk.send(&datagram(RED, eth1, &[(0x8100, 0xe064)], 99));
-            assert_eq!(numbers(&mut sink, 99), [99], "{hook}: {tags:x?}");
+            assert_eq!(numbers(&sink, 99), [99], "{hook}: {tags:x?}");
             assert_eq!(firewall.dropped(*zone, reason), before + 1, "{hook}: {tags:x?} counts as {reason}");
         }
 
         // The address of one VLAN in the other: no flow yet.
         trunk.send(&datagram([10, 0, 1, 8], eth1, &[(0x8100, 200)], 1));
         trunk.send(&datagram(RED, eth1, &[(0x8100, 100)], 99));
-        assert_eq!(numbers(&mut sink, 99), [99], "{hook}");
+        assert_eq!(numbers(&sink, 99), [99], "{hook}");
         assert_eq!(firewall.dropped(Some("blue"), "spoofed-source"), 1, "{hook}");
 
         // On the untagged interface: a priority tag is no VLAN, every other tag is one that no zone has.
@@ -208,7 +208,7 @@ fn frames_with_foreign_tags_go_nowhere() {
             edge.send(&datagram(PLAIN, eth2, tags, number as u8));
             edge.send(&datagram(PLAIN, eth2, &[(0x8100, 0xa000)], 98));
             edge.send(&datagram(PLAIN, eth2, &[], 99));
-            assert_eq!(numbers(&mut sink, 99), [98, 99], "{hook}: {tags:x?}");
+            assert_eq!(numbers(&sink, 99), [98, 99], "{hook}: {tags:x?}");
             assert_eq!(firewall.dropped(None, reason), before + 1, "{hook}: {tags:x?} counts as {reason}");
         }
     }

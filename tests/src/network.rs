@@ -13,9 +13,8 @@
 //! Everything made here goes when its value is dropped, also when the test panics: processes first, then the lab, then
 //! the folder. The binary is passed in because Cargo tells its path to integration tests only.
 
-#![allow(clippy::missing_panics_doc, reason = "a test stops where it fails")]
-
 mod firewall;
+mod objects;
 mod process;
 mod wire;
 
@@ -27,11 +26,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::raw_socket::RawSocket;
 use vfw::command::lab::spec;
 use vfw::lab::{Lab, LabGuard, LabSpec, TagPlacement, ZoneSpec};
 use vfw::lang::{SourceFile, load};
 
 pub use firewall::Firewall;
+pub use objects::KernelObjects;
 pub use process::{Process, finish};
 pub use wire::Wire;
 
@@ -194,7 +195,8 @@ impl Network {
 
     /// Frames of the host of a zone, past its stack.
     pub fn wire(&self, place: &str) -> Wire {
-        self.within(place, || Wire::open("eth0")).unwrap_or_else(|error| panic!("{place}: packet socket: {error}"))
+        let socket = self.within(place, || RawSocket::open(vfw::interface::inspect("eth0").expect("eth0").index));
+        Wire::new(socket.unwrap_or_else(|error| panic!("{place}: packet socket: {error}")))
     }
 
     /// Writes a kernel setting below `/proc/sys/net` at `place`.

@@ -81,6 +81,11 @@ impl<'a> Firewall<'a> {
             .collect()
     }
 
+    /// Its process.
+    pub fn pid(&self) -> i32 {
+        self.process.pid().as_raw()
+    }
+
     /// Sends a signal and waits for the end.
     pub fn stop(mut self, signal: Signal) -> ExitStatus {
         self.process.signal(signal);

@@ -44,6 +44,11 @@ impl Process {
         Self { line, pid, ended: wait_for(child), status: None, output: None, error: None }
     }
 
+    /// Its identifier.
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         if self.status.is_none() {
