@@ -10,6 +10,7 @@
 
 pub mod kernel;
 pub mod memory;
+pub mod network;
 pub mod oracle;
 pub mod packet;
 pub mod raw_socket;

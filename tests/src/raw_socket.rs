@@ -4,10 +4,16 @@
 
 use std::io;
 use std::mem::{size_of, zeroed};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// A socket that sends and receives all frames of one interface.
 pub struct RawSocket(OwnedFd);
+
+impl AsFd for RawSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
 
 impl RawSocket {
     /// Opens a socket on an interface of the calling thread's network namespace.
@@ -76,8 +82,8 @@ impl RawSocket {
         bytes.truncate(length);
         match tag {
             Some(aux) if aux.tp_status & libc::TP_STATUS_VLAN_VALID != 0 => {
-                let [high, low] = aux.tp_vlan_tci.to_be_bytes();
-                bytes.splice(12..12, [0x81, 0, high, low]);
+                let ([t0, t1], [c0, c1]) = (aux.tp_vlan_tpid.to_be_bytes(), aux.tp_vlan_tci.to_be_bytes());
+                bytes.splice(12..12, [t0, t1, c0, c1]);
             }
             _ => {}
         }

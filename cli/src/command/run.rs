@@ -8,6 +8,7 @@ use tracing_subscriber::filter::LevelFilter;
 use super::{Exit, Failure, read_config, read_sources, show_diagnostics};
 use crate::compile::{Link, compile};
 use crate::config::{Config, LogFormat};
+use crate::control::Server;
 use crate::daemon::{self, Setup, SetupError};
 use crate::lang::{Diagnostics, Loaded, Policy, SourceFile, load};
 use crate::preview;
@@ -39,6 +40,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let sources = read_sources(&arguments.files)?;
     log_to_stderr(&config);
     let policy = good_policy(&sources, &config)?;
+    // First: the socket tells whether another vfw is running, before anything is touched.
+    let server = Server::bind(config.control.socket.as_path()).map_err(Failure::refused)?;
     let setup = Setup::start(&policy, &config).map_err(|error| match error {
         SetupError::Compile(error) => {
             show_diagnostics(error.diagnostics(), &sources);
@@ -46,7 +49,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         }
         other => Failure::refused(other),
     })?;
-    daemon::run(policy, &config, setup, announce).map_err(Failure::refused)
+    daemon::run(policy, &config, server, setup, announce).map_err(Failure::refused)
 }
 
 /// The policy, if it is one and does what its tests say.

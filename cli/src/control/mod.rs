@@ -5,7 +5,7 @@ mod server;
 mod view;
 
 pub use client::{ClientError, ask};
-pub use server::{Server, serve};
+pub use server::{Server, ServerError, serve};
 pub use view::{
     Answer, CounterView, Direction, DropView, FlowView, InterfaceView, NeighbourView, Question, RuleView, ZoneView,
 };

@@ -7,12 +7,22 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use thiserror::Error;
+
 use super::view::{Answer, Question};
 
 /// Longest question, bytes.
 const MAX_QUESTION: u64 = 4096;
 /// How long a client may keep the daemon waiting.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Why nobody can ask this daemon.
+#[derive(Debug, Error)]
+#[error("cannot listen at {path}: {source} (vfw.toml: control.socket)")]
+pub struct ServerError {
+    path: PathBuf,
+    source: io::Error,
+}
 
 /// A listening control socket. Its file goes when it does.
 pub struct Server {
@@ -23,7 +33,11 @@ pub struct Server {
 impl Server {
     /// Listens at `path`, for root only. A socket file that nobody listens on any longer is replaced; one that is in use
     /// is an error.
-    pub fn bind(path: &Path) -> io::Result<Self> {
+    pub fn bind(path: &Path) -> Result<Self, ServerError> {
+        Self::listen(path).map_err(|source| ServerError { path: path.to_owned(), source })
+    }
+
+    fn listen(path: &Path) -> io::Result<Self> {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)?;
         }

@@ -102,6 +102,8 @@ fn names(policy: &Policy) -> BTreeSet<&str> {
 
 fn port(policy: &Policy, config: &Config, name: &str) -> Result<Port, SetupError> {
     let interface = interface::inspect(name)?;
+    // Before anything is attached: it may be the way by which the operator is logged in.
+    interface::refuse_addresses(&interface)?;
     let zones = || policy.zones.iter().filter(|zone| zone.interface == name);
     let tags =
         ZoneTags { tagged: zones().any(|zone| zone.vlan.is_some()), untagged: zones().any(|zone| zone.vlan.is_none()) };

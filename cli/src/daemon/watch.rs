@@ -33,10 +33,15 @@ const BATCH: usize = 256;
 const SWEEP_PAUSE: Duration = Duration::from_secs(2);
 
 /// Runs until SIGINT or SIGTERM, then takes everything down. `ready` is called once, when the policy is in force.
-pub fn run(policy: Policy, config: &Config, setup: Setup, ready: impl FnOnce(&Setup)) -> anyhow::Result<()> {
+/// Clients that have come to `server` before are answered then.
+pub fn run(
+    policy: Policy,
+    config: &Config,
+    server: Server,
+    mut setup: Setup,
+    ready: impl FnOnce(&Setup),
+) -> anyhow::Result<()> {
     let signals = signals()?;
-    let server = Server::bind(config.control.socket.as_path())?;
-    let mut setup = setup;
     let mut watch = Watch::new(&mut setup, config)?;
     ready(&setup);
     let limits = Limits {

@@ -22,7 +22,7 @@ use serde::Serialize;
 pub use choose::{Hook, HookChoice, HookError, ZoneTags, choose_hook};
 pub use error::InterfaceError;
 pub use ethtool::{Feature, Features, XdpFeatures};
-pub use prepare::{Guard, prepare};
+pub use prepare::{Guard, prepare, refuse_addresses};
 
 use ethtool::FeatureSets;
 use netlink::Netlink;

@@ -18,16 +18,22 @@ use super::{Interface, InterfaceError, inspect};
 /// An interface on which the kernel has addresses of its own is refused: it may be the way by which the operator is logged in.
 pub fn prepare(name: &str) -> Result<Guard, InterfaceError> {
     let interface = inspect(name)?;
-    let addresses: Vec<IpNetwork> =
-        interface.addresses.iter().filter(|network| !is_link_local(network)).copied().collect();
-    if !addresses.is_empty() {
-        return Err(InterfaceError::KernelAddresses { name: name.to_owned(), addresses });
-    }
+    refuse_addresses(&interface)?;
     let netlink = Netlink::route().map_err(InterfaceError::system(name, "open netlink"))?;
     let mut guard = Guard { index: interface.index, netlink, ipv6: None, flags: LinkFlags::empty() };
     guard.disable_ipv6(name)?;
     guard.raise(&interface)?;
     Ok(guard)
+}
+
+/// Refuses an interface on which the kernel has addresses of its own. For callers that attach before they [`prepare`].
+pub fn refuse_addresses(interface: &Interface) -> Result<(), InterfaceError> {
+    let addresses: Vec<IpNetwork> =
+        interface.addresses.iter().filter(|network| !is_link_local(network)).copied().collect();
+    if addresses.is_empty() {
+        return Ok(());
+    }
+    Err(InterfaceError::KernelAddresses { name: interface.name.clone(), addresses })
 }
 
 /// Undoes on drop what [`prepare`] changed. It remembers the namespace by its open files, so any thread may drop it.

@@ -1,0 +1,219 @@
+//! Networks for end-to-end tests: hosts and a firewall in network namespaces of their own, usable by tests in parallel.
+//!
+//! ```no_run
+//! use vfw_tests::network::Shape;
+//!
+//! let rules = "zone a { interface eth1 address 10.0.1.1/24 } zone b { interface eth2 address 10.0.2.1/24 } default allow";
+//! let Some(network) = Shape::new(env!("CARGO_BIN_EXE_vfw-under-test"), rules).up() else { return };
+//! let firewall = network.firewall("mode = \"tc\"");
+//! assert!(network.run("a", &["ping", "-c1", "10.0.2.7"]).status.success());
+//! assert_eq!(firewall.show("drops").as_array().map(Vec::len), Some(0));
+//! ```
+//!
+//! Everything made here goes when its value is dropped, also when the test panics: processes first, then the lab, then
+//! the folder. The binary is passed in because Cargo tells its path to integration tests only.
+
+mod firewall;
+mod objects;
+mod process;
+mod wire;
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::raw_socket::RawSocket;
+use vfw::command::lab::spec;
+use vfw::lab::{Lab, LabGuard, LabSpec, TagPlacement, ZoneSpec};
+use vfw::lang::{SourceFile, load};
+
+pub use firewall::Firewall;
+pub use objects::KernelObjects;
+pub use process::{Process, finish};
+pub use wire::Wire;
+
+/// How long a command or a condition may take before a test gives up. Far more than any needs.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A network to be built.
+#[derive(Clone, Debug)]
+pub struct Shape {
+    program: PathBuf,
+    rules: String,
+    spec: LabSpec,
+}
+
+/// Hosts and the place of a firewall, up.
+pub struct Network {
+    // In the order in which they have to go.
+    lab: Lab,
+    _guard: LabGuard,
+    folder: Folder,
+    program: PathBuf,
+}
+
+/// A folder that goes with its owner.
+struct Folder(PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // What is left is only a folder in /tmp.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+impl Shape {
+    /// A host for each zone of `rules`; `program` is `env!("CARGO_BIN_EXE_vfw-under-test")`.
+    pub fn new(program: &str, rules: &str) -> Self {
+        let policy = match load(&[SourceFile::new("rules.fw", rules)]) {
+            Ok(loaded) => loaded.policy,
+            Err(found) => panic!("the rules of the test are wrong: {found:?}"),
+        };
+        Self { program: PathBuf::from(program), rules: rules.to_owned(), spec: spec(&policy) }
+    }
+
+    /// MTU of every link.
+    #[must_use]
+    pub fn mtu(mut self, mtu: u32) -> Self {
+        self.spec.mtu = Some(mtu);
+        self
+    }
+
+    /// Whether the hosts leave checksums to offload.
+    #[must_use]
+    pub fn checksum_offload(mut self, on: bool) -> Self {
+        self.spec.tx_checksum = on;
+        self
+    }
+
+    /// Where the switch puts tags.
+    #[must_use]
+    pub fn tags(mut self, tags: TagPlacement) -> Self {
+        self.spec.tags = tags;
+        self
+    }
+
+    /// Wires a host called `wire` straight to `interface`, in place of the hosts of that interface's zones: it sees tags
+    /// as vfw does.
+    #[must_use]
+    pub fn wire(mut self, name: &str, interface: &str) -> Self {
+        self.spec.zones.retain(|zone| zone.interface != interface);
+        self.spec.zones.push(ZoneSpec {
+            name: name.to_owned(),
+            interface: interface.to_owned(),
+            vlan: None,
+            gateways: Vec::new(),
+        });
+        self
+    }
+
+    /// Builds it. Nothing without root, which namespaces need; the test then ends as skipped.
+    pub fn up(mut self) -> Option<Network> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("SKIPPED: network namespaces need root");
+            return None;
+        }
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        self.spec.name = format!("vfwe2e-{}-{number}", std::process::id());
+        let folder = std::env::temp_dir().join(&self.spec.name);
+        fs::create_dir_all(&folder).expect("a folder in the temporary directory");
+        let folder = Folder(folder);
+        fs::write(folder.0.join("rules.fw"), &self.rules).expect("the rule file");
+        let guard = LabGuard::new(&self.spec.name);
+        let lab = Lab::up(&self.spec).unwrap_or_else(|error| panic!("the lab: {error}"));
+        Some(Network { lab, _guard: guard, folder, program: self.program })
+    }
+}
+
+impl Network {
+    /// A folder for the files of this test.
+    pub fn folder(&self) -> &Path {
+        &self.folder.0
+    }
+
+    /// Calls `work` in the namespace of `place`: a zone, or `fw`. Sockets made there work everywhere.
+    pub fn within<T: Send>(&self, place: &str, work: impl FnOnce() -> T + Send) -> T {
+        self.lab.run(place, work).unwrap_or_else(|error| panic!("{place}: {error}"))
+    }
+
+    /// Runs a command at `place` to its end.
+    pub fn run(&self, place: &str, command: &[&str]) -> Output {
+        finish(self.start(place, command), PATIENCE)
+    }
+
+    /// Runs a command at `place` that has to succeed; returns its standard output.
+    pub fn must(&self, place: &str, command: &[&str]) -> String {
+        let output = self.run(place, command);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{place}: {}: {}\n{said}{error}", command.join(" "), output.status);
+        said
+    }
+
+    /// Starts a command at `place`; it is ended when the handle goes.
+    pub fn start(&self, place: &str, command: &[&str]) -> Process {
+        let (program, arguments) = command.split_first().expect("a command");
+        let mut command = Command::new(program);
+        command.args(arguments);
+        self.within(place, || Process::start(command))
+    }
+
+    /// The vfw command, not started yet.
+    fn vfw(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(arguments).current_dir(self.folder()).env("COLUMNS", "200");
+        command
+    }
+
+    /// Runs the vfw command in the firewall's place to its end.
+    pub fn vfw_run(&self, arguments: &[&str]) -> Output {
+        let command = self.vfw(arguments);
+        finish(self.within("fw", || Process::start(command)), PATIENCE)
+    }
+
+    /// Puts the rules in force with these settings, and waits until they are.
+    pub fn firewall(&self, settings: &str) -> Firewall {
+        Firewall::start(self, settings)
+    }
+
+    /// The address of the host of a zone.
+    pub fn address(&self, zone: &str, v6: bool) -> IpAddr {
+        let host = self.lab.layout().host(zone).expect("a zone of the lab");
+        let mut addresses = host.addresses.iter().map(ipnetwork::IpNetwork::ip);
+        addresses.find(|address| address.is_ipv6() == v6).expect("an address of the family")
+    }
+
+    /// The Ethernet address of an interface.
+    pub fn mac(&self, place: &str, interface: &str) -> [u8; 6] {
+        self.within(place, || vfw::interface::inspect(interface)).expect("the interface").mac
+    }
+
+    /// Frames of the host of a zone, past its stack.
+    pub fn wire(&self, place: &str) -> Wire {
+        let socket = self.within(place, || RawSocket::open(vfw::interface::inspect("eth0").expect("eth0").index));
+        Wire::new(socket.unwrap_or_else(|error| panic!("{place}: packet socket: {error}")))
+    }
+
+    /// Writes a kernel setting below `/proc/sys/net` at `place`.
+    pub fn set(&self, place: &str, setting: &str, value: &str) {
+        let written = self.within(place, || fs::write(format!("/proc/sys/net/{setting}"), value));
+        written.unwrap_or_else(|error| panic!("{place}: {setting}: {error}"));
+    }
+}
+
+/// Waits until `condition` gives a value; a test fails when it does not in time.
+pub fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain: {what}");
+        thread::sleep(Duration::from_millis(3));
+    }
+}
