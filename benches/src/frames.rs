@@ -18,11 +18,8 @@ const V6_B: [u8; 16] = [0xfd, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7];
 /// UDP in 60-byte frames from A to B (or, as `reply`, from B to A) on flows `first` to `first + flows`; to the
 /// firewall's MAC, or without firewall to the receiver's.
 pub fn udp_plan(first: u32, flows: u32, reply: bool) -> Result<Plan> {
-    let ((from, to), (source, destination)) = if reply {
-        ((MAC_B, MAC_F1), (ADDRESS_B, ADDRESS_A))
-    } else {
-        ((MAC_A, MAC_F0), (ADDRESS_A, ADDRESS_B))
-    };
+    let ((from, to), (source, destination)) =
+        if reply { ((MAC_B, MAC_F1), (ADDRESS_B, ADDRESS_A)) } else { ((MAC_A, MAC_F0), (ADDRESS_A, ADDRESS_B)) };
     let mut bytes = Vec::new();
     PacketBuilder::ethernet2(from, to).ipv4(source, destination, TTL).udp(0, 0).write(&mut bytes, &[0; 18])?;
     let mut frame = [0; 56];

@@ -87,5 +87,6 @@ impl Place {
 
 /// A namespace belongs to a thread, so each visit has one.
 fn on_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    thread::scope(|scope| scope.spawn(work).join()).unwrap_or_else(|_| Err(anyhow!("a thread of the benchmark ended early")))
+    thread::scope(|scope| scope.spawn(work).join())
+        .unwrap_or_else(|_| Err(anyhow!("a thread of the benchmark ended early")))
 }

@@ -4,7 +4,9 @@
 use anyhow::{Context as _, Result, anyhow};
 use aya::maps::{Array, DevMap, MapData, PerCpuArray, ProgramArray};
 use aya::programs::tc::TcAttachType;
-use aya::programs::{Program, ProgramFd, SchedClassifier, TestRun as _, TestRunAttrs, TestRunOptions, TestRunResult, Xdp, XdpMode};
+use aya::programs::{
+    Program, ProgramFd, SchedClassifier, TestRun as _, TestRunAttrs, TestRunOptions, TestRunResult, Xdp, XdpMode,
+};
 use aya::{Ebpf, EbpfLoader, Pod};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/vfw-bench-ebpf"));
@@ -151,8 +153,7 @@ impl Rig {
             Sink::Xdp => xdp_context(KEPT, ifindex),
             Sink::Tc => tc_context(ifindex),
         };
-        let options =
-            TestRunOptions { data_in: Some(frame), ctx_in: Some(&context), repeat, ..TestRunOptions::new() };
+        let options = TestRunOptions { data_in: Some(frame), ctx_in: Some(&context), repeat, ..TestRunOptions::new() };
         let result = match hook {
             Sink::Xdp => self.xdp("bench_again_xdp")?.test_run(options),
             Sink::Tc => self.tc("bench_again_tc")?.test_run(options),

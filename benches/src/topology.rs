@@ -87,10 +87,7 @@ impl Topology {
 
 fn pair(own: (&str, [u8; 6]), other: (&str, [u8; 6]), place: &Place) -> String {
     let (own_mac, other_mac, path) = (text(own.1), text(other.1), place.path());
-    format!(
-        "link add {} address {own_mac} type veth peer name {} address {other_mac} netns {path}",
-        own.0, other.0
-    )
+    format!("link add {} address {own_mac} type veth peer name {} address {other_mac} netns {path}", own.0, other.0)
 }
 
 fn up(names: &[&str]) -> Vec<String> {
