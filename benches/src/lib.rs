@@ -3,6 +3,17 @@
 pub mod cost;
 pub mod firewall;
 pub mod frames;
+pub mod machine;
 pub mod place;
+pub mod programs;
+pub mod report;
 pub mod rig;
+pub mod throughput;
 pub mod topology;
+
+/// The middle one of `samples`, or NaN when there are none.
+pub fn median(samples: &[f64]) -> f64 {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+}
