@@ -10,7 +10,7 @@ use vfw_tests::network::{Firewall, Network, Process, Shape, finish, until};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_vfw-under-test");
 
-const RULES: &str = r#"
+const RULES: &str = "
 zone app { interface eth1  address 10.0.10.1/24, fd00:10::1/64 }
 zone db  { interface eth2  address 10.0.20.1/24, fd00:20::1/64 }
 default drop
@@ -18,7 +18,7 @@ allow app -> db  service tcp 8000
 allow app -> db  service tcp 5201
 allow app -> db  service ping
 allow app -> db  service udp 9000
-"#;
+";
 const DEFAULT: &str = "rules.fw:4";
 const WEB: &str = "rules.fw:5";
 const PERF: &str = "rules.fw:6";

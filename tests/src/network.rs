@@ -16,6 +16,7 @@
 mod firewall;
 mod objects;
 mod process;
+pub mod traffic;
 mod wire;
 
 use std::fs;
@@ -177,7 +178,7 @@ impl Network {
     }
 
     /// Puts the rules in force with these settings, and waits until they are.
-    pub fn firewall(&self, settings: &str) -> Firewall {
+    pub fn firewall(&self, settings: &str) -> Firewall<'_> {
         Firewall::start(self, settings)
     }
 

@@ -28,7 +28,7 @@ impl Network {
 
     /// Writes `vfw.toml`: `settings`, and a control socket that no other test has.
     pub fn write_settings(&self, settings: &str) {
-        let text = format!("{settings}\n[control]\nsocket = {:?}\n", self.socket());
+        let text = format!("{settings}\n[control]\nsocket = \"{}\"\n", self.socket().display());
         fs::write(self.folder().join("vfw.toml"), text).expect("the settings file");
     }
 }
@@ -61,7 +61,7 @@ impl<'a> Firewall<'a> {
         let output = finish(self.network.within("fw", || Process::start(command)), PATIENCE);
         assert!(output.status.success(), "vfw show {what}: {}", String::from_utf8_lossy(&output.stderr));
         let mut answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-        answer.get_mut(what).map(Value::take).unwrap_or_else(|| panic!("`{what}` is missing in {answer}"))
+        answer.get_mut(what).expect("the answer to the question").take()
     }
 
     /// Packets dropped for `reason`, of frames from `zone` (none: from no zone).

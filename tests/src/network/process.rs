@@ -35,7 +35,7 @@ impl Process {
 
     /// Starts `command` as [`Self::start`] does, its outputs going to the file `log`, which can be read meanwhile.
     pub fn start_logged(mut command: Command, log: &Path) -> Self {
-        let line = format!("{:?}", command.get_program());
+        let line = command.get_program().display().to_string();
         let file = File::create(log).expect("the log file");
         let copy = file.try_clone().expect("a second handle of the log file");
         command.stdin(Stdio::null()).stdout(file).stderr(copy);
