@@ -68,10 +68,17 @@ pub fn track<F: Frame, T: Tables>(
             flow
         }
         tcp::Step::Move(state) => {
+            let before = (flow.state.get(), flow.expires.get());
             flow.state.set(state as u8);
             flow.expires.set(now.saturating_add(ingress.settings.timeout(state)));
             if table == FlowTable::HalfOpen && state.is_confirmed() {
-                tables.confirm_flow(&key, &flow).ok_or(DropReason::TableFull)?
+                let Some(confirmed) = tables.confirm_flow(&key, &flow) else {
+                    // It stays what it was, for as long as it was to stay; the next packet tries again.
+                    flow.state.set(before.0);
+                    flow.expires.set(before.1);
+                    return Err(DropReason::TableFull);
+                };
+                confirmed
             } else {
                 flow
             }
