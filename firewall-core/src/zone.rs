@@ -32,14 +32,15 @@ pub fn find<'a, T: Tables>(
     let start = zone_slot_start(ifindex, vlan);
     for probe in 0..ZONE_PROBES {
         let slot = tables.zone_slot(start.wrapping_add(probe) & (ZONE_SLOTS - 1));
+        // Before the comparison: untagged frames of interface 0, which no hook has, would look like an empty slot.
+        if slot == 0 {
+            break;
+        }
         if slot & !0xffff == wanted {
             let id = slot as u16;
             let zone = tables.zone(id).ok_or(DropReason::UnknownVlan)?;
             *from = id;
             return Ok(Ingress { tables, settings, zone, now, id });
-        }
-        if slot == 0 {
-            break;
         }
     }
     Err(DropReason::UnknownVlan)
