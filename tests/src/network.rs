@@ -4,7 +4,8 @@
 //! use vfw_tests::network::Shape;
 //!
 //! let rules = "zone a { interface eth1 address 10.0.1.1/24 } zone b { interface eth2 address 10.0.2.1/24 } default allow";
-//! let Some(network) = Shape::new(env!("CARGO_BIN_EXE_vfw-under-test"), rules).up() else { return };
+//! let program = "target/debug/vfw-under-test"; // in a test: env!("CARGO_BIN_EXE_vfw-under-test")
+//! let Some(network) = Shape::new(program, rules).up() else { return };
 //! let firewall = network.firewall("mode = \"tc\"");
 //! assert!(network.run("a", &["ping", "-c1", "10.0.2.7"]).status.success());
 //! assert_eq!(firewall.show("drops").as_array().map(Vec::len), Some(0));

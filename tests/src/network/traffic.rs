@@ -110,7 +110,7 @@ fn link() -> Ethernet {
 }
 
 impl Traffic {
-    /// SplitMix64.
+    /// The next number of `SplitMix64`, below `bound`.
     fn below(&mut self, bound: u32) -> u32 {
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.random ^ self.random >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
