@@ -5,7 +5,7 @@ use core::ffi::c_void;
 use aya_ebpf::helpers::{bpf_ringbuf_discard, bpf_ringbuf_reserve, bpf_ringbuf_submit};
 use firewall_core::event::PuntHeader;
 use firewall_core::tables::Tables;
-use firewall_core::{DropReason, Frame, Punt};
+use firewall_core::{DropReason, Frame, Punt, PuntTask};
 
 use crate::sum::Copy;
 use crate::tables::KernelTables;
@@ -17,6 +17,9 @@ const SMALL: u32 = 2_048;
 /// Room for a jumbo frame or a GSO super-packet.
 const LARGE: u32 = 66_048;
 
+/// Bytes of a frame that an ICMP error can use: IPv6 quotes up to 1,232 (RFC 4443 section 2.4 c), and the link header.
+const QUOTED: u32 = 1_280;
+
 /// A frame that can be handed over.
 pub trait Puntable: Frame + Copy {
     /// The program's context.
@@ -26,7 +29,11 @@ pub trait Puntable: Frame + Copy {
 /// Copies the frame into the ring; counts it as dropped when there is no room.
 #[inline(always)]
 pub fn send<F: Puntable>(frame: &F, punt: &Punt) {
-    let length = frame.length();
+    // An error quotes the beginning of a packet; nobody needs the rest.
+    let length = match punt.task {
+        PuntTask::Report => frame.length().min(QUOTED),
+        PuntTask::Resolve => frame.length(),
+    };
     let sent = if length <= SMALL {
         send_sized::<F, SMALL>(frame, punt, length)
     } else {

@@ -3,6 +3,7 @@
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::LevelFilter;
 
 use super::{Exit, Failure, read_config, read_sources, show_diagnostics};
@@ -38,7 +39,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let config = read_config(arguments.config.as_ref())?;
     let sources = read_sources(&arguments.files)?;
-    log_to_stderr(&config);
+    let _log = log_to_stderr(&config);
     let policy = good_policy(&sources, &config)?;
     // First: the socket tells whether another vfw is running, before anything is touched.
     let server = Server::bind(config.control.socket.as_path()).map_err(Failure::refused)?;
@@ -68,16 +69,19 @@ fn good_policy(sources: &[SourceFile], config: &Config) -> Result<Policy, Failur
     Ok(policy)
 }
 
-fn log_to_stderr(config: &Config) {
+/// Logs through a thread of its own with a bounded queue: a reader that stops reading, or goes away, costs lines and
+/// neither stops nor ends the firewall. The guard writes what is queued when it is dropped.
+fn log_to_stderr(config: &Config) -> WorkerGuard {
     let level = LevelFilter::from_level(config.log.level.into());
-    let log = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_target(false);
-    // A reader of the log that goes away must not end the firewall.
+    let (writer, guard) = NonBlockingBuilder::default().lossy(true).finish(std::io::stderr());
+    let log = tracing_subscriber::fmt().with_max_level(level).with_writer(writer).with_target(false);
     let log = log.with_ansi(std::io::stderr().is_terminal()).log_internal_errors(false);
     // A second logger in one process is of no use, and no harm.
     let _ = match config.log.format {
         LogFormat::Json => log.json().try_init(),
         LogFormat::Text => log.try_init(),
     };
+    guard
 }
 
 /// Says what is in force, on which hook, and why.

@@ -24,12 +24,12 @@ impl EventLog {
 
     /// Logs a rule's decision.
     pub fn rule(&mut self, shared: &Shared, event: &Event) {
-        if !self.admits(event.time / SECOND) {
+        if !self.admits(event.time) {
             return;
         }
-        let setup = lock(&shared.setup);
-        let name = setup.image.rule_names.get(event.rule as usize);
-        let (place, label) = name.map_or(("?", None), |name| (name.place.as_str(), name.label.as_deref()));
+        // Copied: no lock is held while something is written.
+        let name = lock(&shared.setup).image.rule_names.get(event.rule as usize).cloned();
+        let (place, label) = name.map_or((String::from("?"), None), |name| (name.place, name.label));
         let has_ports = matches!(event.protocol, protocol::TCP | protocol::UDP);
         let is_icmp = matches!(event.protocol, protocol::ICMP | protocol::ICMP6);
         tracing::info!(
@@ -49,7 +49,9 @@ impl EventLog {
         );
     }
 
-    fn admits(&mut self, second: u64) -> bool {
+    /// Whether a line may be written at `time` (nanoseconds).
+    pub fn admits(&mut self, time: u64) -> bool {
+        let second = time / SECOND;
         if second != self.second {
             if self.left_out > 0 {
                 tracing::warn!(target: "vfw::rule", left_out = self.left_out, "log rate exceeded (vfw.toml: log.rate)");

@@ -107,6 +107,14 @@ pub struct Neighbours {
     /// The generation of each slot: never 0, never twice in a row.
     generations: Vec<u16>,
     queued_bytes: usize,
+    /// What each zone takes of the table.
+    usage: BTreeMap<u32, Usage>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Usage {
+    entries: usize,
+    bytes: usize,
 }
 
 impl Neighbours {
@@ -117,6 +125,7 @@ impl Neighbours {
             generations: vec![0; limits.neighbours],
             entries: BTreeMap::new(),
             queued_bytes: 0,
+            usage: BTreeMap::new(),
             limits,
         }
     }
@@ -130,11 +139,10 @@ impl Neighbours {
             Some((State::Reachable | State::Probe, mac)) => vec![Action::Send(frame, mac)],
             Some((State::Failed, _)) => vec![Action::Discard(frame, DropReason::Unreachable)],
             Some((State::Incomplete, _)) => self.enqueue(index, frame),
-            None if self.entries.len() >= self.limits.neighbours => {
-                vec![Action::Discard(frame, DropReason::QueueFull)]
-            }
+            None if !self.has_room(key.zone) => vec![Action::Discard(frame, DropReason::QueueFull)],
             None => {
                 self.entries.insert(index, Entry::asked(now));
+                self.usage.entry(key.zone).or_default().entries += 1;
                 let mut actions = vec![Action::Solicit(key, None)];
                 actions.extend(self.enqueue(index, frame));
                 actions
@@ -142,11 +150,31 @@ impl Neighbours {
         }
     }
 
+    /// Whether one more neighbour of a zone may be asked for: a zone gets no more than half of the table, so that a scan of
+    /// its addresses leaves room for the others.
+    fn has_room(&self, zone: u32) -> bool {
+        let by_zone = self.usage.get(&zone).map_or(0, |usage| usage.entries);
+        self.entries.len() < self.limits.neighbours && by_zone < self.limits.neighbours.div_ceil(2)
+    }
+
+    /// Takes all frames that wait for a neighbour.
+    fn take_queue(&mut self, index: (u32, [u32; 4])) -> Vec<PuntedFrame> {
+        let Some(entry) = self.entries.get_mut(&index) else { return Vec::new() };
+        let waiting: Vec<PuntedFrame> = entry.queue.drain(..).collect();
+        let bytes = waiting.iter().map(|frame| frame.bytes.len()).sum::<usize>();
+        self.queued_bytes -= bytes;
+        self.usage.entry(index.0).or_default().bytes -= bytes;
+        waiting
+    }
+
     fn enqueue(&mut self, index: (u32, [u32; 4]), frame: PuntedFrame) -> Vec<Action> {
-        let full = self.queued_bytes + frame.bytes.len() > self.limits.bytes;
+        let by_zone = self.usage.entry(index.0).or_default();
+        let full = by_zone.bytes + frame.bytes.len() > self.limits.bytes / 2
+            || self.queued_bytes + frame.bytes.len() > self.limits.bytes;
         match self.entries.get_mut(&index) {
             Some(entry) if !full && entry.queue.len() < self.limits.frames => {
                 self.queued_bytes += frame.bytes.len();
+                by_zone.bytes += frame.bytes.len();
                 entry.queue.push_back(frame);
                 Vec::new()
             }
@@ -157,20 +185,14 @@ impl Neighbours {
     /// A neighbour showed itself.
     pub fn seen(&mut self, key: &NeighbourKey, mac: [u8; 6], now: u64) -> Vec<Action> {
         let index = index(key);
-        if !self.entries.contains_key(&index) {
-            if self.entries.len() >= self.limits.neighbours {
-                return Vec::new();
-            }
-            self.entries.insert(index, Entry::asked(now));
-        }
+        // Who was not asked for is not remembered: announcements of made-up addresses must not fill the table.
+        let waiting = self.take_queue(index);
         let Some(entry) = self.entries.get_mut(&index) else { return Vec::new() };
         let changed = entry.mac != mac;
         entry.mac = mac;
         entry.state = State::Reachable;
         entry.tries = 0;
         entry.deadline = now + REACHABLE;
-        let waiting: Vec<PuntedFrame> = entry.queue.drain(..).collect();
-        self.queued_bytes -= waiting.iter().map(|frame| frame.bytes.len()).sum::<usize>();
         // First what has waited, then the way for what comes: the order is kept as far as it can be.
         let mut actions: Vec<Action> = waiting.into_iter().map(|frame| Action::Send(frame, mac)).collect();
         match entry.slot {
@@ -212,16 +234,16 @@ impl Neighbours {
             State::Incomplete | State::Probe => {
                 entry.state = State::Failed;
                 entry.deadline = now + HOLD_DOWN;
-                let waiting: Vec<PuntedFrame> = entry.queue.drain(..).collect();
-                self.queued_bytes -= waiting.iter().map(|frame| frame.bytes.len()).sum::<usize>();
                 let slot = entry.slot.take();
                 self.free.extend(slot);
+                let waiting = self.take_queue(index);
                 let withdraw = slot.map(|slot| Action::Withdraw(slot, key));
                 let discards = waiting.into_iter().map(|frame| Action::Discard(frame, DropReason::Unreachable));
                 withdraw.into_iter().chain(discards).collect()
             }
             State::Failed => {
                 self.entries.remove(&index);
+                self.usage.entry(index.0).or_default().entries -= 1;
                 Vec::new()
             }
         }
@@ -275,6 +297,12 @@ mod tests {
         Neighbours::new(Limits { neighbours: 4, frames: 2, bytes: 1000 })
     }
 
+    /// A neighbour that was asked for and has answered, and what that led to.
+    fn answered(table: &mut Neighbours, last: u8, now: u64) -> Vec<Action> {
+        table.resolve(frame(last), now);
+        table.seen(&key(last), MAC, now)
+    }
+
     fn address(last: u8) -> Address {
         Address::from_v4([10, 0, 20, last])
     }
@@ -315,7 +343,7 @@ mod tests {
     #[test]
     fn a_reachable_neighbour_is_probed_and_keeps_its_mac_meanwhile() {
         let mut table = table();
-        table.seen(&key(9), MAC, 0);
+        answered(&mut table, 9, 0);
         assert!(matches!(table.tick(30 * SECOND)[..], [Action::Solicit(_, Some(MAC))]));
         assert!(matches!(table.resolve(frame(9), 30 * SECOND)[..], [Action::Send(_, MAC)]));
         assert!(table.seen(&key(9), MAC, 30 * SECOND).is_empty());
@@ -325,7 +353,7 @@ mod tests {
     #[test]
     fn a_new_mac_changes_the_word_in_place() {
         let mut table = table();
-        table.seen(&key(9), MAC, 0);
+        answered(&mut table, 9, 0);
         let other = [2, 0, 0, 0, 0, 10];
         assert!(matches!(table.seen(&key(9), other, 1)[..], [Action::Change(_, word)] if word.mac() == other));
     }
@@ -333,11 +361,11 @@ mod tests {
     #[test]
     fn a_slot_used_again_has_another_generation() {
         let mut table = table();
-        let Some(Action::Publish(slot, _, first)) = table.seen(&key(9), MAC, 0).pop() else { panic!("publishes") };
+        let Some(Action::Publish(slot, _, first)) = answered(&mut table, 9, 0).pop() else { panic!("publishes") };
         for second in [30, 31, 32, 33, 36] {
             table.tick(second * SECOND);
         }
-        let Some(Action::Publish(again, _, second)) = table.seen(&key(8), MAC, 40 * SECOND).pop() else {
+        let Some(Action::Publish(again, _, second)) = answered(&mut table, 8, 40 * SECOND).pop() else {
             panic!("publishes")
         };
         assert_eq!(slot, again);
@@ -345,13 +373,32 @@ mod tests {
     }
 
     #[test]
-    fn a_full_table_refuses_and_keeps_what_it_has() {
+    fn a_zone_gets_half_of_the_table_and_the_others_keep_theirs() {
         let mut table = table();
-        for last in 1..=4 {
-            table.resolve(frame(last), 0);
+        for last in 1..=2 {
+            assert!(matches!(table.resolve(frame(last), 0)[..], [Action::Solicit(_, None)]));
         }
-        assert!(matches!(table.resolve(frame(5), 0)[..], [Action::Discard(_, DropReason::QueueFull)]));
+        assert!(matches!(table.resolve(frame(3), 0)[..], [Action::Discard(_, DropReason::QueueFull)]));
+        let mut other = frame(3);
+        other.header.zone = 2;
+        assert!(matches!(table.resolve(other, 0)[..], [Action::Solicit(_, None)]));
+        assert_eq!(table.rows().len(), 3);
+    }
+
+    #[test]
+    fn who_was_not_asked_for_is_not_remembered() {
+        let mut table = table();
         assert!(table.seen(&key(6), MAC, 0).is_empty());
-        assert_eq!(table.rows().len(), 4);
+        assert!(table.rows().is_empty());
+    }
+
+    #[test]
+    fn waiting_bytes_of_a_zone_are_bounded_and_come_back() {
+        let mut table = Neighbours::new(Limits { neighbours: 8, frames: 9, bytes: 240 });
+        table.resolve(frame(1), 0);
+        table.resolve(frame(1), 0);
+        assert!(matches!(table.resolve(frame(1), 0)[..], [Action::Discard(_, DropReason::QueueFull)]));
+        assert_eq!(table.seen(&key(1), MAC, 1).len(), 3);
+        assert_eq!((table.queued_bytes, table.usage[&1].bytes, table.usage[&1].entries), (0, 0, 1));
     }
 }

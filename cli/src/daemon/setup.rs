@@ -104,6 +104,7 @@ fn port(policy: &Policy, config: &Config, name: &str) -> Result<Port, SetupError
     let interface = interface::inspect(name)?;
     // Before anything is attached: it may be the way by which the operator is logged in.
     interface::refuse_addresses(&interface)?;
+    interface::refuse_controller(&interface)?;
     let zones = || policy.zones.iter().filter(|zone| zone.interface == name);
     let tags =
         ZoneTags { tagged: zones().any(|zone| zone.vlan.is_some()), untagged: zones().any(|zone| zone.vlan.is_none()) };
@@ -119,6 +120,6 @@ fn link(port: &Port) -> Link {
         mtu: port.interface.mtu,
         partial_checksums: port.choice.finish_checksums,
         // The peer of a veth may be entered directly only where frames arrive as socket buffers.
-        peer: port.interface.is_veth() && port.choice.hook == Hook::Tc,
+        peer: port.interface.peer_is_elsewhere && port.choice.hook == Hook::Tc,
     }
 }

@@ -12,7 +12,7 @@ use firewall_core::event::{Event, EventKind};
 use firewall_core::tables::{NeighbourKey, Zone};
 use firewall_core::{DropReason, PuntTask};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::clock;
 use super::events::EventLog;
@@ -22,7 +22,7 @@ use super::setup::Setup;
 use super::solicit::solicitation;
 use super::state::{Shared, lock, mac};
 use super::transmit::Ports;
-use crate::backend::kernel::{Events, KernelError, PuntedFrame, Punts};
+use crate::backend::kernel::{Events, PuntedFrame, Punts};
 use crate::config::Config;
 use crate::control::{Server, serve};
 use crate::lang::Policy;
@@ -67,17 +67,17 @@ pub fn run(
             }
         }
     })?;
-    watch.until_signal(&shared, &signals)?;
-    // The other threads only read; the programs go here, with the last user of what they hang on.
+    let ended = watch.until_signal(&shared, &signals);
+    // However it ended. The other threads only read; the programs go here, with the last user of what they hang on.
     drop(server);
     lock(&shared.setup).stop();
-    Ok(())
+    ended
 }
 
 /// A socket that becomes readable when the process is to end.
 fn signals() -> io::Result<UnixStream> {
     let (read, write) = UnixStream::pair()?;
-    for signal in [SIGINT, SIGTERM] {
+    for signal in [SIGHUP, SIGINT, SIGTERM] {
         signal_hook::low_level::pipe::register(signal, write.try_clone()?)?;
     }
     Ok(read)
@@ -129,47 +129,46 @@ impl Watch {
             if waiting[0].any() == Some(true) {
                 return Ok(());
             }
-            self.drain(shared)?;
+            self.drain(shared);
         }
     }
 
-    fn drain(&mut self, shared: &Shared) -> Result<(), KernelError> {
+    fn drain(&mut self, shared: &Shared) {
         for _ in 0..BATCH {
             let Some(event) = self.events.take() else { break };
-            self.event(shared, &event)?;
+            self.event(shared, &event);
         }
         for _ in 0..BATCH {
             let Some(frame) = self.punts.take() else { break };
-            self.punted(shared, frame)?;
+            self.punted(shared, frame);
         }
         let due = lock(&shared.neighbours).tick(clock::now());
-        self.perform(shared, due)
+        self.perform(shared, due);
     }
 
-    fn event(&mut self, shared: &Shared, event: &Event) -> Result<(), KernelError> {
+    fn event(&mut self, shared: &Shared, event: &Event) {
         if event.kind == EventKind::Rule as u8 {
             self.log.rule(shared, event);
         } else if event.kind == EventKind::NeighbourSeen as u8 {
             let key = NeighbourKey { address: event.source, zone: u32::from(event.from) };
             let actions = lock(&shared.neighbours).seen(&key, event.mac, clock::now());
-            self.perform(shared, actions)?;
-        } else if event.kind == EventKind::AddressConflict as u8 {
+            self.perform(shared, actions);
+        } else if event.kind == EventKind::AddressConflict as u8 && self.log.admits(event.time) {
             let zone = shared.zone_name(event.from);
             tracing::warn!(zone, address = %event.source, mac = mac(event.mac), "another host uses a gateway address");
         }
-        Ok(())
     }
 
-    fn punted(&mut self, shared: &Shared, frame: PuntedFrame) -> Result<(), KernelError> {
+    fn punted(&mut self, shared: &Shared, frame: PuntedFrame) {
         if frame.header.task == PuntTask::Resolve as u8 {
             let actions = lock(&shared.neighbours).resolve(frame, clock::now());
-            return self.perform(shared, actions);
+            self.perform(shared, actions);
+            return;
         }
         let reason = DropReason::from_code(frame.header.reason);
         if let Some(reason) = reason {
             self.report(shared, &frame, reason);
         }
-        Ok(())
     }
 
     /// Tells the sender of a dropped packet, unless its zone asks for too much of that.
@@ -190,11 +189,18 @@ impl Watch {
         }
     }
 
-    fn perform(&mut self, shared: &Shared, actions: Vec<Action>) -> Result<(), KernelError> {
+    fn perform(&mut self, shared: &Shared, actions: Vec<Action>) {
         for action in actions {
             let mut setup = lock(&shared.setup);
             match action {
-                Action::Publish(slot, key, word) => setup.kernel.add_neighbour(slot, &key, word)?,
+                Action::Publish(slot, key, word) => {
+                    // Without it the neighbour's packets go the long way, by the daemon; no reason to stop.
+                    if let Err(error) = setup.kernel.add_neighbour(slot, &key, word)
+                        && self.log.admits(clock::now())
+                    {
+                        tracing::error!(%error, "cannot publish a neighbour");
+                    }
+                }
                 Action::Change(slot, word) => setup.kernel.change_neighbour(slot, word),
                 Action::Withdraw(slot, key) => setup.kernel.remove_neighbour(slot, &key),
                 Action::Discard(frame, reason) => {
@@ -223,11 +229,12 @@ impl Watch {
                 }
             }
         }
-        Ok(())
     }
 
-    fn send(&self, zone: &Zone, frame: &[u8]) {
-        if let Err(error) = self.ports.send(zone, frame) {
+    fn send(&mut self, zone: &Zone, frame: &[u8]) {
+        if let Err(error) = self.ports.send(zone, frame)
+            && self.log.admits(clock::now())
+        {
             tracing::warn!(%error, ifindex = zone.ifindex, "cannot send");
         }
     }

@@ -73,6 +73,17 @@ pub enum InterfaceError {
         /// Its addresses.
         addresses: Vec<IpNetwork>,
     },
+    /// The interface is a port of another one.
+    #[error(
+        "the interface `{name}` is a port of a bridge or bond (interface number {index}), which forwards by itself; \
+         take it out with `ip link set {name} nomaster`"
+    )]
+    Controlled {
+        /// The interface.
+        name: String,
+        /// The interface that it is a port of.
+        index: u32,
+    },
 }
 
 impl InterfaceError {

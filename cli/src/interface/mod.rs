@@ -22,7 +22,7 @@ use serde::Serialize;
 pub use choose::{Hook, HookChoice, HookError, ZoneTags, choose_hook};
 pub use error::InterfaceError;
 pub use ethtool::{Feature, Features, XdpFeatures};
-pub use prepare::{Guard, prepare, refuse_addresses};
+pub use prepare::{Guard, prepare, refuse_addresses, refuse_controller};
 
 use ethtool::FeatureSets;
 use netlink::Netlink;
@@ -46,6 +46,9 @@ pub struct Interface {
     pub driver: String,
     /// Index of the other end of a veth pair, in the namespace of that end.
     pub peer_index: Option<u32>,
+    /// For a veth: the other end lives in another network namespace. Only then the kernel lets frames enter it directly
+    /// (`skb_do_redirect` in `net/core/filter.c` drops them otherwise).
+    pub peer_is_elsewhere: bool,
     /// Index of the bridge or bond that this interface belongs to.
     pub controller: Option<u32>,
     /// Addresses that the kernel's own stack has here.
@@ -201,6 +204,7 @@ fn complete(name: &str, link: &LinkMessage) -> Result<Interface, InterfaceError>
         carrier: link.header.flags.contains(LinkFlags::LowerUp),
         driver: String::new(),
         peer_index: None,
+        peer_is_elsewhere: false,
         controller: None,
         addresses: addresses(name, index)?,
         features: read_features(name, index)?.summary(),
@@ -214,6 +218,7 @@ fn complete(name: &str, link: &LinkMessage) -> Result<Interface, InterfaceError>
             }
             LinkAttribute::Mtu(mtu) => interface.mtu = *mtu,
             LinkAttribute::Link(index) => lower = Some(*index),
+            LinkAttribute::LinkNetNsId(_) => interface.peer_is_elsewhere = true,
             LinkAttribute::Controller(index) => interface.controller = Some(*index),
             LinkAttribute::LinkInfo(list) => interface.driver = kind(list).unwrap_or_default(),
             _ => {}
@@ -223,6 +228,7 @@ fn complete(name: &str, link: &LinkMessage) -> Result<Interface, InterfaceError>
         interface.driver = driver;
     }
     interface.peer_index = lower.filter(|_| interface.is_veth());
+    interface.peer_is_elsewhere &= interface.is_veth();
     Ok(interface)
 }
 

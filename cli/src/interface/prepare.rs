@@ -36,6 +36,14 @@ pub fn refuse_addresses(interface: &Interface) -> Result<(), InterfaceError> {
     Err(InterfaceError::KernelAddresses { name: interface.name.clone(), addresses })
 }
 
+/// Refuses a port of a bridge or bond: when vfw ends, its controller would carry the frames that vfw had filtered.
+pub fn refuse_controller(interface: &Interface) -> Result<(), InterfaceError> {
+    match interface.controller {
+        None => Ok(()),
+        Some(index) => Err(InterfaceError::Controlled { name: interface.name.clone(), index }),
+    }
+}
+
 /// Undoes on drop what [`prepare`] changed. It remembers the namespace by its open files, so any thread may drop it.
 #[must_use = "dropping the guard gives the interface back to the kernel"]
 pub struct Guard {

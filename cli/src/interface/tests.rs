@@ -151,6 +151,7 @@ fn interface(driver: &str) -> Interface {
         carrier: true,
         driver: driver.to_owned(),
         peer_index: None,
+        peer_is_elsewhere: false,
         controller: None,
         addresses: Vec::new(),
         features: Features::default(),

@@ -68,6 +68,11 @@ fn extensions<F: Frame>(frame: &F, packet: &mut Packet) -> Result<(), DropReason
             return Err(DropReason::Ipv6Extension);
         }
         next = header[0];
+        // Headers between the fragment header and the transport header would let a later fragment of a small offset
+        // lie over ports and flags that were judged (RFC 7112 puts the whole chain into the first fragment).
+        if packet.fragment == Fragment::First && is_extension(next) {
+            return Err(DropReason::Fragment);
+        }
     }
     if is_extension(next) && !matches!(packet.fragment, Fragment::Later) {
         return Err(DropReason::Ipv6Extension);

@@ -100,7 +100,7 @@ impl Firewall {
         };
         settings.rule_entries = settings.rule_entries.min(RULE_ROOM as u32);
         self.kernel.write_settings(&settings).expect("an array element");
-        self.kernel.flows().expect("flow tables").sweep(u64::MAX).expect("sweeps");
+        self.kernel.flows().expect("flow tables").clear().expect("clears");
         self.forget_fragments();
         while self.punts.take().is_some() {}
         self.counted_before = Counters::default();

@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 
 use aya::Ebpf;
-use aya::maps::{HashMap, Map, MapData};
+use aya::maps::{HashMap, Map, MapData, MapError};
 use firewall_core::conntrack::{FLOW_BYTES, FLOW_KEY_BYTES, Flow, FlowKey};
 use firewall_core::tables::FlowTable;
 use zerocopy::FromBytes;
@@ -46,12 +46,17 @@ impl Flows {
             .collect()
     }
 
-    /// Forgets flows that ended before `now` and returns how many are left: established, half-open. The data path
-    /// treats them as gone already; this makes room.
-    pub fn sweep(&mut self, now: u64) -> Result<(u64, u64), KernelError> {
-        let established = sweep(&mut self.established, now).map_err(map_error("sweep", "ESTABLISHED"))?;
-        let half_open = sweep(&mut self.half_open, now).map_err(map_error("sweep", "HALF_OPEN"))?;
-        Ok((established, half_open))
+    /// Forgets established flows that ended before `now` and returns how many are left. The data path treats them as gone
+    /// already; this makes room. The half-open table makes room by itself.
+    pub fn sweep(&mut self, now: u64) -> Result<u64, KernelError> {
+        sweep(&mut self.established, now).map_err(map_error("sweep", "ESTABLISHED"))
+    }
+
+    /// Forgets all flows.
+    pub fn clear(&mut self) -> Result<(), KernelError> {
+        sweep(&mut self.established, u64::MAX).map_err(map_error("clear", "ESTABLISHED"))?;
+        sweep(&mut self.half_open, u64::MAX).map_err(map_error("clear", "HALF_OPEN"))?;
+        Ok(())
     }
 }
 
@@ -73,23 +78,35 @@ fn read(table: FlowTable, key: &[u8; FLOW_KEY_BYTES], flow: &[u8; FLOW_BYTES]) -
     Some(LiveFlow { table, key: FlowKey::read_from_bytes(key).ok()?, flow: Flow::read_from_bytes(flow).ok()? })
 }
 
-/// Two passes: removing while iterating makes the kernel's iteration start again.
-fn sweep(map: &mut FlowMap, now: u64) -> Result<u64, aya::maps::MapError> {
+/// Two passes: removing while iterating makes the kernel's iteration start again. What was prolonged or begun anew between
+/// the two is read again and stays.
+fn sweep(map: &mut FlowMap, now: u64) -> Result<u64, MapError> {
+    let has_ended = |flow: &[u8; FLOW_BYTES]| Flow::read_from_bytes(flow).is_ok_and(|flow| flow.expires.get() <= now);
     let mut live = 0;
     let mut ended = Vec::new();
     for (key, flow) in map.iter().flatten() {
-        match Flow::read_from_bytes(&flow) {
-            Ok(flow) if flow.expires.get() > now => live += 1,
-            _ => ended.push(key),
+        if has_ended(&flow) {
+            ended.push(key);
+        } else {
+            live += 1;
         }
     }
     for key in &ended {
-        match map.remove(key) {
-            // The data path was faster.
-            Err(aya::maps::MapError::KeyNotFound) | Ok(()) => {}
-            Err(aya::maps::MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => {}
+        match map.get(key, 0) {
+            Ok(flow) if has_ended(&flow) => remove(map, key)?,
+            Ok(_) => live += 1,
+            Err(MapError::KeyNotFound) => {}
             Err(error) => return Err(error),
         }
     }
     Ok(live)
+}
+
+/// Removes a flow, unless the data path was faster.
+fn remove(map: &mut FlowMap, key: &[u8; FLOW_KEY_BYTES]) -> Result<(), MapError> {
+    match map.remove(key) {
+        Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+        Err(MapError::KeyNotFound) | Ok(()) => Ok(()),
+        Err(error) => Err(error),
+    }
 }

@@ -10,7 +10,7 @@ use std::os::fd::AsFd;
 
 use aya::Ebpf;
 use aya::maps::{Array, DevMap, HashMap, LpmTrie, MapData, PerCpuArray, lpm_trie::Key, xdp::XdpMapError};
-use aya::programs::{SchedClassifier, TcAttachType, Xdp, XdpMode};
+use aya::programs::{SchedClassifier, TcAttachType, Xdp, XdpMode, tc};
 use firewall_core::DropReason;
 use firewall_core::tables::{
     Counter, Direction, NeighbourKey, NeighbourWord, Route, RuleCounter, RuleEntry, Settings, Zone,
@@ -108,11 +108,10 @@ impl Kernel {
                 attached.map_err(|error| fail(error::program_error(&error)))?;
             }
             Hook::Tc => {
+                prepare_tc(interface).map_err(fail)?;
                 let program: &mut SchedClassifier = object::program(&mut self.ebpf, object::TC[0])?;
-                match program.attach(interface, TcAttachType::Ingress) {
-                    Ok(_) => {}
-                    Err(error) => return Err(fail(error::program_error(&error))),
-                }
+                let attached = program.attach(interface, TcAttachType::Ingress);
+                attached.map_err(|error| fail(error::program_error(&error)))?;
             }
         }
         Ok(())
@@ -212,6 +211,25 @@ impl Kernel {
     /// The loaded object, for test runs and measurements.
     pub fn ebpf_mut(&mut self) -> &mut Ebpf {
         &mut self.ebpf
+    }
+}
+
+/// Makes sure that the program will be the one that decides: no other vfw before it; and, on kernels without tcx (before
+/// 6.6), a qdisc that it can hang on.
+fn prepare_tc(interface: &str) -> Result<(), String> {
+    if let Ok((_, programs)) = SchedClassifier::query_tcx(interface, TcAttachType::Ingress) {
+        let is_ours = |program: &aya::programs::ProgramInfo| program.name_as_str() == Some(object::TC[0]);
+        if programs.iter().any(is_ours) {
+            return Err("another vfw is attached to it; end that one first".to_owned());
+        }
+        return Ok(());
+    }
+    match tc::qdisc_add_clsact(interface) {
+        Ok(()) => Ok(()),
+        Err(tc::TcError::AlreadyAttached) => Ok(()),
+        // The kernel says so when the qdisc is there already.
+        Err(error) if error::chain(&error).contains("exists") => Ok(()),
+        Err(error) => Err(format!("it has no clsact qdisc and takes none: {}", error::chain(&error))),
     }
 }
 

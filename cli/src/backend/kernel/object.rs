@@ -5,7 +5,7 @@ use aya::programs::{Program, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use firewall_core::pipeline::Part;
 
-use super::error::{KernelError, program_error};
+use super::error::{KernelError, chain, program_error};
 use crate::compile::Image;
 use crate::config::Config;
 
@@ -88,16 +88,4 @@ pub(super) fn take_data(ebpf: &mut Ebpf, name: &'static str) -> Result<MapData, 
 /// An error of map `map` while doing `action`.
 pub(super) fn map_error(action: &'static str, map: &'static str) -> impl Fn(MapError) -> KernelError {
     move |source| KernelError::Map { action, map, source: Box::new(source) }
-}
-
-/// An error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
