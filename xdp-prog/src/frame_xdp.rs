@@ -109,6 +109,7 @@ impl Frame for XdpFrame {
         if move_by != 0 && unsafe { bpf_xdp_adjust_head(self.context, move_by) } != 0 {
             return Err(DropReason::Rewrite);
         }
+        self.length = (self.length as i32 - move_by) as u32;
         let [d0, d1, d2, d3, d4, d5] = link.destination;
         let [s0, s1, s2, s3, s4, s5] = link.source;
         let [e0, e1] = link.ether_type.to_be_bytes();
