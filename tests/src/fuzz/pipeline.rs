@@ -223,7 +223,7 @@ fn repair(frame: &mut [u8]) {
     }
 }
 
-/// Every scenario's frames, under every policy but the last, as they are and to be repaired.
+/// Every scenario's frames, under one policy after the other and under the one that allows all.
 pub(super) fn seeds() -> Vec<(String, Vec<u8>)> {
     let mut seeds = Vec::new();
     for (number, scenario) in scenarios().iter().enumerate() {

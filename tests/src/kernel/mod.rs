@@ -113,7 +113,7 @@ impl Firewall {
     /// What was counted since [`Self::begin`].
     pub fn counters(&self) -> Counters {
         let mut counters = Counters::default();
-        for rule in 0..RULE_ROOM as u32 {
+        for rule in 0..self.rules {
             let counter = self.kernel.rule_counter(rule).expect("a counter");
             counters.rules.insert(rule, (counter.packets, counter.bytes));
         }

@@ -17,6 +17,8 @@ pub struct TestRun {
     ifindexes: Vec<u32>,
     /// VLAN of each zone; at tc a tag that was pushed is beside the bytes and does not come back.
     tags: Vec<Option<u16>>,
+    /// The counters after the last frame: reading them takes longer than the frame.
+    counted: Option<Counters>,
     _network: Vec<RawSocket>,
 }
 
@@ -40,12 +42,25 @@ impl TestRun {
             }
         }
         let tags = vec![Some(10), Some(20), None, Some(100), Some(200), None, None];
-        Self { firewall, hook, ifindexes, tags, _network: network }
+        Self { firewall, hook, ifindexes, tags, counted: None, _network: network }
     }
 
     /// Puts the policy of a scenario in force.
     pub fn begin(&mut self, scenario: &Scenario) {
         self.firewall.begin(scenario);
+        self.counted = None;
+    }
+
+    /// Whether a test run takes this frame: at tc the kernel wants a byte behind the link header, and of IP packets without a
+    /// tag in the bytes the whole header (`net/bpf/test_run.c`).
+    pub fn takes(&self, frame: &[u8]) -> bool {
+        let payload = match (self.hook, frame.get(12..14)) {
+            (Hook::Xdp, _) => 0,
+            (Hook::Tc, Some([0x08, 0x00])) => 20,
+            (Hook::Tc, Some([0x86, 0xdd])) => 40,
+            (Hook::Tc, _) => 1,
+        };
+        frame.len() >= 14 + payload
     }
 
     fn run(&mut self, ifindex: u32, frame: &[u8]) -> (u32, Vec<u8>) {
@@ -83,9 +98,10 @@ impl Backend for TestRun {
     fn inject(&mut self, interface: &str, frame: &[u8], stripped_tag: Option<u16>) -> Outcome {
         let at = INTERFACES.iter().position(|known| known.name == interface).expect("an interface");
         let frame = with_tag(frame, stripped_tag);
-        let before = self.firewall.counters();
+        let before = self.counted.take().unwrap_or_else(|| self.firewall.counters());
         let (verdict, mut out) = self.run(self.ifindexes[at], &frame);
         let after = self.firewall.counters();
+        self.counted = Some(after.clone());
         let punted = self.firewall.punted();
         let redirected = match self.hook {
             Hook::Xdp => verdict == XDP_REDIRECT,

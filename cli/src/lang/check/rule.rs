@@ -3,7 +3,7 @@
 use super::address::Blocks;
 use super::shadow::{Shape, warn_of_hidden};
 use super::{Budget, Names, ast, limits, service, set};
-use crate::lang::ast::{AddressItem, Name};
+use crate::lang::ast::{AddressItem, IcmpVersion, Name, ServiceItem};
 use crate::lang::diagnostic::Sink;
 use crate::lang::policy::{Rule, Service, ZoneMatch};
 use crate::lang::registry::{ICMP, ICMP6};
@@ -13,13 +13,16 @@ pub(super) struct Resolver<'a> {
     names: &'a Names<'a>,
     sets: &'a [Blocks],
     services: &'a [Vec<Service>],
+    /// Declared services that begin no flow.
+    idle: Vec<bool>,
     budget: Budget,
 }
 
 impl<'a> Resolver<'a> {
     pub(super) fn new(names: &'a Names<'a>, sets: &'a [Blocks], services: &'a [Vec<Service>]) -> Self {
         let budget = Budget { left: limits::EXPANDED, what: "the rules need too many prefixes and services in all" };
-        Self { names, sets, services, budget }
+        let idle = services.iter().map(|list| !list.is_empty() && !list.iter().any(begins_flows)).collect();
+        Self { names, sets, services, idle, budget }
     }
 
     pub(super) fn rules(mut self, rules: &[&ast::Rule], sink: &mut Sink<'_>) -> Vec<Rule> {
@@ -43,6 +46,7 @@ impl<'a> Resolver<'a> {
         let destinations = set::blocks(&rule.destinations, self.names, self.sets, &mut self.budget, sink);
         let services = service::resolve(&rule.services, self.names, self.services, &mut self.budget, sink);
         warn_of_families(rule, &sources, &destinations, &services, sink);
+        self.warn_of_idle(rule, sink);
         let resolved = Rule {
             action: rule.action,
             from: self.zones(&rule.from, sink),
@@ -55,6 +59,34 @@ impl<'a> Resolver<'a> {
             text: rule.to_string(),
         };
         (resolved, sources, destinations)
+    }
+
+    /// Warns of services that rules are never asked about: of ICMP, only an echo request begins a flow.
+    fn warn_of_idle(&self, rule: &ast::Rule, sink: &mut Sink<'_>) {
+        let is_idle = |item: &ServiceItem| match item {
+            ServiceItem::Icmp(version, Some(message)) => message.kind != echo_request(*version),
+            ServiceItem::Named(name) => {
+                let declared = self.names.services.get(name.as_str());
+                declared.and_then(|&at| self.idle.get(at)).is_some_and(|idle| *idle)
+            }
+            _ => false,
+        };
+        // What could not be read stands as something else.
+        if sink.has_errors() {
+            return;
+        }
+        let idle: Vec<_> = rule.services.iter().filter(|item| is_idle(&item.value)).collect();
+        let message = match idle.len() {
+            0 => return,
+            all if all == rule.services.len() => "this rule can never match: its ICMP messages begin no flow",
+            1 => "this service can never match: its ICMP messages begin no flow",
+            _ => "these services can never match: their ICMP messages begin no flow",
+        };
+        let spans = idle.iter().map(|item| item.span);
+        let Some(span) = spans.reduce(|a, b| Span { end: b.end.max(a.end), ..a }) else { return };
+        let hint = "rules decide on echo requests only: replies and errors pass with the flow they belong to, and no other \
+                    ICMP message is forwarded";
+        sink.push(sink.warning(span, message).with_hint(hint));
     }
 
     fn zones(&self, names: &[Name], sink: &mut Sink<'_>) -> ZoneMatch {
@@ -71,6 +103,22 @@ impl<'a> Resolver<'a> {
         let prefixes = blocks.prefixes();
         if self.budget.take(prefixes.len(), span, sink) { prefixes } else { Vec::new() }
     }
+}
+
+const fn echo_request(version: IcmpVersion) -> u8 {
+    match version {
+        IcmpVersion::V4 => 8,
+        IcmpVersion::V6 => 128,
+    }
+}
+
+fn begins_flows(service: &Service) -> bool {
+    let wanted = match service.protocol {
+        ICMP => echo_request(IcmpVersion::V4),
+        ICMP6 => echo_request(IcmpVersion::V6),
+        _ => return true,
+    };
+    service.icmp.is_none_or(|message| message.kind == wanted)
 }
 
 /// Warns when no packet can have these addresses and this protocol: IPv4 and IPv6 do not mix.
