@@ -48,10 +48,9 @@ impl Way {
     /// Where its frames end: as early as the receiver can take them.
     const fn sink(self) -> Sink {
         match self {
-            Self::Direct | Self::Redirect | Self::VfwXdp => Sink::Xdp,
             // Frames that enter the peer of a veth directly pass its XDP hook by.
             Self::VfwTc => Sink::Tc,
-            Self::Routing | Self::Nftables => Sink::Xdp,
+            _ => Sink::Xdp,
         }
     }
 

@@ -1,5 +1,7 @@
 //! Benchmarks of vfw. The data path: `cargo run --release -p vfw-benches --bin datapath`; see `README.md`.
 
+#![allow(clippy::cast_precision_loss, reason = "counts and nanoseconds of a run are far below 2^52")]
+
 pub mod cost;
 pub mod firewall;
 pub mod frames;

@@ -48,14 +48,15 @@ impl Report {
 
     /// The whole report, at most 80 columns wide.
     pub fn text(&self) -> String {
-        [
-            self.machine.text(),
-            cost_text(&self.costs),
-            targets_text(&self.targets),
-            programs_text(&self.programs),
-            throughput_text(&self.throughput),
-        ]
-        .join("\n")
+        let parts = [
+            (true, self.machine.text()),
+            (!self.costs.is_empty(), cost_text(&self.costs)),
+            (!self.targets.is_empty(), targets_text(&self.targets)),
+            (!self.programs.runs.is_empty(), programs_text(&self.programs)),
+            (!self.throughput.is_empty(), throughput_text(&self.throughput)),
+        ];
+        let measured: Vec<String> = parts.into_iter().filter(|(is, _)| *is).map(|(_, text)| text).collect();
+        measured.join("\n")
     }
 
     /// The report as a page of Markdown.
@@ -75,7 +76,8 @@ fn targets(costs: &[Cost], throughput: &[Throughput]) -> Vec<Target> {
         let pairs = [(Way::VfwXdp, Way::Nftables, 0.25), (Way::VfwTc, Way::Routing, 1.0)];
         for (own, other, aim) in pairs {
             if let (Some(ours), Some(theirs)) = (net(own), net(other)) {
-                let what = format!("net cost, {} : {}, {flows} flows", own.name(), other.name());
+                let plural = if flows == 1 { "" } else { "s" };
+                let what = format!("net cost, {} : {}, {flows} flow{plural}", own.name(), other.name());
                 let measured = ours / theirs;
                 targets.push(Target { what, measured, relation: "<=", aim, met: measured <= aim });
             }
@@ -137,8 +139,7 @@ fn targets_text(targets: &[Target]) -> String {
 }
 
 fn programs_text(programs: &Programs) -> String {
-    let mut text =
-        String::from("PROGRAMS: ns per run of vfw's whole program (BPF_PROG_TEST_RUN, less an empty one)\n\n");
+    let mut text = String::from("PROGRAMS: ns per run (BPF_PROG_TEST_RUN, less an empty program)\n\n");
     let _ = writeln!(text, "  {:<42}{:>10}{:>10}", "packet", "xdp", "tc");
     for run in &programs.runs {
         let _ = writeln!(text, "  {:<42}{:>10.0}{:>10.0}", run.packet, run.xdp_ns, run.tc_ns);
