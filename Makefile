@@ -11,12 +11,12 @@ demo: setup
 
 ## Every test: formatting, lints, licences, unit, property, scenario and end-to-end tests.
 test: setup check
-	cargo test --workspace --exclude xdp-prog
+	cargo test
 
 ## What needs no kernel.
 check: setup
 	cargo fmt --all --check
-	cargo clippy --quiet --workspace --exclude xdp-prog --all-targets -- --deny warnings
+	cargo clippy --quiet --all-targets -- --deny warnings
 	python3 scripts/licences.py
 
 ## Install what is missing.

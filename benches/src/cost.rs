@@ -131,7 +131,7 @@ impl Path {
 
     fn established(&self) -> Result<u64> {
         match (&self.setup, &self.topology.firewall) {
-            (Some(setup), _) => Ok(setup.kernel.flows()?.sweep(0)?.0),
+            (Some(setup), _) => Ok(setup.kernel.flows()?.sweep(0)?),
             (None, Some(firewall)) => conntrack_established(firewall),
             (None, None) => Ok(0),
         }

@@ -225,8 +225,7 @@ fn prepare_tc(interface: &str) -> Result<(), String> {
         return Ok(());
     }
     match tc::qdisc_add_clsact(interface) {
-        Ok(()) => Ok(()),
-        Err(tc::TcError::AlreadyAttached) => Ok(()),
+        Ok(()) | Err(tc::TcError::AlreadyAttached) => Ok(()),
         // The kernel says so when the qdisc is there already.
         Err(error) if error::chain(&error).contains("exists") => Ok(()),
         Err(error) => Err(format!("it has no clsact qdisc and takes none: {}", error::chain(&error))),
