@@ -2,7 +2,7 @@
 
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
-.PHONY: demo test check setup bench
+.PHONY: demo test fuzz bench check setup fuzz
 
 ## Show vfw at work on this machine, and clean up.
 demo: setup
@@ -11,7 +11,19 @@ demo: setup
 
 ## Every test: formatting, lints, licences, unit, property, scenario and end-to-end tests.
 test: setup check
-	cargo test
+	VFW_FUZZ_SECONDS=20 cargo test
+
+## Fuzz each target with coverage for SECONDS; needs rustup's nightly.
+SECONDS ?= 60
+fuzz: setup
+	command -v cargo-fuzz >/dev/null || cargo install --quiet --locked cargo-fuzz
+	VFW_FUZZ_CORPUS=$(CURDIR)/fuzz/corpus cargo test --quiet -p vfw-tests --test fuzz -- --ignored write_corpus
+	cargo +nightly fuzz run pipeline -- -max_total_time=$(SECONDS) -max_len=8192
+	cargo +nightly fuzz run rules -- -max_total_time=$(SECONDS) -max_len=8192
+
+## Measure the data path and write benches/reports/datapath.md.
+bench: setup
+	cargo run --release --quiet -p vfw-benches --bin datapath -- --report benches/reports/datapath.md
 
 ## What needs no kernel.
 check: setup

@@ -18,7 +18,7 @@ impl Mutator {
         Self { state: seed, pool }
     }
 
-    /// `SplitMix64`.
+    /// The generator `SplitMix64`.
     fn random(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.state;

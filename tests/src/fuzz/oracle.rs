@@ -196,6 +196,15 @@ impl<'a> Oracle<'a> {
         }
     }
 
+    /// A frame that was dropped after the rules were asked: its flow has begun if they allow it.
+    pub(super) fn judged(&mut self, frame: &[u8], from: u16) {
+        if let Some(view) = View::of(network(frame))
+            && self.judge(&view, from).is_some_and(|answer| answer.action == Action::Allow)
+        {
+            self.allowed.extend(view.flow());
+        }
+    }
+
     /// Panics unless a rule drops this frame, as the first of a flow.
     pub(super) fn refused(&self, frame: &[u8], from: u16) {
         let view = View::of(network(frame)).expect("rules see only IP");

@@ -133,6 +133,9 @@ impl Run<'_> {
                 assert!(punt.reason.is_reported());
                 assert_eq!(Some(punt.zone), from, "reports go back");
                 assert_eq!(left, came, "reports quote what came");
+                if matches!(punt.reason, DropReason::TtlExceeded | DropReason::TooBig) {
+                    self.oracle.judged(came, punt.zone);
+                }
             }
             Verdict::Drop(_) | Verdict::Consume => {}
         }

@@ -10,6 +10,10 @@ const RULES: &str = "allow any -> any  service udp\n";
 pub(super) fn scenarios(all: &mut Vec<Scenario>) {
     let new = |name: &str| Scenario::new(format!("link/{name}"), RULES);
     let v4 = Family::V4;
+    // The daemon gets such a frame whole, longer or shorter than it came.
+    let towards = |from: &super::Host, to: &str| from.link().ip(from.address(v4), to).udp(1, 2, b"payload");
+    new("waits-with-a-tag-more").resolve(&LAB, &DB, "10.0.20.99", &towards(&LAB, "10.0.20.99"), 0).add_to(all);
+    new("waits-with-a-tag-less").resolve(&DB, &LAB, "10.0.30.99", &towards(&DB, "10.0.30.99"), 0).add_to(all);
     let datagram = |link: Ethernet, destination: &super::Host| {
         link.ip(LAB.address(v4), destination.address(v4)).udp(1, 2, b"payload of more than padding")
     };
