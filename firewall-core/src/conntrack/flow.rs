@@ -263,7 +263,7 @@ pub mod half_flag {
     pub const SCALES: u8 = 16;
 }
 
-/// One flow. 112 bytes; with its key and the kernel's hash element 200 bytes of kernel memory.
+/// One flow. 104 bytes; with its key and the kernel's hash element 192 bytes of kernel memory: three cache lines.
 ///
 /// Fields are cells because every CPU and the daemon share the record. Each is a word that is loaded and stored
 /// whole; two CPUs that count at once may lose a count, nothing else. (The BPF target has atomics of 64 bits only.)
@@ -282,15 +282,16 @@ pub struct Flow {
     /// 1 when the endpoint with the lower address began the flow.
     pub low_began: u8,
     /// Zero.
-    pub padding: [u8; 10],
+    pub padding: [u8; 2],
     /// From the endpoint with the lower address, then from the other.
     pub halves: [Half; 2],
 }
 
 /// Bytes of a [`FlowKey`].
 pub const FLOW_KEY_BYTES: usize = 40;
-/// Bytes of a [`Flow`].
-pub const FLOW_BYTES: usize = 112;
+/// Bytes of a [`Flow`]. The kernel lays its elements one after the other: at a multiple of the cache line, no flow lies on
+/// a line more than it needs.
+pub const FLOW_BYTES: usize = 104;
 const _: () = assert!(size_of::<FlowKey>() == FLOW_KEY_BYTES && size_of::<Flow>() == FLOW_BYTES);
 
 impl Flow {
