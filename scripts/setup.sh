@@ -15,6 +15,7 @@ need python3 python3
 need ethtool ethtool
 need tcpdump tcpdump
 need cc gcc
+need c++ g++
 
 # A compiler for eBPF: rustup's nightly with the sources of core, or Debian's.
 nightly=$(rustup which --toolchain nightly rustc 2>/dev/null || true)

@@ -166,7 +166,7 @@ fn rules_behind_wider_ones_are_warned_of() {
         ("allow app -> db  from s", "allow app -> db  from 10.0.10.4-10.0.10.9, fd00:10::1"),
         ("allow app -> db  service tcp 1-1024, udp", "drop app -> db  service dns, ssh"),
         ("allow app -> db  service icmp", "drop app -> db  service icmp echo-request"),
-        ("allow app -> db  service icmp type 3", "drop app -> db  service icmp port-unreachable"),
+        ("allow app -> db  service icmp type 8", "drop app -> db  service icmp echo-request"),
         ("allow app -> db  service tcp", "drop app -> db  service tcp 20 -> 1024-65535"),
     ] {
         assert!(hidden(earlier, later), "{earlier} / {later}");

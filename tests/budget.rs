@@ -1,0 +1,24 @@
+//! How many instructions the verifier follows for each program. It gives up at a million; what grows towards that loads
+//! slower and breaks on another kernel first.
+
+use vfw::backend::kernel::Kernel;
+use vfw::config::Config;
+use vfw_tests::memory::image;
+use vfw_tests::scenario::ZONES;
+
+#[test]
+fn every_program_stays_within_its_budget() {
+    let config = Config::default();
+    let kernel = Kernel::load(&image(&format!("{ZONES}default drop\n"), &config), &config).expect("loads");
+    let programs = kernel.programs().expect("information");
+    assert_eq!(programs.len(), 6);
+    for program in programs {
+        let budget = match program.name {
+            "vfw_xdp" | "vfw_tc" => 500_000,
+            "vfw_xdp_first" | "vfw_tc_first" => 200_000,
+            _ => 60_000,
+        };
+        let followed = program.verified_instructions;
+        assert!((1..=budget).contains(&followed), "{}: {followed} instructions, the budget is {budget}", program.name);
+    }
+}
