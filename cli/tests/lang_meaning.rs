@@ -181,8 +181,8 @@ fn rules_behind_wider_ones_are_warned_of() {
         ("allow app -> db  service tcp 20 -> any", "drop app -> db  service tcp"),
         ("allow app -> db  service icmp echo-request", "drop app -> db  service icmp"),
         (
-            "allow app -> db  service port-check\nservice port-check = icmp port-unreachable",
-            "drop app -> db  service icmp type 3",
+            "allow app -> db  service port-check\nservice port-check = icmp type 8 code 0",
+            "drop app -> db  service icmp type 8",
         ),
         ("allow app -> db  service icmp", "drop app -> db  service ping"),
     ] {
