@@ -10,6 +10,8 @@ use crate::tables::Tables;
 use crate::verdict::{DropReason, Egress, Verdict};
 use crate::zone::Ingress;
 
+const ROUTER_SOLICITATION: u8 = 133;
+const ROUTER_ADVERTISEMENT: u8 = 134;
 const SOLICITATION: u8 = 135;
 const ADVERTISEMENT: u8 = 136;
 /// Type, code, checksum, flags, target.
@@ -34,6 +36,10 @@ pub fn answer<F: Frame, T: Tables>(
     ethernet: &Ethernet,
     packet: &Packet,
 ) -> Result<Verdict, DropReason> {
+    // Routers and those who look for one: vfw does not advertise itself.
+    if matches!(packet.icmp_type, ROUTER_SOLICITATION | ROUTER_ADVERTISEMENT) {
+        return Ok(Verdict::Consume);
+    }
     // RFC 4861 section 7.1: hop limit 255 proves that the sender is on the link.
     if packet.ttl != 255
         || packet.icmp_code != 0
