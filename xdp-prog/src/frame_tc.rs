@@ -10,7 +10,6 @@ use aya_ebpf::helpers::generated::{
 };
 use firewall_core::frame::TAGGED_ETHERNET;
 use firewall_core::packet::ether_type;
-use firewall_core::parse::MAX_HEADERS;
 use firewall_core::{DropReason, Frame, Link};
 
 use crate::opaque;
@@ -56,16 +55,7 @@ impl TcFrame {
                 opaque::packet_pointer::<{ offset_of!(__sk_buff, data_end) }, _>(self.context),
             )
         };
-        // The verifier wants a small bound on variable offsets.
-        let offset = opaque::number(u64::from(offset));
-        if offset > u64::from(MAX_HEADERS) {
-            return Err(DropReason::Truncated);
-        }
-        let bytes = opaque::pointer(data.wrapping_add(offset as usize));
-        if bytes.wrapping_add(N) > end {
-            return Err(DropReason::Truncated);
-        }
-        Ok(bytes.cast())
+        opaque::checked(data, end, offset)
     }
 }
 

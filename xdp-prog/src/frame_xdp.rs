@@ -7,7 +7,6 @@ use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::generated::{
     bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len, bpf_xdp_load_bytes,
 };
-use firewall_core::parse::MAX_HEADERS;
 use firewall_core::{DropReason, Frame, Link};
 
 use crate::opaque;
@@ -44,16 +43,7 @@ impl XdpFrame {
                 opaque::packet_pointer::<{ offset_of!(xdp_md, data_end) }, _>(self.context),
             )
         };
-        // The verifier wants a small bound on variable offsets.
-        let offset = opaque::number(u64::from(offset));
-        if offset > u64::from(MAX_HEADERS) {
-            return Err(DropReason::Truncated);
-        }
-        let bytes = opaque::pointer(data.wrapping_add(offset as usize));
-        if bytes.wrapping_add(N) > end {
-            return Err(DropReason::Truncated);
-        }
-        Ok(bytes.cast())
+        opaque::checked(data, end, offset)
     }
 }
 

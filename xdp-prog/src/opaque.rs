@@ -3,6 +3,9 @@
 //! The verifier follows one register: when the compiler computes a checked pointer or length a second time instead of
 //! keeping it, the check is lost. A register move that the compiler cannot see through keeps value and check together.
 
+use firewall_core::DropReason;
+use firewall_core::parse::MAX_HEADERS;
+
 /// The same pointer.
 #[inline(always)]
 pub fn pointer<T>(mut value: *mut T) -> *mut T {
@@ -34,4 +37,19 @@ pub unsafe fn packet_pointer<const OFFSET: usize, T>(context: *mut T) -> *mut u8
         core::arch::asm!("{0} = *(u32 *)({1} + {2})", out(reg) value, in(reg) context, const OFFSET, options(nostack));
     }
     value
+}
+
+/// Start of `N` bytes at `offset` from `data`, if they lie before `end`.
+#[inline(always)]
+pub fn checked<const N: usize>(data: *mut u8, end: *mut u8, offset: u32) -> Result<*mut [u8; N], DropReason> {
+    // The verifier wants a small bound on variable offsets.
+    let offset = number(u64::from(offset));
+    if offset > u64::from(MAX_HEADERS) {
+        return Err(DropReason::Truncated);
+    }
+    let bytes = pointer(data.wrapping_add(offset as usize));
+    if bytes.wrapping_add(N) > end {
+        return Err(DropReason::Truncated);
+    }
+    Ok(bytes.cast())
 }
