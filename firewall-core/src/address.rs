@@ -95,8 +95,8 @@ impl Address {
         b[0] == 0xfe && b[1] & 0xc0 == 0x80
     }
 
-    /// A fixed total order on addresses, the same on every CPU of one machine; it makes both directions of a
-    /// flow share one key.
+    /// A fixed total order on addresses, the same on every CPU of one machine, and not that of their numbers; it makes
+    /// both directions of a flow share one key.
     #[inline(always)]
     pub const fn is_below(&self, other: &Self) -> bool {
         let (high, other_high) = (self.upper(), other.upper());
@@ -105,12 +105,12 @@ impl Address {
 
     #[inline(always)]
     const fn upper(&self) -> u64 {
-        (self.words[0] as u64) << 32 | self.words[1] as u64
+        (self.words[1] as u64) << 32 | self.words[0] as u64
     }
 
     #[inline(always)]
     const fn lower(&self) -> u64 {
-        (self.words[2] as u64) << 32 | self.words[3] as u64
+        (self.words[3] as u64) << 32 | self.words[2] as u64
     }
 
     /// Whether the address lies under `value` when only the bits of `mask` count.

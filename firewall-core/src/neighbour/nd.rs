@@ -73,11 +73,11 @@ pub fn answer<F: Frame, T: Tables>(
 
 #[inline(always)]
 fn check_sum<F: Frame>(frame: &F, packet: &Packet) -> Result<(), DropReason> {
-    let sum = u32::from(frame.sum(packet.transport_offset, packet.transport_length)?)
+    let sum = checksum::word(u32::from(frame.sum(packet.transport_offset, packet.transport_length)?))
         + checksum::sum_words(&packet.source.bytes())
         + checksum::sum_words(&packet.destination.bytes())
-        + packet.transport_length
-        + u32::from(protocol::ICMP6);
+        + checksum::word(packet.transport_length)
+        + checksum::word(u32::from(protocol::ICMP6));
     if checksum::fold(sum) == 0xffff { Ok(()) } else { Err(DropReason::Neighbour) }
 }
 
@@ -113,10 +113,10 @@ fn advertise<F: Frame, T>(
     let sum = checksum::sum_words(&target.bytes()) * 2
         + checksum::sum_words(&destination)
         + checksum::sum_words(&option)
-        + payload
-        + u32::from(protocol::ICMP6)
-        + (u32::from(ADVERTISEMENT) << 8)
-        + (u32::from(flags) << 8);
+        + checksum::word(payload)
+        + checksum::word(u32::from(protocol::ICMP6))
+        + checksum::word(u32::from(ADVERTISEMENT) << 8)
+        + checksum::word(u32::from(flags) << 8);
     let [c0, c1] = (!checksum::fold(sum)).to_be_bytes();
     let base = packet.network_offset;
     frame.resize(base + ANSWER)?;

@@ -65,7 +65,7 @@ const MAX_OPTIONS: u32 = 12;
 
 /// Walks the options, refuses source routes (RFC 7126 section 4.3), returns their checksum part.
 #[inline(always)]
-fn options<F: Frame>(frame: &F, offset: u32, length: u32) -> Result<u32, DropReason> {
+fn options<F: Frame>(frame: &F, offset: u32, length: u32) -> Result<u64, DropReason> {
     let mut at = 0;
     for _ in 0..MAX_OPTIONS {
         if at >= length {
@@ -94,7 +94,7 @@ fn options<F: Frame>(frame: &F, offset: u32, length: u32) -> Result<u32, DropRea
     for word in 0..10 {
         if word * 4 < length {
             let bytes: [u8; 4] = frame.load(offset + word * 4)?;
-            sum += u32::from(u16_at(&bytes, 0)) + u32::from(u16_at(&bytes, 2));
+            sum += checksum::sum_words(&bytes);
         }
     }
     Ok(sum)

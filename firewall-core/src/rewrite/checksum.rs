@@ -1,28 +1,41 @@
-//! The Internet checksum (RFC 1071) and its incremental update (RFC 1624). Sums are of 16-bit big-endian words.
+//! The Internet checksum (RFC 1071) and its incremental update (RFC 1624).
+//!
+//! Sums are of words as they stand in memory, 32 bits at a time: the order of bytes matters only at the end (RFC 1071
+//! section 2 B).
 
-/// Adds the big-endian words of `bytes` (`N` even).
+/// Adds the words of `bytes` (`N` a multiple of four).
 #[inline(always)]
-pub fn sum_words<const N: usize>(bytes: &[u8; N]) -> u32 {
+pub fn sum_words<const N: usize>(bytes: &[u8; N]) -> u64 {
+    const { assert!(N.is_multiple_of(4)) };
     let mut sum = 0;
     let mut index = 0;
-    while index + 1 < N {
-        sum += u32::from(u16::from_be_bytes([bytes[index], bytes[index + 1]]));
-        index += 2;
+    while index + 3 < N {
+        sum += u64::from(u32::from_ne_bytes([bytes[index], bytes[index + 1], bytes[index + 2], bytes[index + 3]]));
+        index += 4;
     }
     sum
 }
 
-/// Folds the carries of a sum of at most 2^16 words into 16 bits.
+/// A number as a word of such a sum.
 #[inline(always)]
-pub const fn fold(sum: u32) -> u16 {
+pub const fn word(number: u32) -> u64 {
+    number.to_be() as u64
+}
+
+/// Folds the carries of a sum of at most sixteen words into 16 bits, in host order.
+#[inline(always)]
+pub const fn fold(sum: u64) -> u16 {
     let once = (sum >> 16) + (sum & 0xffff);
-    ((once >> 16) + (once & 0xffff)) as u16
+    let twice = (once >> 16) + (once & 0xffff);
+    u16::from_be(((twice >> 16) + (twice & 0xffff)) as u16)
 }
 
 /// The checksum after one 16-bit word changed from `old` to `new`: HC' = ~(~HC + ~m + m') (RFC 1624 equation 3).
 #[inline(always)]
 pub const fn update(checksum: u16, old: u16, new: u16) -> u16 {
-    !fold(!checksum as u32 + !old as u32 + new as u32)
+    let sum = !checksum as u32 + !old as u32 + new as u32;
+    let once = (sum >> 16) + (sum & 0xffff);
+    !((once >> 16) + (once & 0xffff)) as u16
 }
 
 #[cfg(test)]
@@ -40,6 +53,12 @@ mod tests {
             sum = (sum >> 16) + (sum & 0xffff);
         }
         sum as u16
+    }
+
+    #[test]
+    fn sixteen_words_fold() {
+        assert_eq!(fold(sum_words(&[0xff; 64])), 0xffff);
+        assert_eq!(fold(sum_words(&[0; 64])), 0);
     }
 
     #[test]
@@ -66,6 +85,13 @@ mod tests {
         #[test]
         fn sum_matches_reference(bytes: [u8; 40]) {
             prop_assert_eq!(fold(sum_words(&bytes)), reference(&bytes));
+        }
+
+        #[test]
+        fn numbers_are_words_in_network_order(bytes: [u8; 40], number: u32) {
+            let mut all = bytes.to_vec();
+            all.extend(number.to_be_bytes());
+            prop_assert_eq!(fold(sum_words(&bytes) + word(number)), reference(&all));
         }
     }
 }

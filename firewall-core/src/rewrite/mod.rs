@@ -72,6 +72,6 @@ fn pseudo_header(packet: &Packet) -> u16 {
     let words = |address: &crate::address::Address| {
         if packet.is_v4() { checksum::sum_words(&address.v4_bytes()) } else { checksum::sum_words(&address.bytes()) }
     };
-    let sum = words(&packet.source) + words(&packet.destination) + u32::from(packet.protocol) + packet.transport_length;
-    checksum::fold(sum)
+    let rest = checksum::word(u32::from(packet.protocol)) + checksum::word(packet.transport_length);
+    checksum::fold(words(&packet.source) + words(&packet.destination) + rest)
 }
