@@ -31,13 +31,13 @@ struct Arguments {
     /// Part to measure; all when absent.
     #[arg(long, value_name = "PART", value_parser = ["cost", "programs", "tcp"])]
     only: Option<String>,
+    /// Numbers of flows, ascending, as far as Linux's connection tracking has room
+    #[arg(long, value_name = "NUMBERS", value_delimiter = ',', default_values_t = [1, 1_000, 60_000, 240_000])]
+    flows: Vec<u32>,
     /// CPU for the measurements of single packets; the last one when absent.
     #[arg(long, value_name = "NUMBER")]
     cpu: Option<usize>,
 }
-
-/// Numbers of flows; the last ones only as far as Linux's connection tracking has room.
-const FLOWS: [u32; 4] = [1, 1_000, 60_000, 240_000];
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
@@ -51,7 +51,7 @@ fn main() -> Result<()> {
     let mut costs = Vec::new();
     if wanted("cost") {
         let room = firewall::conntrack_room()?;
-        let flows: Vec<u32> = FLOWS.into_iter().filter(|flows| *flows < room).collect();
+        let flows: Vec<u32> = arguments.flows.into_iter().filter(|flows| *flows < room).collect();
         eprintln!("net cost per packet ...");
         costs = cost::measure(cpu, &flows, rounds, frames)?;
     }
