@@ -146,13 +146,13 @@ fn compiled(memory: &Memory, question: &Question) -> Answer {
         padding: 0,
     };
     let settings = memory.settings().expect("a policy");
-    let judgement = memory.judge(settings, &key).expect("the default matches everything");
-    let action = match judgement.action {
+    let entry = memory.judge(settings, &key).expect("the default matches everything");
+    let action = match entry.action() {
         Code::Allow => Action::Allow,
         Code::Drop => Action::Drop,
         Code::Reject => Action::Reject,
     };
-    Answer { action, rule: judgement.rule as usize, log: judgement.log }
+    Answer { action, rule: entry.rule as usize, log: entry.log != 0 }
 }
 
 proptest! {

@@ -2,7 +2,7 @@
 //! rule matches is said here, once.
 
 use crate::packet::{Packet, protocol};
-use crate::tables::{ANY_PROTOCOL, ANY_ZONE, Action, Judgement, RuleEntry, RuleKey};
+use crate::tables::{ANY_PROTOCOL, ANY_ZONE, Action, RuleEntry, RuleKey};
 
 impl RuleKey {
     /// The key of a packet that goes from one zone to another.
@@ -40,14 +40,13 @@ impl RuleEntry {
             && key.source.matches(&self.source, &self.source_mask)
     }
 
-    /// What the entry decides. An action that is none of the known ones drops.
+    /// What the entry does. An action that is none of the known ones drops.
     #[inline(always)]
-    pub const fn judgement(&self) -> Judgement {
-        let action = match self.action {
+    pub const fn action(&self) -> Action {
+        match self.action {
             0 => Action::Allow,
             2 => Action::Reject,
             _ => Action::Drop,
-        };
-        Judgement { rule: self.rule, action, log: self.log != 0 }
+        }
     }
 }

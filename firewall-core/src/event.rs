@@ -1,7 +1,7 @@
 //! What the data path tells the daemon.
 
 use crate::address::Address;
-use crate::tables::{Judgement, RuleKey, plain};
+use crate::tables::{RuleEntry, RuleKey, plain};
 use crate::verdict::Punt;
 
 plain! {
@@ -110,11 +110,11 @@ impl Event {
 
     /// A rule's decision on a new flow.
     #[inline(always)]
-    pub(crate) fn fill_rule(&mut self, key: &RuleKey, judgement: Judgement, length: u32, now: u64) {
+    pub(crate) fn fill_rule(&mut self, key: &RuleKey, entry: &RuleEntry, length: u32, now: u64) {
         self.time = now;
         self.source = key.source;
         self.destination = key.destination;
-        self.rule = judgement.rule;
+        self.rule = entry.rule;
         self.length = length;
         self.source_port = key.source_port;
         self.destination_port = key.destination_port;
@@ -122,7 +122,7 @@ impl Event {
         self.to = key.to;
         self.protocol = key.protocol as u8;
         self.kind = EventKind::Rule as u8;
-        self.action = judgement.action as u8;
+        self.action = entry.action() as u8;
     }
 
     /// What a neighbour said of itself.

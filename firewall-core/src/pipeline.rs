@@ -1,7 +1,7 @@
 //! The packet's way. The only place that knows the order of the stages.
 
 use crate::address::Address;
-use crate::conntrack::{self, Flow, FlowKey, Half, Known, NO_NEIGHBOUR, Sender};
+use crate::conntrack::{self, Flow, FlowKey, Known, NO_NEIGHBOUR, NextHop, Sender};
 use crate::frame::Frame;
 use crate::local;
 use crate::neighbour;
@@ -10,7 +10,7 @@ use crate::parse;
 use crate::rewrite;
 use crate::route::{self, Hop, Neighbour};
 use crate::tables::{
-    Action, Direction, FRAGMENT_TIMEOUT, FragmentKey, FragmentPorts, Judgement, NO_ZONE, RuleKey, Tables, Zone,
+    Action, Direction, FRAGMENT_TIMEOUT, FragmentKey, FragmentPorts, NO_ZONE, RuleEntry, RuleKey, Tables, Zone,
     zone_flag,
 };
 use crate::verdict::{DropReason, Egress, Punt, PuntTask, Verdict};
@@ -78,11 +78,14 @@ fn known_flow<F: Frame, T: Tables>(
     }
     check_addresses(&ethernet, ingress.zone, packet)?;
     join_fragments(&ingress, packet)?;
-    match conntrack::track(frame, &ingress, packet)? {
-        Some(known) => {
-            let path = known_path(&ingress, packet, known)?;
-            forward(frame, &ingress, &ethernet, packet, &path).map(Step::Done)
-        }
+    let Some(known) = conntrack::find(frame, &ingress, packet)? else {
+        return Ok(Step::Continue(Part::First));
+    };
+    let path = known_path(&ingress, packet, &known)?;
+    let egress = egress(frame, &ingress, packet, path.zone)?;
+    let sender = known.sender;
+    match conntrack::advance(frame, &ingress, packet, known)? {
+        Some(flow) => forward(frame, &ingress, &ethernet, packet, (&flow, sender), (&path, egress)).map(Step::Done),
         None => Ok(Step::Continue(Part::First)),
     }
 }
@@ -109,10 +112,7 @@ fn new_flow<F: Frame, T: Tables>(
     let ethernet = parse::ethernet(frame)?;
     let ingress = zone::find(tables, ifindex, ethernet.vlan, now, from)?;
     parse::ip(frame, &ethernet, packet)?;
-    match new_path(frame, &ingress, packet)? {
-        Some(path) => forward(frame, &ingress, &ethernet, packet, &path),
-        None => local::echo(frame, &ingress, &ethernet, packet),
-    }
+    new_path(frame, &ingress, &ethernet, packet)
 }
 
 /// ARP and neighbour discovery. `packet`, empty, is room for what the parser finds.
@@ -159,10 +159,8 @@ fn dropped<T: Tables>(tables: &T, from: u16, reason: DropReason, length: u32) ->
     Verdict::Drop(reason)
 }
 
-/// The way of one packet: its flow and its next hop.
-struct Path<R> {
-    flow: R,
-    sender: Sender,
+/// The way of one packet out of vfw.
+struct Path {
     /// Egress zone.
     zone: u16,
     neighbour: Neighbour,
@@ -220,33 +218,30 @@ fn join_fragments<T: Tables>(ingress: &Ingress<T>, packet: &mut Packet) -> Resul
 
 /// The way of a packet whose flow is known: no rule is looked at.
 #[inline(always)]
-fn known_path<T: Tables>(
-    ingress: &Ingress<T>,
-    packet: &Packet,
-    known: Known<T::Flow>,
-) -> Result<Path<T::Flow>, DropReason> {
-    let Known { flow, sender } = known;
-    let (own, _) = flow.halves(sender);
+fn known_path<T: Tables>(ingress: &Ingress<T>, packet: &Packet, known: &Known<T::Flow>) -> Result<Path, DropReason> {
+    let (own, _) = known.flow.next_hops(known.sender);
     let zone = own.zone.get();
     let neighbour = route::cached(ingress.tables, own.neighbour.get(), own.generation.get());
     if neighbour.is_resolved() {
-        return Ok(Path { flow, sender, zone, neighbour, next_hop: Address::UNSPECIFIED });
+        return Ok(Path { zone, neighbour, next_hop: Address::UNSPECIFIED });
     }
     let hop = route::hop(ingress.tables, &packet.destination)?;
     if hop.zone != zone {
         return Err(DropReason::OtherZone);
     }
-    let neighbour = find_neighbour(ingress.tables, own, &hop);
-    Ok(Path { flow, sender, zone, neighbour, next_hop: hop.next_hop })
+    let neighbour = route::neighbour(ingress.tables, &hop);
+    remember(own, &neighbour);
+    Ok(Path { zone, neighbour, next_hop: hop.next_hop })
 }
 
-/// Judges the first packet of a flow and begins the flow; `None` when it is meant for vfw itself.
+/// Judges the first packet of a flow and begins the flow, or answers a packet meant for vfw itself.
 #[inline(always)]
 fn new_path<F: Frame, T: Tables>(
-    frame: &F,
+    frame: &mut F,
     ingress: &Ingress<T>,
+    ethernet: &Ethernet,
     packet: &Packet,
-) -> Result<Option<Path<T::Flow>>, DropReason> {
+) -> Result<Verdict, DropReason> {
     if !conntrack::may_begin(packet) {
         return Err(DropReason::NoFlow);
     }
@@ -256,83 +251,110 @@ fn new_path<F: Frame, T: Tables>(
     }
     let route = ingress.tables.route(&packet.destination).ok_or(DropReason::NoRoute)?;
     if route.is_local() {
-        return Ok(None);
+        return local::echo(frame, ingress, ethernet, packet);
     }
     let hop = route.hop(&packet.destination)?;
-    let judgement = judge(frame, ingress, packet, &hop)?;
+    let rule = judge(frame, ingress, packet, &hop)?.rule;
+    let egress = egress(frame, ingress, packet, hop.zone)?;
+    let neighbour = route::neighbour(ingress.tables, &hop);
+    let path = Path { zone: hop.zone, neighbour, next_hop: hop.next_hop };
+    let (flow, sender) = begin_flow(frame, ingress, packet, &path, rule)?;
+    forward(frame, ingress, ethernet, packet, (&flow, sender), (&path, egress))
+}
+
+/// Begins a half-open flow. Its record is complete when others can find it.
+#[inline(always)]
+fn begin_flow<F: Frame, T: Tables>(
+    frame: &F,
+    ingress: &Ingress<T>,
+    packet: &Packet,
+    path: &Path,
+    rule: u32,
+) -> Result<(T::Flow, Sender), DropReason> {
     let (key, sender) = FlowKey::of(packet);
     let state = conntrack::first_state(packet);
     let fill = |flow: &mut Flow| {
         flow.created = ingress.now;
         flow.low_began = u8::from(matches!(sender, Sender::Low));
-        *flow.expires.get_mut() = ingress.now.saturating_add(ingress.settings.timeout(state));
-        *flow.rule.get_mut() = judgement.rule;
-        *flow.state.get_mut() = state as u8;
+        flow.expires.set(ingress.now.saturating_add(ingress.settings.timeout(state)));
+        flow.rule.set(rule);
+        flow.state.set(state as u8);
+        let (own, other) = flow.next_hops(sender);
+        own.zone.set(path.zone);
+        remember(own, &path.neighbour);
+        other.zone.set(ingress.id);
+        other.neighbour.set(NO_NEIGHBOUR);
+        conntrack::begin(frame, packet, flow, sender);
     };
     let flow = ingress.tables.add_flow(&key, fill).ok_or(DropReason::HalfOpenFull)?;
-    conntrack::begin(frame, packet, &flow, sender);
-    let (own, other) = flow.halves(sender);
-    own.zone.set(hop.zone);
-    other.zone.set(ingress.id);
-    other.neighbour.set(NO_NEIGHBOUR);
-    let neighbour = find_neighbour(ingress.tables, own, &hop);
-    Ok(Some(Path { flow, sender, zone: hop.zone, neighbour, next_hop: hop.next_hop }))
+    Ok((flow, sender))
 }
 
 /// The rules' word on a new flow.
 #[inline(always)]
-fn judge<F: Frame, T: Tables>(
+fn judge<'a, F: Frame, T: Tables>(
     frame: &F,
-    ingress: &Ingress<T>,
+    ingress: &Ingress<'a, T>,
     packet: &Packet,
     hop: &Hop,
-) -> Result<Judgement, DropReason> {
+) -> Result<&'a RuleEntry, DropReason> {
     let key = RuleKey::of(packet, ingress.id, hop.zone);
-    let judgement = ingress.tables.judge(ingress.settings, &key).ok_or(DropReason::Policy)?;
-    if judgement.log {
-        ingress.tables.tell(|event| event.fill_rule(&key, judgement, frame.length(), ingress.now));
+    let entry = ingress.tables.judge(ingress.settings, &key).ok_or(DropReason::Policy)?;
+    if entry.log != 0 {
+        ingress.tables.tell(|event| event.fill_rule(&key, entry, frame.length(), ingress.now));
     }
-    let reason = match judgement.action {
-        Action::Allow => return Ok(judgement),
+    let reason = match entry.action() {
+        Action::Allow => return Ok(entry),
         Action::Drop => DropReason::Policy,
         Action::Reject => DropReason::Reject,
     };
-    ingress.tables.count_rule(judgement.rule, frame.length(), ingress.now);
+    ingress.tables.count_rule(entry.rule, frame.length(), ingress.now);
     Err(reason)
 }
 
-/// Looks the neighbour up and remembers it in the flow.
+/// Notes in a flow where its neighbour is to be found.
 #[inline(always)]
-fn find_neighbour<T: Tables>(tables: &T, half: &Half, hop: &Hop) -> Neighbour {
-    let neighbour = route::neighbour(tables, hop);
-    half.neighbour.set(neighbour.slot);
-    half.generation.set(neighbour.generation);
-    neighbour
+fn remember(next_hop: &NextHop, neighbour: &Neighbour) {
+    next_hop.neighbour.set(neighbour.slot);
+    next_hop.generation.set(neighbour.generation);
 }
 
-/// Sends a packet on: the last checks, the counters, the change of the frame.
+/// The zone through which a packet leaves, when it may go on at all. Before any state moves: a packet that the next
+/// router drops says nothing about its flow.
+#[inline(always)]
+fn egress<'a, F: Frame, T: Tables>(
+    frame: &F,
+    ingress: &Ingress<'a, T>,
+    packet: &Packet,
+    zone: u16,
+) -> Result<&'a Zone, DropReason> {
+    if packet.ttl <= 1 {
+        return Err(DropReason::TtlExceeded);
+    }
+    let egress = ingress.tables.zone(zone).ok_or(DropReason::NoRoute)?;
+    if packet.ip_length > egress.mtu && segment_length(frame, packet) > egress.mtu {
+        return Err(DropReason::TooBig);
+    }
+    Ok(egress)
+}
+
+/// Sends a packet on: the change of the frame, the counters.
 #[inline(always)]
 fn forward<F: Frame, T: Tables>(
     frame: &mut F,
     ingress: &Ingress<T>,
     ethernet: &Ethernet,
     packet: &Packet,
-    path: &Path<T::Flow>,
+    (flow, sender): (&T::Flow, Sender),
+    (path, egress): (&Path, &Zone),
 ) -> Result<Verdict, DropReason> {
-    if packet.ttl <= 1 {
-        return Err(DropReason::TtlExceeded);
-    }
-    let egress = ingress.tables.zone(path.zone).ok_or(DropReason::NoRoute)?;
-    if packet.ip_length > egress.mtu && segment_length(frame, packet) > egress.mtu {
-        return Err(DropReason::TooBig);
-    }
     let length = frame.length();
     if F::COMPLETES_CHECKSUMS && ingress.zone.flags & zone_flag::PARTIAL_CHECKSUMS != 0 {
         rewrite::complete_checksum(frame, packet)?;
     }
     rewrite::forward(frame, ethernet, packet, egress, path.neighbour.mac)?;
-    path.flow.halves(path.sender).0.count(length);
-    ingress.tables.count_rule(path.flow.rule.get(), length, ingress.now);
+    flow.halves(sender).0.count(length);
+    ingress.tables.count_rule(flow.rule.get(), length, ingress.now);
     ingress.tables.count_zone(path.zone, Direction::Out, length);
     if path.neighbour.is_resolved() {
         return Ok(Verdict::Transmit(Egress { zone: path.zone, reply: false }));

@@ -249,17 +249,6 @@ plain! {
     }
 }
 
-/// What the rules say of a flow.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Judgement {
-    /// Deciding rule.
-    pub rule: u32,
-    /// Its action.
-    pub action: Action,
-    /// Whether to log.
-    pub log: bool,
-}
-
 plain! {
     /// Identifies the fragments of one packet (RFC 791 section 3.2, RFC 8200 section 4.5). Zones are kept apart: the first
     /// fragment is remembered before its source is checked.
@@ -365,7 +354,7 @@ pub trait Tables {
     /// Content of a slot.
     fn neighbour(&self, slot: u32) -> NeighbourWord;
     /// First rule that matches.
-    fn judge(&self, settings: &Settings, key: &RuleKey) -> Option<Judgement>;
+    fn judge(&self, settings: &Settings, key: &RuleKey) -> Option<&RuleEntry>;
 
     /// Ports of a fragmented packet.
     fn fragment(&self, key: &FragmentKey) -> Option<FragmentPorts>;

@@ -11,7 +11,7 @@ use firewall_core::conntrack::{Flow, FlowKey};
 use firewall_core::event::Event;
 use firewall_core::packet::Packet;
 use firewall_core::tables::{
-    Direction, FlowTable, FragmentKey, FragmentPorts, Judgement, NeighbourKey, NeighbourWord, Route, RuleKey, Settings,
+    Direction, FlowTable, FragmentKey, FragmentPorts, NeighbourKey, NeighbourWord, Route, RuleEntry, RuleKey, Settings,
     Tables, Zone,
 };
 use firewall_core::verdict::{DROP_REASON_SLOTS, DropReason};
@@ -114,11 +114,11 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn judge(&self, settings: &Settings, key: &RuleKey) -> Option<Judgement> {
-        let mut search = Search { key: *key, found: None };
+    fn judge(&self, settings: &Settings, key: &RuleKey) -> Option<&RuleEntry> {
+        let mut search = Search { key, found: NOT_FOUND };
         // SAFETY: the callback gets a pointer to `search`, which outlives the call.
         unsafe { bpf_loop(settings.rule_entries, visit_rule as *const () as *mut c_void, (&raw mut search).cast(), 0) };
-        search.found
+        maps::RULES.get(search.found)
     }
 
     #[inline(always)]
@@ -176,17 +176,23 @@ fn count(map: &aya_ebpf::maps::PerCpuArray<firewall_core::tables::Counter>, inde
 
 /// State of a walk over the rule table.
 struct Search {
-    key: RuleKey,
-    found: Option<Judgement>,
+    key: *const RuleKey,
+    /// Index of the first entry that matches.
+    found: u32,
 }
+
+/// Index of no entry.
+const NOT_FOUND: u32 = u32::MAX;
 
 /// One step of the walk; 1 ends it.
 unsafe extern "C" fn visit_rule(index: u32, search: *mut c_void) -> i64 {
     // SAFETY: `judge` passes its Search, which nothing else touches during the walk.
     let search = unsafe { &mut *search.cast::<Search>() };
+    // SAFETY: the key outlives the walk.
+    let key = unsafe { &*search.key };
     match maps::RULES.get(index) {
-        Some(entry) if entry.matches(&search.key) => {
-            search.found = Some(entry.judgement());
+        Some(entry) if entry.matches(key) => {
+            search.found = index;
             1
         }
         Some(_) => 0,

@@ -136,7 +136,7 @@ impl Shared {
             Direction {
                 address: address.to_string(),
                 port: has_ports(key.protocol).then_some(port),
-                to_zone: self.zone_name(half.zone.get()),
+                to_zone: self.zone_name(flow.next_hops(sender).0.zone.get()),
                 counter: CounterView { packets: half.packets.get(), bytes: half.bytes.get() },
             }
         };

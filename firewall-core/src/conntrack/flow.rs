@@ -217,7 +217,20 @@ impl FlowState {
 /// No neighbour is cached.
 pub const NO_NEIGHBOUR: u32 = u32::MAX;
 
-/// One direction of a flow: what its packets need to leave, and what was seen of them.
+/// How packets of one direction leave.
+#[repr(C)]
+#[derive(Debug, Default)]
+#[cfg_attr(not(target_arch = "bpf"), derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::KnownLayout))]
+pub struct NextHop {
+    /// Slot of the next hop in the neighbour table, or [`NO_NEIGHBOUR`].
+    pub neighbour: Cell<u32>,
+    /// Generation that the slot had.
+    pub generation: Cell<u16>,
+    /// Zone through which they leave.
+    pub zone: Cell<u16>,
+}
+
+/// What was seen of one direction of a flow.
 ///
 /// Only packets of this direction write here (but for `ACKED` flags and the first `edge`), and a receive queue
 /// keeps one direction on one CPU, so plain stores are enough.
@@ -229,12 +242,6 @@ pub struct Half {
     pub packets: Cell<u64>,
     /// Frame bytes sent.
     pub bytes: Cell<u64>,
-    /// Slot of the next hop in the neighbour table, or [`NO_NEIGHBOUR`].
-    pub neighbour: Cell<u32>,
-    /// Generation that the slot had.
-    pub generation: Cell<u16>,
-    /// Zone through which packets of this direction leave.
-    pub zone: Cell<u16>,
     /// TCP: the highest sequence number sent, plus its length.
     pub end: Cell<u32>,
     /// TCP: the highest sequence number that the other side may send (acknowledgement plus window).
@@ -263,7 +270,9 @@ pub mod half_flag {
     pub const SCALES: u8 = 16;
 }
 
-/// One flow. 104 bytes; with its key and the kernel's hash element 192 bytes of kernel memory: three cache lines.
+/// One flow. 104 bytes; with its key and the kernel's hash element 192 bytes of kernel memory: three cache lines. The
+/// fields before `created` share the second line with the end of the key: what a packet of a flow without windows is
+/// decided by, so that a large table costs it no third one before the frame is on its way.
 ///
 /// Fields are cells because every CPU and the daemon share the record. Each is a word that is loaded and stored
 /// whole; two CPUs that count at once may lose a count, nothing else. (The BPF target has atomics of 64 bits only.)
@@ -273,8 +282,6 @@ pub mod half_flag {
 pub struct Flow {
     /// When the flow ends if no packet comes, nanoseconds of the monotonic clock.
     pub expires: Cell<u64>,
-    /// When it began, same clock.
-    pub created: u64,
     /// Rule that allowed it.
     pub rule: Cell<u32>,
     /// A [`FlowState`] code.
@@ -283,6 +290,10 @@ pub struct Flow {
     pub low_began: u8,
     /// Zero.
     pub padding: [u8; 2],
+    /// Of packets from the endpoint with the lower address, then from the other.
+    pub next_hops: [NextHop; 2],
+    /// When it began, same clock.
+    pub created: u64,
     /// From the endpoint with the lower address, then from the other.
     pub halves: [Half; 2],
 }
@@ -299,6 +310,16 @@ impl Flow {
     #[inline(always)]
     pub const fn halves(&self, sender: Sender) -> (&Half, &Half) {
         let [low, high] = &self.halves;
+        match sender {
+            Sender::Low => (low, high),
+            Sender::High => (high, low),
+        }
+    }
+
+    /// How the packets of `sender` leave, and those of the other.
+    #[inline(always)]
+    pub const fn next_hops(&self, sender: Sender) -> (&NextHop, &NextHop) {
+        let [low, high] = &self.next_hops;
         match sender {
             Sender::Low => (low, high),
             Sender::High => (high, low),

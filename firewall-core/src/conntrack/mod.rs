@@ -8,7 +8,7 @@ mod flow;
 mod tcp;
 
 pub use flow::{
-    FLOW_BYTES, FLOW_KEY_BYTES, FLOW_STATES, Flow, FlowKey, FlowState, Half, NO_NEIGHBOUR, Sender, half_flag,
+    FLOW_BYTES, FLOW_KEY_BYTES, FLOW_STATES, Flow, FlowKey, FlowState, Half, NO_NEIGHBOUR, NextHop, Sender, half_flag,
 };
 
 use crate::frame::Frame;
@@ -18,22 +18,24 @@ use crate::tables::{FlowTable, Tables};
 use crate::verdict::DropReason;
 use crate::zone::Ingress;
 
-/// A flow that a packet was found to belong to.
+/// A live flow that a packet was found to belong to.
 pub struct Known<R> {
     /// The record.
     pub flow: R,
     /// Who sent the packet. For an ICMP error: the endpoint that the error travels away from.
     pub sender: Sender,
+    key: FlowKey,
+    table: FlowTable,
 }
 
-/// The flow of a packet, live on arrival, moved to the state that the packet leads to; `None` when there is none.
+/// The flow of a packet, live on arrival; `None` when there is none. An expired one is removed, else nothing changes.
 #[inline(always)]
-pub fn track<F: Frame, T: Tables>(
+pub fn find<F: Frame, T: Tables>(
     frame: &F,
     ingress: &Ingress<T>,
     packet: &Packet,
 ) -> Result<Option<Known<T::Flow>>, DropReason> {
-    let (tables, now) = (ingress.tables, ingress.now);
+    let tables = ingress.tables;
     let is_related = packet.is_icmp_error();
     let (key, sender) = if is_related { related_key(frame, packet)? } else { FlowKey::of(packet) };
     let (flow, table) = if let Some(flow) = tables.flow(FlowTable::Established, &key) {
@@ -45,18 +47,32 @@ pub fn track<F: Frame, T: Tables>(
     } else {
         return Ok(None);
     };
-    if flow.expires.get() <= now {
+    if flow.expires.get() <= ingress.now {
         tables.remove_flow(table, &key);
         return if is_related { Err(DropReason::NoFlow) } else { Ok(None) };
     }
-    // Before anything changes: a sender in another zone, who can only guess or spoof, must not reset or prolong a flow.
-    if flow.halves(sender).1.zone.get() != ingress.id {
+    // A sender in another zone, who can only guess or spoof, must not reset or prolong a flow.
+    if flow.next_hops(sender).1.zone.get() != ingress.id {
         return Err(DropReason::OtherZone);
     }
-    if is_related {
-        return Ok(Some(Known { flow, sender }));
+    Ok(Some(Known { flow, sender, key, table }))
+}
+
+/// Moves a flow to the state that a packet of it leads to, and returns its record; `None` when the packet begins
+/// another flow in its place.
+#[inline(always)]
+pub fn advance<F: Frame, T: Tables>(
+    frame: &F,
+    ingress: &Ingress<T>,
+    packet: &Packet,
+    known: Known<T::Flow>,
+) -> Result<Option<T::Flow>, DropReason> {
+    let Known { flow, sender, key, table } = known;
+    if packet.is_icmp_error() {
+        return Ok(Some(flow));
     }
-    let flow = match step(frame, packet, &flow, sender)? {
+    let (tables, now) = (ingress.tables, ingress.now);
+    Ok(Some(match step(frame, packet, &flow, sender)? {
         tcp::Step::Restart => {
             tables.remove_flow(table, &key);
             return Ok(None);
@@ -83,8 +99,7 @@ pub fn track<F: Frame, T: Tables>(
                 flow
             }
         }
-    };
-    Ok(Some(Known { flow, sender }))
+    }))
 }
 
 /// The key of the flow that an ICMP error is about. The error travels towards the sender of the quoted packet,

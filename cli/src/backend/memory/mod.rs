@@ -20,8 +20,8 @@ use firewall_core::Address;
 use firewall_core::conntrack::{Flow, FlowKey};
 use firewall_core::event::Event;
 use firewall_core::tables::{
-    Counter, Direction, FlowTable, FragmentKey, FragmentPorts, Judgement, NeighbourKey, NeighbourWord, Route,
-    RuleCounter, RuleEntry, RuleKey, Settings, Tables, Zone,
+    Counter, Direction, FlowTable, FragmentKey, FragmentPorts, NeighbourKey, NeighbourWord, Route, RuleCounter,
+    RuleEntry, RuleKey, Settings, Tables, Zone,
 };
 use firewall_core::verdict::DropReason;
 
@@ -304,9 +304,9 @@ impl Tables for Memory {
         self.neighbours.borrow().words.get(slot as usize).copied().unwrap_or(NeighbourWord(0))
     }
 
-    fn judge(&self, settings: &Settings, key: &RuleKey) -> Option<Judgement> {
+    fn judge(&self, settings: &Settings, key: &RuleKey) -> Option<&RuleEntry> {
         let mut entries = self.rules.iter().take(settings.rule_entries as usize);
-        entries.find(|entry| entry.matches(key)).map(RuleEntry::judgement)
+        entries.find(|entry| entry.matches(key))
     }
 
     fn fragment(&self, key: &FragmentKey) -> Option<FragmentPorts> {
