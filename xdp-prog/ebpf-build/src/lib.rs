@@ -109,7 +109,10 @@ fn compile(toolchain: &Toolchain, package: &Path, out: &Path) -> PathBuf {
         .env("RUSTC", &toolchain.rustc)
         // Debian's compiler is a stable one; nightly does not mind.
         .env("RUSTC_BOOTSTRAP", "1")
-        .env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-cpu=v3\x1f-Cdebuginfo=2\x1f-Clink-arg=--btf")
+        .env(
+            "CARGO_ENCODED_RUSTFLAGS",
+            "-Ctarget-cpu=v3\x1f-Ctarget-feature=+allows-misaligned-mem-access\x1f-Cdebuginfo=2\x1f-Clink-arg=--btf",
+        )
         .status();
     match status {
         Ok(status) if status.success() => target.join("bpfel-unknown-none/release"),
