@@ -71,7 +71,7 @@ fn play(name: &str, lines: &[Line]) {
             assert_eq!(send(&backend, &host, segment.build()), Ok(()), "{name}, segment {number}");
             let (flow, table) = flow(&backend, family, 6).expect("a flow");
             assert_eq!(flow.state(), Some(*state), "{name}, segment {number}");
-            let confirmed = lines[..=number].iter().any(|line| line.4.is_confirmed());
+            let confirmed = lines[..=number].iter().any(|line| line.4.is_confirmed_by(line.0));
             let expected = if confirmed { FlowTable::Established } else { FlowTable::HalfOpen };
             assert_eq!(table, expected, "{name}, segment {number}");
         }
@@ -194,6 +194,32 @@ fn timeouts_are_those_of_the_state() {
     assert_eq!(left(17), 120);
 }
 
+/// A question and its answer need no place that nothing is evicted from; a side that goes on after the answer does.
+#[test]
+fn one_answer_does_not_confirm_a_flow() {
+    for family in [Family::V4, Family::V6] {
+        let backend = backend("allow app -> db\n");
+        let out = || APP.to(&DB, family).udp(40_000, 5_432, b"");
+        let back = || DB.to(&APP, family).udp(5_432, 40_000, b"");
+        for (host, frame, expected) in [
+            (&APP, out(), FlowTable::HalfOpen),
+            (&APP, out(), FlowTable::HalfOpen),
+            (&DB, back(), FlowTable::HalfOpen),
+            (&DB, back(), FlowTable::HalfOpen),
+            (&APP, out(), FlowTable::Established),
+            (&DB, back(), FlowTable::Established),
+        ] {
+            send(&backend, host, frame).expect("passes");
+            assert_eq!(flow(&backend, family, 17).expect("a flow").1, expected);
+        }
+        for _ in 0..3 {
+            send(&backend, &APP, APP.to(&DB, family).echo_request(7, b"")).expect("passes");
+            send(&backend, &DB, DB.to(&APP, family).echo_reply(7, b"")).expect("passes");
+            assert_eq!(backend.memory.flow_count(FlowTable::HalfOpen), 1);
+        }
+    }
+}
+
 #[test]
 fn expiry_removes_what_is_over_and_nothing_else() {
     let backend = backend("allow app -> db\n");
@@ -201,6 +227,7 @@ fn expiry_removes_what_is_over_and_nothing_else() {
         send(&backend, &APP, APP.to(&DB, Family::V4).udp(port, 53, b"")).expect("passes");
         if port < 4 {
             send(&backend, &DB, DB.to(&APP, Family::V4).udp(53, port, b"")).expect("passes");
+            send(&backend, &APP, APP.to(&DB, Family::V4).udp(port, 53, b"")).expect("passes");
         }
     }
     let later = |seconds: u64| backend.now + seconds * 1_000_000_000;

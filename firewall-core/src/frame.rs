@@ -31,6 +31,10 @@ pub trait Frame {
     /// beside the frame.
     fn set_link(&mut self, old_length: u32, link: &Link) -> Result<(), DropReason>;
 
+    /// A 16-bit word of the IP packet changed from `old` to `new`, and no checksum in the packet makes up for it. A back
+    /// end whose frames carry a sum over all their bytes (`CHECKSUM_COMPLETE` of Linux) corrects it.
+    fn word_changed(&mut self, old: [u8; 2], new: [u8; 2]);
+
     /// Cuts or grows the frame at its end.
     fn resize(&mut self, length: u32) -> Result<(), DropReason>;
 

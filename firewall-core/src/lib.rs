@@ -44,8 +44,8 @@
 //! # State
 //!
 //! [`conntrack`] keeps one record per flow for both directions, found by one key ([`conntrack::FlowKey`]: the lower
-//! address first). A flow lives in the half-open table until the other side has answered, and in the established table
-//! from then on. The half-open table makes room by forgetting the oldest; the established table never forgets and refuses
+//! address first). A flow lives in the half-open table until it is confirmed (a TCP handshake is complete; the side that
+//! began another flow goes on after an answer; an echo never is), and in the established table from then on. The half-open table makes room by forgetting the oldest; the established table never forgets and refuses
 //! when it is full, so a flood of first packets costs no established flow. A record holds the time at which it ends;
 //! whoever finds it later treats it as gone, so removing ended records is nobody's hurry.
 //!

@@ -6,7 +6,7 @@ use core::mem::offset_of;
 
 use aya_ebpf::bindings::__sk_buff;
 use aya_ebpf::helpers::generated::{
-    bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_pull_data, bpf_skb_vlan_pop, bpf_skb_vlan_push,
+    bpf_csum_update, bpf_skb_change_tail, bpf_skb_load_bytes, bpf_skb_pull_data, bpf_skb_vlan_pop, bpf_skb_vlan_push,
 };
 use firewall_core::frame::TAGGED_ETHERNET;
 use firewall_core::packet::ether_type;
@@ -130,6 +130,13 @@ impl Frame for TcFrame {
             0 => Ok(()),
             _ => Err(DropReason::Rewrite),
         }
+    }
+
+    #[inline(always)]
+    fn word_changed(&mut self, old: [u8; 2], new: [u8; 2]) {
+        let difference = u32::from(!u16::from_ne_bytes(old)) + u32::from(u16::from_ne_bytes(new));
+        // SAFETY: a helper without memory arguments. It refuses where there is no such sum, and then nothing is to do.
+        let _ = unsafe { bpf_csum_update(self.context, difference) };
     }
 
     #[inline(always)]

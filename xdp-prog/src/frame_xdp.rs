@@ -112,6 +112,9 @@ impl Frame for XdpFrame {
     }
 
     #[inline(always)]
+    fn word_changed(&mut self, _old: [u8; 2], _new: [u8; 2]) {}
+
+    #[inline(always)]
     fn resize(&mut self, length: u32) -> Result<(), DropReason> {
         let grow_by = length as i32 - self.length as i32;
         // SAFETY: the helper checks the tail room; packet pointers are made anew after it.

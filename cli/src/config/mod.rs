@@ -90,7 +90,7 @@ pub struct InterfaceSettings {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Flows {
-    /// Flows whose peer has answered; never evicted.
+    /// Confirmed flows; never evicted.
     pub established: Capacity,
     /// Flows that wait for an answer; the least recently used one makes room.
     pub half_open: Capacity,

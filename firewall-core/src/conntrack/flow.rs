@@ -198,19 +198,18 @@ impl FlowState {
         }
     }
 
-    /// Whether a flow that reaches this state leaves the half-open table.
+    /// Whether a flow in this state leaves the half-open table with a packet from the side that began it (`began`) or
+    /// from the other.
+    ///
+    /// Without a handshake one answer proves nothing: only a side that goes on after it has a flow worth keeping (as
+    /// Linux's "assured"). An echo never does: the next request begins it again.
     #[inline(always)]
-    pub const fn is_confirmed(self) -> bool {
-        matches!(
-            self,
-            Self::Established
-                | Self::FinWait
-                | Self::Closing
-                | Self::TimeWait
-                | Self::UdpReplied
-                | Self::EchoReplied
-                | Self::OtherReplied
-        )
+    pub const fn is_confirmed_by(self, began: bool) -> bool {
+        match self {
+            Self::Established | Self::FinWait | Self::Closing | Self::TimeWait => true,
+            Self::UdpReplied | Self::OtherReplied => began,
+            _ => false,
+        }
     }
 }
 

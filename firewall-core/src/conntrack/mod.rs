@@ -1,7 +1,7 @@
 //! Connection tracking: which flow a packet belongs to, and whether it fits the flow's state.
 //!
-//! Flows that one side alone has asked for live in a half-open table, which the oldest leave when it is full.
-//! Confirmed flows live in another, from which nothing is evicted: a flood of first packets never costs an
+//! Flows that are not confirmed live in a half-open table, which the oldest leave when it is full. Confirmed ones (TCP: the
+//! handshake is complete; else: the side that began goes on after an answer; never an echo) live in another, from which nothing is evicted: a flood of first packets never costs an
 //! established flow.
 
 mod flow;
@@ -87,7 +87,7 @@ pub fn advance<F: Frame, T: Tables>(
             let before = (flow.state.get(), flow.expires.get());
             flow.state.set(state as u8);
             flow.expires.set(now.saturating_add(ingress.settings.timeout(state)));
-            if table == FlowTable::HalfOpen && state.is_confirmed() {
+            if table == FlowTable::HalfOpen && state.is_confirmed_by(flow.began(sender)) {
                 let Some(confirmed) = tables.confirm_flow(&key, &flow) else {
                     // It stays what it was, for as long as it was to stay; the next packet tries again.
                     flow.state.set(before.0);

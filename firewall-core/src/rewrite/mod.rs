@@ -26,7 +26,10 @@ pub fn forward<F: Frame>(
 fn decrement_ttl<F: Frame>(frame: &mut F, packet: &Packet) -> Result<(), DropReason> {
     let ttl = packet.ttl.wrapping_sub(1);
     if !packet.is_v4() {
-        return frame.store(packet.network_offset + 7, [ttl]);
+        let [next, _] = frame.load::<2>(packet.network_offset + 6)?;
+        frame.store(packet.network_offset + 6, [next, ttl])?;
+        frame.word_changed([next, packet.ttl], [next, ttl]);
+        return Ok(());
     }
     let [_, next, high, low] = frame.load::<4>(packet.network_offset + 8)?;
     let old = u16::from_be_bytes([packet.ttl, next]);

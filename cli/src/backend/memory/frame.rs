@@ -89,6 +89,8 @@ impl Frame for MemoryFrame {
         Ok(())
     }
 
+    fn word_changed(&mut self, _old: [u8; 2], _new: [u8; 2]) {}
+
     fn resize(&mut self, length: u32) -> Result<(), DropReason> {
         if length > MAX_LENGTH {
             return Err(DropReason::Rewrite);
