@@ -84,16 +84,16 @@ const OPENED_AT_ONCE: u32 = 20_000;
 const ATTEMPTS: u32 = 5;
 
 impl Path {
-    /// Builds the namespaces and puts the way in force. All work stays on `cpu`.
-    pub fn new(way: Way, cpu: usize) -> Result<Self> {
+    /// Builds the namespaces and puts the way in force, for this number of flows. All work stays on `cpu`.
+    pub fn new(way: Way, cpu: usize, flows: u32) -> Result<Self> {
         let topology = Topology::new(way != Way::Direct)?;
         let mut rig = Rig::load()?;
         let mut setup = None;
         if let Some(firewall) = &topology.firewall {
             match way {
                 Way::Redirect => firewall.run(|| rig.attach_forwarder(inspect("f0")?.index, inspect("f1")?.index))?,
-                Way::VfwXdp => setup = Some(start_vfw(firewall, Mode::Xdp)?),
-                Way::VfwTc => setup = Some(start_vfw(firewall, Mode::Tc)?),
+                Way::VfwXdp => setup = Some(start_vfw(firewall, Mode::Xdp, flows)?),
+                Way::VfwTc => setup = Some(start_vfw(firewall, Mode::Tc, flows)?),
                 Way::Routing => topology.route_by_kernel()?,
                 Way::Nftables => {
                     topology.route_by_kernel()?;
@@ -107,8 +107,8 @@ impl Path {
         Ok(Self { way, topology, rig, setup, cpu })
     }
 
-    /// Opens flows `0..flows` by a packet in each direction; returns the share of them that count as established,
-    /// or nothing when the way keeps no flows.
+    /// Opens flows `0..flows` by a packet in each direction and one more, after which they count as established; returns
+    /// the share of them that do, or nothing when the way keeps no flows.
     pub fn establish(&mut self, flows: u32) -> Result<Option<f64>> {
         if !self.way.keeps_flows() {
             return Ok(None);
@@ -120,6 +120,7 @@ impl Path {
                 let (rig, topology) = (&mut self.rig, &self.topology);
                 topology.a.run_on(self.cpu, || rig.generate(topology.a0, udp_plan(first, count, false)?, count))?;
                 topology.b.run_on(self.cpu, || rig.generate(topology.b0, udp_plan(first, count, true)?, count))?;
+                topology.a.run_on(self.cpu, || rig.generate(topology.a0, udp_plan(first, count, false)?, count))?;
             }
             share = self.established()? as f64 / f64::from(flows);
             if share >= 1.0 {
@@ -170,9 +171,9 @@ pub struct Cost {
 
 /// Measures every way round by round, for each number of flows, ascending.
 pub fn measure(cpu: usize, flows: &[u32], rounds: usize, frames: u32) -> Result<Vec<Cost>> {
-    let mut paths = Way::ALL.into_iter().map(|way| Path::new(way, cpu)).collect::<Result<Vec<_>>>()?;
     let mut costs = Vec::new();
     for &flows in flows {
+        let mut paths = Way::ALL.into_iter().map(|way| Path::new(way, cpu, flows)).collect::<Result<Vec<_>>>()?;
         let established = paths.iter_mut().map(|path| path.establish(flows)).collect::<Result<Vec<_>>>()?;
         let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); paths.len()];
         for _ in 0..rounds {

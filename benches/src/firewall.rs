@@ -34,14 +34,14 @@ table inet filter {
 }
 ";
 
-/// Room for every flow that Linux's connection tracking has room for by default.
-const FLOWS: u32 = 400_000;
-
-/// Puts vfw in force in the firewall's namespace, with both hosts as resolved neighbours.
-pub fn start_vfw(firewall: &Place, mode: Mode) -> Result<Setup> {
+/// Puts vfw in force in the firewall's namespace, with both hosts as resolved neighbours. Tables are as large as they are
+/// by default, or twice as large as `flows` when that is more than fits.
+pub fn start_vfw(firewall: &Place, mode: Mode, flows: u32) -> Result<Setup> {
     let policy = policy()?;
     let mut config = Config { mode, ..Config::default() };
-    config.flows.established = Bounded::clamped(FLOWS);
+    if flows > config.flows.established.get() {
+        config.flows.established = Bounded::clamped(flows * 2);
+    }
     let mut setup = firewall.run(|| Ok(Setup::start(&policy, &config)?))?;
     let hosts = [("10.0.1.7", 0, MAC_A), ("10.0.2.7", 1, MAC_B), ("fd00:1::7", 0, MAC_A), ("fd00:2::7", 1, MAC_B)];
     for (slot, (address, zone, mac)) in hosts.into_iter().enumerate() {

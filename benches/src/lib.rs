@@ -15,7 +15,13 @@ pub mod topology;
 
 /// The middle one of `samples`, or NaN when there are none.
 pub fn median(samples: &[f64]) -> f64 {
+    quantile(samples, 0.5)
+}
+
+/// The sample that this share of `samples` lies below, or NaN when there are none.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a length is an index")]
+pub fn quantile(samples: &[f64], share: f64) -> f64 {
     let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+    sorted.get((sorted.len() as f64 * share) as usize).copied().unwrap_or(f64::NAN)
 }

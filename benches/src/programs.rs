@@ -101,18 +101,19 @@ impl Bed {
     fn new(hook: Sink, cpu: usize) -> Result<Self> {
         let topology = Topology::new(true)?;
         let Some(firewall) = &topology.firewall else { bail!("the topology has no firewall") };
-        let setup = start_vfw(firewall, if hook == Sink::Xdp { Mode::Xdp } else { Mode::Tc })?;
+        let setup = start_vfw(firewall, if hook == Sink::Xdp { Mode::Xdp } else { Mode::Tc }, 1)?;
         let (f0, f1) = firewall.run(|| Ok((inspect("f0")?.index, inspect("f1")?.index)))?;
         let mut bed = Self { topology, setup, rig: Rig::load()?, hook, f0, f1, cpu };
         bed.open_flows()?;
         Ok(bed)
     }
 
-    /// UDP in both directions, and the TCP handshake.
+    /// UDP in both directions and on, and the TCP handshake.
     fn open_flows(&mut self) -> Result<()> {
         self.test_vfw()?;
         self.pass(Way::Forth, &udp(Way::Forth, UDP_PORTS.0, UDP_PORTS.1)?)?;
         self.pass(Way::Back, &udp(Way::Back, UDP_PORTS.0, UDP_PORTS.1)?)?;
+        self.pass(Way::Forth, &udp(Way::Forth, UDP_PORTS.0, UDP_PORTS.1)?)?;
         for v6 in [false, true] {
             self.pass(Way::Forth, &tcp(Way::Forth, v6, Segment { syn: true, ack: None, sequence: 1_000 })?)?;
             self.pass(Way::Back, &tcp(Way::Back, v6, Segment { syn: true, ack: Some(1_001), sequence: 2_000 })?)?;

@@ -157,9 +157,9 @@ fn programs_text(programs: &Programs) -> String {
 
 fn throughput_text(throughput: &[Throughput]) -> String {
     let mut text = String::from("TCP THROUGHPUT: iperf3, one stream, 64 KB messages\n\n");
-    let _ = writeln!(text, "  {:<24}{:>10}{:>12}", "way", "Gbit/s", "of direct");
+    let _ = writeln!(text, "  {:<24}{:>10}{:>12}{:>10}", "way", "Gbit/s", "of direct", "+-");
     for one in throughput {
-        let _ = writeln!(text, "  {:<24}{:>10.1}{:>12.2}", one.way, one.gbits, one.of_direct);
+        let _ = writeln!(text, "  {:<24}{:>10.1}{:>12.2}{:>10.2}", one.way, one.gbits, one.of_direct, one.spread);
     }
     text
 }
@@ -181,7 +181,7 @@ mod tests {
             cost(Way::Routing, 800.0),
             cost(Way::Nftables, 1_000.0),
         ];
-        let throughput = vec![Throughput { way: Way::VfwTc.name(), gbits: 14.0, of_direct: 0.96 }];
+        let throughput = vec![Throughput { way: Way::VfwTc.name(), gbits: 14.0, of_direct: 0.96, spread: 0.02 }];
         let targets = targets(&costs, &throughput);
         let met: Vec<bool> = targets.iter().map(|target| target.met).collect();
         assert_eq!(met, [true, false, true]);

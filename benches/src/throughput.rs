@@ -12,8 +12,8 @@ use vfw::daemon::Setup;
 
 use crate::cost::Way;
 use crate::firewall::{start_nftables, start_vfw};
-use crate::median;
 use crate::topology::Topology;
+use crate::{median, quantile};
 
 /// Bytes of each write, as iperf3 is told.
 const MESSAGE: &str = "64K";
@@ -29,6 +29,8 @@ pub struct Throughput {
     pub gbits: f64,
     /// Share of what the direct way reached: median of the ratios of each round.
     pub of_direct: f64,
+    /// Half of the range that the middle half of these ratios lies in.
+    pub spread: f64,
 }
 
 /// A way in force between two hosts with real TCP stacks.
@@ -38,13 +40,15 @@ struct Pair {
     _setup: Option<Setup>,
 }
 
-/// Measures every way, round by round; `seconds` each.
+/// Measures every way, round by round, each round beginning with another way; `seconds` each.
 pub fn measure(rounds: usize, seconds: u32) -> Result<Vec<Throughput>> {
     let ways = [Way::Direct, Way::Routing, Way::Nftables, Way::VfwTc, Way::VfwXdp];
     let pairs = ways.into_iter().map(Pair::new).collect::<Result<Vec<_>>>()?;
     let mut samples = vec![Vec::new(); pairs.len()];
-    for _ in 0..rounds {
-        for (pair, samples) in pairs.iter().zip(&mut samples) {
+    for round in 0..rounds {
+        for place in 0..pairs.len() {
+            let way = (round + place) % pairs.len();
+            let (Some(pair), Some(samples)) = (pairs.get(way), samples.get_mut(way)) else { continue };
             samples.push(pair.run(seconds).with_context(|| format!("TCP by way of {}", pair.way.name()))?);
         }
     }
@@ -54,7 +58,8 @@ pub fn measure(rounds: usize, seconds: u32) -> Result<Vec<Throughput>> {
         .zip(&samples)
         .map(|(pair, samples)| {
             let ratios: Vec<f64> = samples.iter().zip(&direct).map(|(own, direct)| own / direct).collect();
-            Throughput { way: pair.way.name(), gbits: median(samples), of_direct: median(&ratios) }
+            let spread = (quantile(&ratios, 0.75) - quantile(&ratios, 0.25)) / 2.0;
+            Throughput { way: pair.way.name(), gbits: median(samples), of_direct: median(&ratios), spread }
         })
         .collect())
 }
@@ -66,8 +71,8 @@ impl Pair {
         let mut setup = None;
         if let Some(firewall) = &topology.firewall {
             match way {
-                Way::VfwXdp => setup = Some(start_vfw(firewall, Mode::Xdp)?),
-                Way::VfwTc => setup = Some(start_vfw(firewall, Mode::Tc)?),
+                Way::VfwXdp => setup = Some(start_vfw(firewall, Mode::Xdp, 1)?),
+                Way::VfwTc => setup = Some(start_vfw(firewall, Mode::Tc, 1)?),
                 _ => topology.route_by_kernel()?,
             }
             if way == Way::Nftables {

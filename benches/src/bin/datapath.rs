@@ -46,8 +46,8 @@ fn main() -> Result<()> {
     let command = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
     let machine = Machine::inspect(cpu, format!("datapath {command}").trim().to_owned())?;
     let wanted = |part: &str| arguments.only.as_deref().is_none_or(|only| only == part);
-    let (rounds, frames, runs, seconds) =
-        if arguments.quick { (3, 500_000, 200_000, 1) } else { (9, 1_000_000, 1_000_000, 3) };
+    let (rounds, frames, runs, transfers, seconds) =
+        if arguments.quick { (3, 500_000, 200_000, 3, 1) } else { (9, 1_000_000, 1_000_000, 15, 2) };
     let mut costs = Vec::new();
     if wanted("cost") {
         let room = firewall::conntrack_room()?;
@@ -63,7 +63,7 @@ fn main() -> Result<()> {
     let mut tcp = Vec::new();
     if wanted("tcp") {
         eprintln!("TCP throughput ...");
-        tcp = throughput::measure(3, seconds)?;
+        tcp = throughput::measure(transfers, seconds)?;
     }
     let report = Report::new(machine, costs, programs, tcp);
     print!("{}", report.text());
