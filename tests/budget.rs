@@ -11,11 +11,11 @@ fn every_program_stays_within_its_budget() {
     let config = Config::default();
     let kernel = Kernel::load(&image(&format!("{ZONES}default drop\n"), &config), &config).expect("loads");
     let programs = kernel.programs().expect("information");
-    assert_eq!(programs.len(), 6);
+    assert_eq!(programs.len(), 8);
     for program in programs {
         let budget = match program.name {
             "vfw_xdp" | "vfw_tc" => 500_000,
-            "vfw_xdp_first" | "vfw_tc_first" => 200_000,
+            "vfw_xdp_first" | "vfw_tc_first" | "vfw_xdp_stale" | "vfw_tc_stale" => 200_000,
             _ => 60_000,
         };
         let followed = program.verified_instructions;

@@ -78,6 +78,7 @@ impl Pair {
                     Step::Advance(nanos) => backend.advance(*nanos),
                     Step::Learn(zone, address, mac) => backend.learn(*zone, *address, *mac),
                     Step::Forget(zone, address) => backend.forget(*zone, *address),
+                    Step::Replace(policy) => backend.replace(policy),
                 }
             }
         }

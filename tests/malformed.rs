@@ -37,6 +37,7 @@ impl Images {
                 Step::Advance(nanos) => backend.advance(*nanos),
                 Step::Learn(zone, address, mac) => backend.learn(*zone, *address, *mac),
                 Step::Forget(zone, address) => backend.forget(*zone, *address),
+                Step::Replace(policy) => backend.replace(policy),
             }
         }
         backend

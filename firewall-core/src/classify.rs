@@ -1,7 +1,8 @@
 //! First match over the rule table. The loop belongs to the back end (the kernel bounds loops its own way); what a
 //! rule matches is said here, once.
 
-use crate::packet::{Packet, protocol};
+use crate::conntrack::{FlowKey, Sender};
+use crate::packet::{ECHO_REQUEST, ECHO_REQUEST6, Packet, protocol};
 use crate::tables::{ANY_PROTOCOL, ANY_ZONE, Action, RuleEntry, RuleKey};
 
 impl RuleKey {
@@ -22,6 +23,21 @@ impl RuleKey {
             protocol: packet.protocol as u16,
             padding: 0,
         }
+    }
+}
+
+impl RuleKey {
+    /// The key of the packet that began a flow, as far as its record tells.
+    #[inline(always)]
+    pub const fn of_flow(key: &FlowKey, beginner: Sender, from: u16, to: u16) -> Self {
+        let ((source, source_port), (destination, destination_port)) = key.endpoints(beginner);
+        let (source_port, destination_port) = match key.protocol {
+            // No other message begins a flow.
+            protocol::ICMP => (0, (ECHO_REQUEST as u16) << 8),
+            protocol::ICMP6 => (0, (ECHO_REQUEST6 as u16) << 8),
+            _ => (source_port, destination_port),
+        };
+        Self { source, destination, source_port, destination_port, from, to, protocol: key.protocol as u16, padding: 0 }
     }
 }
 

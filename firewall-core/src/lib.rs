@@ -52,11 +52,17 @@
 //! Records are shared by all CPUs without locks. Each half of a flow is written by the packets of its direction, which a
 //! receive queue keeps on one CPU; a lost race costs a count, or a window bound that the next packet sets again.
 //!
-//! # Why three parts
+//! # When the policy changes
+//!
+//! Each policy has a number, its epoch, and each flow that of the policy that allowed it last. A packet whose flow has
+//! another one goes through [`pipeline::stale`] first, which asks the rules about the flow as it began: it goes on under
+//! the rule and the way that it finds now, or it ends.
+//!
+//! # Why four parts
 //!
 //! A kernel program has 512 bytes of stack, and the verifier follows every path to its end. [`pipeline::enter`],
-//! [`pipeline::first`] and [`pipeline::neighbour`] are therefore programs of their own at each hook, the latter two called
-//! by the first; [`process`] calls them one after another where there is no such bound.
+//! [`pipeline::first`], [`pipeline::neighbour`] and [`pipeline::stale`] are therefore programs of their own at each hook,
+//! which call one another; [`process`] calls them one after another where there is no such bound.
 //!
 //! # Words
 //!

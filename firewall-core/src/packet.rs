@@ -30,6 +30,11 @@ pub mod protocol {
     pub const ICMP6: u8 = 58;
 }
 
+/// ICMP type of an echo request (RFC 792).
+pub const ECHO_REQUEST: u8 = 8;
+/// `ICMPv6` type of an echo request (RFC 4443).
+pub const ECHO_REQUEST6: u8 = 128;
+
 /// TCP flag bits (RFC 9293 section 3.1).
 pub mod tcp_flag {
     /// No more data from the sender.
@@ -166,8 +171,8 @@ impl Packet {
     /// An echo request (RFC 792 type 8, RFC 4443 type 128).
     #[inline(always)]
     pub const fn is_echo_request(&self) -> bool {
-        (self.protocol == protocol::ICMP && self.icmp_type == 8)
-            || (self.protocol == protocol::ICMP6 && self.icmp_type == 128)
+        (self.protocol == protocol::ICMP && self.icmp_type == ECHO_REQUEST)
+            || (self.protocol == protocol::ICMP6 && self.icmp_type == ECHO_REQUEST6)
     }
 
     /// An echo reply (RFC 792 type 0, RFC 4443 type 129).

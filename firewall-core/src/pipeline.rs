@@ -18,17 +18,30 @@ use crate::zone::{self, Ingress};
 
 /// Takes one frame that came in on `ifindex` at `now` (nanoseconds, monotonic) to its verdict, counted.
 ///
-/// A back end whose programs are bounded (the kernel's) calls the three parts itself, each as a program.
+/// A back end whose programs are bounded (the kernel's) calls the parts itself, each as a program.
 pub fn process<F: Frame, T: Tables>(frame: &mut F, tables: &T, ifindex: u32, now: u64) -> Verdict {
-    let (mut entering, mut following) = (Packet::EMPTY, Packet::EMPTY);
-    match enter(frame, tables, ifindex, now, &mut entering) {
-        Step::Done(verdict) => verdict,
-        Step::Continue(Part::First) => first(frame, tables, ifindex, now, &mut following),
-        Step::Continue(Part::Neighbour) => neighbour(frame, tables, ifindex, now, &mut following),
+    let mut part = Part::Enter;
+    for _ in 0..MAX_PARTS {
+        let mut packet = Packet::EMPTY;
+        let packet = &mut packet;
+        let step = match part {
+            Part::Enter => enter(frame, tables, ifindex, now, packet),
+            Part::First => Step::Done(first(frame, tables, ifindex, now, packet)),
+            Part::Neighbour => Step::Done(neighbour(frame, tables, ifindex, now, packet)),
+            Part::Stale => stale(frame, tables, ifindex, now, packet),
+        };
+        match step {
+            Step::Done(verdict) => return verdict,
+            Step::Continue(next) => part = next,
+        }
     }
+    dropped(tables, NO_ZONE, DropReason::NotReady, frame.length())
 }
 
-/// What [`enter`] leads to.
+/// Most parts that one frame goes through: enter, stale, enter, first.
+const MAX_PARTS: u32 = 4;
+
+/// What a part leads to.
 pub enum Step {
     /// The verdict.
     Done(Verdict),
@@ -36,14 +49,18 @@ pub enum Step {
     Continue(Part),
 }
 
-/// The parts that follow [`enter`] for frames that belong to no flow.
+/// The parts of the pipeline.
 #[repr(u32)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Part {
+    /// [`enter()`], where every frame begins.
+    Enter = 0,
     /// [`first()`].
-    First = 0,
+    First = 1,
     /// [`neighbour()`].
-    Neighbour = 1,
+    Neighbour = 2,
+    /// [`stale()`].
+    Stale = 3,
 }
 
 /// The way of every frame, to its end for those whose flow is known. `packet`, empty, is room for what the parser
@@ -52,9 +69,20 @@ pub enum Part {
 pub fn enter<F: Frame, T: Tables>(frame: &mut F, tables: &T, ifindex: u32, now: u64, packet: &mut Packet) -> Step {
     let length = frame.length();
     let mut from = NO_ZONE;
-    match known_flow(frame, tables, ifindex, now, (&mut from, packet)) {
+    let step = match known_flow(frame, tables, ifindex, now, (&mut from, packet)) {
+        // It will be here again.
+        Ok(Step::Continue(Part::Stale)) => return Step::Continue(Part::Stale),
         Ok(step) => step,
         Err(reason) => Step::Done(dropped(tables, from, reason, length)),
+    };
+    count_arrival(tables, from, length);
+    step
+}
+
+#[inline(always)]
+fn count_arrival<T: Tables>(tables: &T, from: u16, length: u32) {
+    if from != NO_ZONE {
+        tables.count_zone(from, Direction::In, length);
     }
 }
 
@@ -68,7 +96,6 @@ fn known_flow<F: Frame, T: Tables>(
 ) -> Result<Step, DropReason> {
     let ethernet = parse::ethernet(frame)?;
     let ingress = zone::find(tables, ifindex, ethernet.vlan, now, from)?;
-    tables.count_zone(ingress.id, Direction::In, frame.length());
     if ethernet.ether_type == ether_type::ARP {
         return Ok(Step::Continue(Part::Neighbour));
     }
@@ -81,6 +108,9 @@ fn known_flow<F: Frame, T: Tables>(
     let Some(known) = conntrack::find(frame, &ingress, packet)? else {
         return Ok(Step::Continue(Part::First));
     };
+    if known.flow.epoch.get() != ingress.settings.epoch {
+        return Ok(Step::Continue(Part::Stale));
+    }
     let path = known_path(&ingress, packet, &known)?;
     let egress = egress(frame, &ingress, packet, path.zone)?;
     let sender = known.sender;
@@ -113,6 +143,67 @@ fn new_flow<F: Frame, T: Tables>(
     let ingress = zone::find(tables, ifindex, ethernet.vlan, now, from)?;
     parse::ip(frame, &ethernet, packet)?;
     new_path(frame, &ingress, &ethernet, packet)
+}
+
+/// The first packet of a flow since the policy has changed: the flow is judged anew. What it was allowed and still is goes
+/// on from [`enter()`]; what it no longer is ends here. `packet`, empty, is room for what the parser finds.
+#[inline(always)]
+pub fn stale<F: Frame, T: Tables>(frame: &mut F, tables: &T, ifindex: u32, now: u64, packet: &mut Packet) -> Step {
+    let length = frame.length();
+    let mut from = NO_ZONE;
+    match judge_again(frame, tables, ifindex, now, (&mut from, packet)) {
+        Ok(()) => Step::Continue(Part::Enter),
+        Err(reason) => {
+            count_arrival(tables, from, length);
+            Step::Done(dropped(tables, from, reason, length))
+        }
+    }
+}
+
+#[inline(always)]
+fn judge_again<F: Frame, T: Tables>(
+    frame: &F,
+    tables: &T,
+    ifindex: u32,
+    now: u64,
+    (from, packet): (&mut u16, &mut Packet),
+) -> Result<(), DropReason> {
+    let ethernet = parse::ethernet(frame)?;
+    let ingress = zone::find(tables, ifindex, ethernet.vlan, now, from)?;
+    parse::ip(frame, &ethernet, packet)?;
+    join_fragments(&ingress, packet)?;
+    let Some(known) = conntrack::find(frame, &ingress, packet)? else { return Ok(()) };
+    let verdict = renew(frame, &ingress, &known);
+    if verdict.is_err() {
+        tables.remove_flow(known.table, &known.key);
+    }
+    verdict
+}
+
+/// Judges a flow as if its first packet came now, and gives it the rule and the way that it gets.
+#[inline(always)]
+fn renew<F: Frame, T: Tables>(frame: &F, ingress: &Ingress<T>, known: &Known<T::Flow>) -> Result<(), DropReason> {
+    let (flow, beginner) = (&known.flow, known.flow.beginner());
+    let ((source, _), (destination, _)) = known.key.endpoints(beginner);
+    let (own, other) = flow.next_hops(beginner);
+    let from = other.zone.get();
+    let back = route::hop(ingress.tables, &source).map_err(|_| DropReason::SpoofedSource)?;
+    if back.zone != from {
+        return Err(DropReason::SpoofedSource);
+    }
+    let hop = route::hop(ingress.tables, &destination)?;
+    let key = RuleKey::of_flow(&known.key, beginner, from, hop.zone);
+    let entry = ingress.tables.judge(ingress.settings, &key).ok_or(DropReason::Policy)?;
+    if entry.action() != Action::Allow {
+        log(frame, ingress, &key, entry);
+        return Err(refused(frame, ingress, entry));
+    }
+    flow.rule.set(entry.rule);
+    own.zone.set(hop.zone);
+    own.neighbour.set(NO_NEIGHBOUR);
+    other.neighbour.set(NO_NEIGHBOUR);
+    flow.epoch.set(ingress.settings.epoch);
+    Ok(())
 }
 
 /// ARP and neighbour discovery. `packet`, empty, is room for what the parser finds.
@@ -274,7 +365,8 @@ fn begin_flow<F: Frame, T: Tables>(
     let (key, sender) = FlowKey::of(packet);
     let state = conntrack::first_state(packet);
     let fill = |flow: &mut Flow| {
-        flow.created = ingress.now;
+        flow.created = (ingress.now / 1_000_000_000) as u32;
+        flow.epoch.set(ingress.settings.epoch);
         flow.low_began = u8::from(matches!(sender, Sender::Low));
         flow.expires.set(ingress.now.saturating_add(ingress.settings.timeout(state)));
         flow.rule.set(rule);
@@ -300,16 +392,23 @@ fn judge<'a, F: Frame, T: Tables>(
 ) -> Result<&'a RuleEntry, DropReason> {
     let key = RuleKey::of(packet, ingress.id, hop.zone);
     let entry = ingress.tables.judge(ingress.settings, &key).ok_or(DropReason::Policy)?;
+    log(frame, ingress, &key, entry);
+    if entry.action() == Action::Allow { Ok(entry) } else { Err(refused(frame, ingress, entry)) }
+}
+
+/// Tells the daemon, where the rule wants it.
+#[inline(always)]
+fn log<F: Frame, T: Tables>(frame: &F, ingress: &Ingress<T>, key: &RuleKey, entry: &RuleEntry) {
     if entry.log != 0 {
-        ingress.tables.tell(|event| event.fill_rule(&key, entry, frame.length(), ingress.now));
+        ingress.tables.tell(|event| event.fill_rule(key, entry, frame.length(), ingress.now));
     }
-    let reason = match entry.action() {
-        Action::Allow => return Ok(entry),
-        Action::Drop => DropReason::Policy,
-        Action::Reject => DropReason::Reject,
-    };
+}
+
+/// Counts a packet that a rule does not let pass; the reason to drop it.
+#[inline(always)]
+fn refused<F: Frame, T: Tables>(frame: &F, ingress: &Ingress<T>, entry: &RuleEntry) -> DropReason {
     ingress.tables.count_rule(entry.rule, frame.length(), ingress.now);
-    Err(reason)
+    if entry.action() == Action::Reject { DropReason::Reject } else { DropReason::Policy }
 }
 
 /// Notes in a flow where its neighbour is to be found.

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use firewall_core::tables::Tables as _;
 use firewall_core::{DropReason, Verdict, process};
 use vfw::backend::memory::{Limits, Memory, MemoryFrame};
 use vfw::compile::{Image, Link, compile};
@@ -110,6 +111,12 @@ impl Backend for MemoryBackend {
 
     fn learn(&mut self, zone: u16, address: IpAddr, mac: Mac) {
         self.memory.add_neighbour(zone, address, mac);
+    }
+
+    fn replace(&mut self, policy: &str) {
+        let mut image = image(policy, &Config::default());
+        image.settings.epoch = self.memory.settings().map_or(0, |settings| settings.epoch) + 1;
+        self.memory.replace(&image);
     }
 
     fn forget(&mut self, zone: u16, address: IpAddr) {

@@ -21,7 +21,7 @@ use aya_ebpf::bindings::{TC_ACT_SHOT, xdp_action};
 use aya_ebpf::helpers::{bpf_redirect, bpf_redirect_peer};
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
-use firewall_core::pipeline::{Step, enter, first, neighbour};
+use firewall_core::pipeline::{Part, Step, enter, first, neighbour, stale};
 use firewall_core::tables::{Tables, zone_flag};
 use firewall_core::{Egress, Verdict};
 
@@ -41,12 +41,26 @@ pub fn vfw_xdp(ctx: XdpContext) -> u32 {
     let Some(packet) = tables::packet_scratch() else { return xdp_action::XDP_ABORTED };
     match enter(&mut frame, &KernelTables, ifindex, clock::now(), packet) {
         Step::Done(verdict) => finish_xdp(&frame, verdict),
-        Step::Continue(part) => {
-            // SAFETY: the array holds programs of this type only; without one the call returns and the frame is dropped.
-            let _ = unsafe { maps::XDP_PARTS.tail_call(&ctx, part as u32) };
-            xdp_action::XDP_ABORTED
-        }
+        Step::Continue(part) => continue_xdp(&ctx, part),
     }
+}
+
+#[xdp(frags)]
+pub fn vfw_xdp_stale(ctx: XdpContext) -> u32 {
+    let mut frame = XdpFrame::new(ctx.ctx);
+    let ifindex = frame.ingress_ifindex();
+    let Some(packet) = tables::packet_scratch() else { return xdp_action::XDP_ABORTED };
+    match stale(&mut frame, &KernelTables, ifindex, clock::now(), packet) {
+        Step::Done(verdict) => finish_xdp(&frame, verdict),
+        Step::Continue(part) => continue_xdp(&ctx, part),
+    }
+}
+
+#[inline(always)]
+fn continue_xdp(ctx: &XdpContext, part: Part) -> u32 {
+    // SAFETY: the array holds programs of this type only; without one the call returns and the frame is dropped.
+    let _ = unsafe { maps::XDP_PARTS.tail_call(ctx, part as u32) };
+    xdp_action::XDP_ABORTED
 }
 
 #[xdp(frags)]
@@ -88,12 +102,26 @@ pub fn vfw_tc(ctx: TcContext) -> i32 {
     let Some(packet) = tables::packet_scratch() else { return TC_ACT_SHOT };
     match enter(&mut frame, &KernelTables, ifindex, clock::now(), packet) {
         Step::Done(verdict) => finish_tc(&frame, verdict),
-        Step::Continue(part) => {
-            // SAFETY: the array holds programs of this type only; without one the call returns and the frame is dropped.
-            let _ = unsafe { maps::TC_PARTS.tail_call(&ctx, part as u32) };
-            TC_ACT_SHOT
-        }
+        Step::Continue(part) => continue_tc(&ctx, part),
     }
+}
+
+#[classifier]
+pub fn vfw_tc_stale(ctx: TcContext) -> i32 {
+    let mut frame = TcFrame::new(ctx.skb.skb);
+    let ifindex = frame.ingress_ifindex();
+    let Some(packet) = tables::packet_scratch() else { return TC_ACT_SHOT };
+    match stale(&mut frame, &KernelTables, ifindex, clock::now(), packet) {
+        Step::Done(verdict) => finish_tc(&frame, verdict),
+        Step::Continue(part) => continue_tc(&ctx, part),
+    }
+}
+
+#[inline(always)]
+fn continue_tc(ctx: &TcContext, part: Part) -> i32 {
+    // SAFETY: the array holds programs of this type only; without one the call returns and the frame is dropped.
+    let _ = unsafe { maps::TC_PARTS.tail_call(ctx, part as u32) };
+    TC_ACT_SHOT
 }
 
 #[classifier]

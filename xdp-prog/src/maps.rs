@@ -58,11 +58,11 @@ pub static DROP_COUNTERS: PerCpuArray<Counter> = PerCpuArray::with_max_entries((
 /// Interfaces by zone, for XDP.
 #[map]
 pub static DEVICES: DevMap = DevMap::with_max_entries(MAX_ZONES, 0);
-/// The parts of the pipeline that follow the first program, by [`firewall_core::pipeline::Part`].
+/// The parts of the pipeline, by [`firewall_core::pipeline::Part`].
 #[map]
-pub static XDP_PARTS: ProgramArray = ProgramArray::with_max_entries(2, 0);
+pub static XDP_PARTS: ProgramArray = ProgramArray::with_max_entries(4, 0);
 #[map]
-pub static TC_PARTS: ProgramArray = ProgramArray::with_max_entries(2, 0);
+pub static TC_PARTS: ProgramArray = ProgramArray::with_max_entries(4, 0);
 /// Room for the parsed packet of the programs that are called by the first: they have little stack left, and what
 /// comes back from a map is unknown to the verifier, which would otherwise follow every way through the parser to
 /// the end of the program.

@@ -146,7 +146,7 @@ impl Shared {
             to: direction(to),
             state: flow.state()?.name().to_owned(),
             expires_seconds: flow.expires.get().saturating_sub(now) / SECOND,
-            age_seconds: now.saturating_sub(flow.created) / SECOND,
+            age_seconds: (now / SECOND).saturating_sub(u64::from(flow.created)),
             rule: names.get(flow.rule.get() as usize)?.clone(),
         })
     }

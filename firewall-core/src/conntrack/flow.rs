@@ -75,6 +75,16 @@ impl FlowKey {
         )
     }
 
+    /// Address and port of `sender`, and of the other endpoint.
+    #[inline(always)]
+    pub const fn endpoints(&self, sender: Sender) -> ((Address, u16), (Address, u16)) {
+        let (low, high) = ((self.low, self.low_port), (self.high, self.high_port));
+        match sender {
+            Sender::Low => (low, high),
+            Sender::High => (high, low),
+        }
+    }
+
     #[inline(always)]
     fn between(
         source: (Address, u16),
@@ -270,7 +280,7 @@ pub mod half_flag {
 }
 
 /// One flow. 104 bytes; with its key and the kernel's hash element 192 bytes of kernel memory: three cache lines. The
-/// fields before `created` share the second line with the end of the key: what a packet of a flow without windows is
+/// fields before `halves` share the second line with the end of the key: what a packet of a flow without windows is
 /// decided by, so that a large table costs it no third one before the frame is on its way.
 ///
 /// Fields are cells because every CPU and the daemon share the record. Each is a word that is loaded and stored
@@ -291,8 +301,10 @@ pub struct Flow {
     pub padding: [u8; 2],
     /// Of packets from the endpoint with the lower address, then from the other.
     pub next_hops: [NextHop; 2],
-    /// When it began, same clock.
-    pub created: u64,
+    /// When it began, seconds of the same clock.
+    pub created: u32,
+    /// Number of the policy that allowed it last; another one in force judges it anew.
+    pub epoch: Cell<u32>,
     /// From the endpoint with the lower address, then from the other.
     pub halves: [Half; 2],
 }
@@ -323,6 +335,12 @@ impl Flow {
             Sender::Low => (low, high),
             Sender::High => (high, low),
         }
+    }
+
+    /// Who began the flow.
+    #[inline(always)]
+    pub const fn beginner(&self) -> Sender {
+        if self.low_began != 0 { Sender::Low } else { Sender::High }
     }
 
     /// Whether `sender` began the flow.

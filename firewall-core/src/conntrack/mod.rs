@@ -24,8 +24,10 @@ pub struct Known<R> {
     pub flow: R,
     /// Who sent the packet. For an ICMP error: the endpoint that the error travels away from.
     pub sender: Sender,
-    key: FlowKey,
-    table: FlowTable,
+    /// Its key.
+    pub key: FlowKey,
+    /// Where it lives.
+    pub table: FlowTable,
 }
 
 /// The flow of a packet, live on arrival; `None` when there is none. An expired one is removed, else nothing changes.

@@ -248,7 +248,7 @@ fn operations(scenario: &Scenario) -> Vec<Operation> {
         match step {
             Step::Advance(nanos) => time = Some(nanos.next_power_of_two().trailing_zeros() as u8),
             Step::Learn(..) => learn = true,
-            Step::Forget(..) => {}
+            Step::Forget(..) | Step::Replace(_) => {}
             Step::Inject(injection) => {
                 let interface = INTERFACES.iter().position(|known| known.name == injection.interface);
                 operations.push(Operation {

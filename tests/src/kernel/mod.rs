@@ -17,6 +17,8 @@ use firewall_core::tables::{
     Direction, FragmentKey, FragmentPorts, NO_ZONE, NeighbourKey, NeighbourWord, RuleEntry, Settings,
 };
 use firewall_core::{DropReason, PuntTask};
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
 use vfw::backend::kernel::{Kernel, PuntedFrame, Punts};
 use vfw::compile::{Image, Link, compile};
 use vfw::config::{Capacity, Config};
@@ -44,6 +46,7 @@ pub struct Firewall {
     config: Config,
     zones: u16,
     rules: u32,
+    epoch: u32,
     counted_before: Counters,
     neighbours: BTreeMap<(u16, IpAddr), (u32, u16)>,
 }
@@ -71,6 +74,7 @@ impl Firewall {
             config,
             zones: image.zones.len() as u16,
             rules: 0,
+            epoch: 0,
             counted_before: Counters::default(),
             neighbours: BTreeMap::new(),
         }
@@ -86,6 +90,7 @@ impl Firewall {
 
     /// Puts the policy of a scenario in force, without flows, with its neighbours.
     pub fn begin(&mut self, scenario: &Scenario) {
+        stay_on_one_cpu(scenario.tables.is_some());
         for (zone, address) in self.neighbours.keys().copied().collect::<Vec<_>>() {
             self.forget(zone, address);
         }
@@ -98,6 +103,7 @@ impl Firewall {
             self.kernel.write_rules(&image.rules).expect("fits");
             image.settings
         };
+        self.epoch = settings.epoch;
         settings.rule_entries = settings.rule_entries.min(RULE_ROOM as u32);
         self.kernel.write_settings(&settings).expect("an array element");
         self.kernel.flows().expect("flow tables").clear().expect("clears");
@@ -108,6 +114,19 @@ impl Firewall {
         for (zone, address, mac) in &scenario.neighbours {
             self.learn(*zone, *address, *mac);
         }
+    }
+
+    /// Puts another policy in force between two frames; flows stay.
+    pub fn replace(&mut self, policy: &str) {
+        let image = image(policy, &self.config, &self.links);
+        for rule in self.rules..image.rule_names.len() as u32 {
+            let counter = self.kernel.rule_counter(rule).expect("a counter");
+            self.counted_before.rules.insert(rule, (counter.packets, counter.bytes));
+            self.rules = rule + 1;
+        }
+        self.epoch += 1;
+        self.kernel.write_rules(&image.rules).expect("fits");
+        self.kernel.write_settings(&Settings { epoch: self.epoch, ..image.settings }).expect("an array element");
     }
 
     /// What was counted since [`Self::begin`].
@@ -254,6 +273,17 @@ fn difference(mut after: Counters, before: &Counters) -> Counters {
     subtract(&mut after.zones_out, &before.zones_out);
     subtract(&mut after.drops, &before.drops);
     after
+}
+
+/// Keeps the calling thread on the CPU that it is on, or lets it go where it likes. Which flow of a full half-open table is
+/// the oldest is exact for one CPU only: the kernel keeps a list for each.
+fn stay_on_one_cpu(stay: bool) {
+    let here = nix::sched::sched_getcpu().expect("a CPU");
+    let mut cpus = CpuSet::new();
+    for cpu in (0..CpuSet::count()).filter(|cpu| !stay || *cpu == here) {
+        cpus.set(cpu).expect("a CPU");
+    }
+    sched_setaffinity(Pid::from_raw(0), &cpus).expect("a thread may choose its CPUs");
 }
 
 /// The size of a rule entry is part of what the programs and user space agree on.

@@ -145,6 +145,10 @@ impl Backend for TestRun {
         self.firewall.learn(zone, address, mac);
     }
 
+    fn replace(&mut self, policy: &str) {
+        self.firewall.replace(policy);
+    }
+
     fn forget(&mut self, zone: u16, address: IpAddr) {
         self.firewall.forget(zone, address);
     }

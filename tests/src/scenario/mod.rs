@@ -6,6 +6,7 @@
 mod ip;
 mod link;
 mod neighbour;
+mod reload;
 mod state;
 mod tcp;
 mod topology;
@@ -51,6 +52,8 @@ pub enum Step {
     Learn(u16, IpAddr, Mac),
     /// A neighbour is forgotten.
     Forget(u16, IpAddr),
+    /// Another policy takes the place of the one in force, flows stay: a whole rule file like [`Scenario::policy`].
+    Replace(String),
 }
 
 /// A frame that arrives, and what is expected of it.
@@ -160,6 +163,8 @@ pub trait Backend {
     fn advance(&mut self, nanos: u64);
     /// Makes a neighbour known.
     fn learn(&mut self, zone: u16, address: IpAddr, mac: Mac);
+    /// Puts another policy in force; flows stay.
+    fn replace(&mut self, policy: &str);
     /// Forgets a neighbour.
     fn forget(&mut self, zone: u16, address: IpAddr);
     /// Bytes that the pipeline counts for a frame: a tag counts where it is among the bytes.
@@ -181,6 +186,7 @@ pub fn run(scenario: &Scenario, backend: &mut dyn Backend) -> Result<(), String>
             Step::Advance(nanos) => backend.advance(*nanos),
             Step::Learn(zone, address, mac) => backend.learn(*zone, *address, *mac),
             Step::Forget(zone, address) => backend.forget(*zone, *address),
+            Step::Replace(policy) => backend.replace(policy),
             Step::Inject(injection) => {
                 let got = backend.inject(injection.interface, &injection.frame, injection.stripped_tag);
                 let at = format!("{}, step {number}", scenario.name);
@@ -246,6 +252,7 @@ pub fn scenarios() -> Vec<Scenario> {
         tcp::scenarios(family, &mut all);
         ip::scenarios(family, &mut all);
         state::scenarios(family, &mut all);
+        reload::scenarios(family, &mut all);
     }
     ip::of_ipv4(&mut all);
     ip::of_ipv6(&mut all);
@@ -276,6 +283,11 @@ impl Scenario {
     pub(crate) fn step(mut self, step: Step) -> Self {
         self.steps.push(step);
         self
+    }
+
+    /// These rules behind [`ZONES`] come into force.
+    pub(crate) fn replace(self, rules: &str) -> Self {
+        self.step(Step::Replace(format!("{ZONES}{rules}")))
     }
 
     fn inject(self, from: &Host, frame: Vec<u8>, expect: Outcome, rule: Option<u32>) -> Self {

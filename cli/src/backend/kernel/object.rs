@@ -3,7 +3,6 @@
 use aya::maps::{Map, MapData, MapError, ProgramArray};
 use aya::programs::{Program, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
-use firewall_core::pipeline::Part;
 
 use super::error::{KernelError, chain, program_error};
 use crate::compile::Image;
@@ -11,10 +10,10 @@ use crate::config::Config;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/vfw-ebpf"));
 
-/// Programs of the XDP hook: entry, then by [`Part`].
-pub(super) const XDP: [&str; 3] = ["vfw_xdp", "vfw_xdp_first", "vfw_xdp_neighbour"];
+/// Programs of the XDP hook, by [`firewall_core::pipeline::Part`].
+pub(super) const XDP: [&str; 4] = ["vfw_xdp", "vfw_xdp_first", "vfw_xdp_neighbour", "vfw_xdp_stale"];
 /// Programs of the tc hook, likewise.
-pub(super) const TC: [&str; 3] = ["vfw_tc", "vfw_tc_first", "vfw_tc_neighbour"];
+pub(super) const TC: [&str; 4] = ["vfw_tc", "vfw_tc_first", "vfw_tc_neighbour", "vfw_tc_stale"];
 
 /// Loads maps and programs.
 pub(super) fn load(image: &Image, config: &Config) -> Result<Ebpf, KernelError> {
@@ -42,10 +41,10 @@ pub(super) fn load(image: &Image, config: &Config) -> Result<Ebpf, KernelError> 
     Ok(ebpf)
 }
 
-/// Tells the first program of a hook where the others are. The array stays with the object: the kernel empties it when
+/// Tells the programs of a hook where the others are. The array stays with the object: the kernel empties it when
 /// its last user closes it.
-fn wire(ebpf: &mut Ebpf, map: &'static str, names: [&'static str; 3]) -> Result<(), KernelError> {
-    for (part, name) in [(Part::First, names[1]), (Part::Neighbour, names[2])] {
+fn wire(ebpf: &mut Ebpf, map: &'static str, names: [&'static str; 4]) -> Result<(), KernelError> {
+    for (part, name) in names.into_iter().enumerate() {
         let program = ebpf.program(name).ok_or(KernelError::Missing(name))?;
         let fd = match program {
             Program::Xdp(program) => program.fd(),

@@ -159,6 +159,13 @@ impl Memory {
         }
     }
 
+    /// Puts another policy in force. Flows, counters and neighbours stay.
+    pub fn replace(&mut self, image: &Image) {
+        let Self { settings, zones, zone_index, rules, routes, .. } = Self::new(image, self.limits);
+        (self.settings, self.zones, self.zone_index) = (settings, zones, zone_index);
+        (self.rules, self.routes) = (rules, routes);
+    }
+
     /// Makes a neighbour known, or changes its MAC. Its slot is the answer.
     pub fn add_neighbour(&self, zone: u16, address: impl Into<Address>, mac: [u8; 6]) -> u32 {
         let mut all = self.neighbours.borrow_mut();
