@@ -62,7 +62,7 @@ fn nothing_is_left_behind_however_it_ends() {
             assert!(ping(&network, false, &[]).status.success(), "{hook}");
             assert_eq!(received_by_kernel(&network).0, 0, "{hook}: before {signal}");
             let objects = KernelObjects::of(firewall.pid());
-            assert_eq!((objects.programs.len(), objects.links.len()), (6, 2), "{hook}");
+            assert_eq!((objects.programs.len(), objects.links.len()), (8, 2), "{hook}");
             assert!(objects.maps.len() > 10 && objects.existing() == objects, "{hook}");
             let status = firewall.stop(signal);
             // The kernel frees them when the last reader has finished.
@@ -169,6 +169,25 @@ fn bad_input_and_refusals_have_their_exit_codes() {
     assert_eq!(output.status.code(), Some(2));
     assert!(said(&output).contains("cannot reach vfw at"), "{}", said(&output));
     assert!(!socket.exists());
+}
+
+#[test]
+fn a_running_vfw_explains_what_it_does() {
+    let Some(network) = Shape::new(PROGRAM, RULES).up() else { return };
+    let firewall = network.firewall(&mode("tc"));
+    let socket = network.socket();
+    let socket = socket.to_str().expect("UTF-8");
+    let explain = |packet: &str| network.vfw_run(&["explain", packet, "--socket", socket]);
+    let allowed = explain("app 10.0.10.7 -> 10.0.20.7 ping");
+    assert_eq!(allowed.status.code(), Some(0));
+    assert!(said(&allowed).contains("verdict  allow") && said(&allowed).contains("rules.fw:5"), "{}", said(&allowed));
+    let refused = explain("db 10.0.20.7 -> 10.0.10.7 tcp 22");
+    assert!(said(&refused).contains("drop (policy") && said(&refused).contains("nearest"), "{}", said(&refused));
+    let nonsense = explain("nowhere 10.0.20.7 -> 10.0.10.7 tcp 22");
+    assert_eq!(nonsense.status.code(), Some(1));
+    assert!(said(&nonsense).contains("no zone `nowhere`; there are: app, db"), "{}", said(&nonsense));
+    drop(firewall);
+    assert_eq!(explain("app 10.0.10.7 -> 10.0.20.7 ping").status.code(), Some(2));
 }
 
 #[test]

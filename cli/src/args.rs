@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::command::{check, lab, run, show};
+use crate::command::{check, explain, lab, run, show};
 
 /// Virtual firewall: routes and filters traffic between VLANs inside of one host.
 #[derive(Debug, Parser)]
@@ -22,6 +22,8 @@ pub enum Command {
     Run(run::Arguments),
     /// Show what a running vfw knows.
     Show(show::Arguments),
+    /// Say what becomes of a packet, and why.
+    Explain(explain::Arguments),
     /// Build a network of namespaces to try rules in.
     Lab(lab::Arguments),
 }

@@ -7,6 +7,7 @@ pub mod compile;
 pub mod config;
 pub mod control;
 pub mod daemon;
+pub mod explain;
 pub mod interface;
 pub mod lab;
 pub mod lang;

@@ -10,6 +10,7 @@ use firewall_core::{DropReason, Punt, PuntTask, Verdict, process};
 use crate::backend::memory::{Limits, Memory, MemoryFrame};
 use crate::compile::Image;
 use crate::config::Config;
+use crate::explain::FirstPacket;
 use crate::lang::registry::{ICMP, ICMP6, TCP, UDP};
 use crate::lang::{Action, Diagnostic, Diagnostics, Location, Policy, Test, TestCase};
 
@@ -51,7 +52,9 @@ fn run_case(policy: &Policy, memory: &Memory, test: &Test, case: &TestCase, now:
     let bad =
         |message: String| Some(Diagnostic::error(case.location.clone(), format!("test {:?}: {message}", test.name)));
     let Some(zone) = memory.zones().get(case.from) else { return bad("its zone is not compiled".to_owned()) };
-    let Some(bytes) = first_packet(zone, case) else { return bad("this packet cannot be built".to_owned()) };
+    let Some(bytes) = first_packet(zone, &FirstPacket::from(case)) else {
+        return bad("this packet cannot be built".to_owned());
+    };
     let verdict = process(&mut MemoryFrame::new(bytes), memory, zone.ifindex, now);
     let (got, egress) = outcome(&verdict);
     if let Some(egress) = egress
@@ -63,7 +66,7 @@ fn run_case(policy: &Policy, memory: &Memory, test: &Test, case: &TestCase, now:
     if got == case.expect {
         return None;
     }
-    let error = Diagnostic::test_failed(test, case, got, decided_by(policy, memory, now).as_ref());
+    let error = Diagnostic::test_failed(test, case, got, location(policy, decided_by(memory, now)).as_ref());
     Some(match verdict {
         Verdict::Drop(reason) | Verdict::Punt(Punt { task: PuntTask::Report, reason, .. })
             if !matches!(reason, DropReason::Policy | DropReason::Reject) =>
@@ -75,7 +78,7 @@ fn run_case(policy: &Policy, memory: &Memory, test: &Test, case: &TestCase, now:
 }
 
 /// A verdict in the words of the rule language, and the zone through which the packet leaves.
-fn outcome(verdict: &Verdict) -> (Action, Option<u16>) {
+pub(crate) fn outcome(verdict: &Verdict) -> (Action, Option<u16>) {
     match verdict {
         Verdict::Transmit(egress) => (Action::Allow, Some(egress.zone)),
         Verdict::Punt(punt) if punt.task == PuntTask::Resolve => (Action::Allow, Some(punt.zone)),
@@ -84,13 +87,31 @@ fn outcome(verdict: &Verdict) -> (Action, Option<u16>) {
     }
 }
 
-/// Where the rule stands that decided at `now`.
-fn decided_by(policy: &Policy, memory: &Memory, now: u64) -> Option<Location> {
+/// The rule that decided at `now`; the default comes after the last.
+pub(crate) fn decided_by(memory: &Memory, now: u64) -> Option<u32> {
     let counters = memory.counters();
-    let (rule, _) = counters.rules.iter().find(|(_, counter)| counter.last_hit == now)?;
-    match policy.rules.get(*rule as usize) {
+    counters.rules.iter().find(|(_, counter)| counter.last_hit == now).map(|(rule, _)| *rule)
+}
+
+/// Where a rule stands.
+fn location(policy: &Policy, rule: Option<u32>) -> Option<Location> {
+    match policy.rules.get(rule? as usize) {
         Some(rule) => Some(rule.location.clone()),
         None => policy.default.location.clone(),
+    }
+}
+
+impl From<&TestCase> for FirstPacket {
+    fn from(case: &TestCase) -> Self {
+        Self {
+            from: case.from,
+            source: case.source,
+            source_port: case.source_port,
+            destination: case.destination,
+            destination_port: case.destination_port,
+            protocol: case.protocol,
+            icmp: case.icmp,
+        }
     }
 }
 
@@ -98,8 +119,8 @@ fn decided_by(policy: &Policy, memory: &Memory, now: u64) -> Option<Location> {
 const HOST: [u8; 6] = [0x02, 0, 0, 0xff, 0xff, 0x01];
 const TTL: u8 = 64;
 
-/// The frame of a test case, as it comes from its zone.
-fn first_packet(zone: &Zone, case: &TestCase) -> Option<Vec<u8>> {
+/// The frame of a packet, as it comes from its zone.
+pub fn first_packet(zone: &Zone, case: &FirstPacket) -> Option<Vec<u8>> {
     let ethernet = PacketBuilder::ethernet2(HOST, zone.mac);
     let ip = ip_header(case.source, case.destination, case.protocol)?;
     let step = match zone.tag() {
@@ -120,7 +141,7 @@ fn first_packet(zone: &Zone, case: &TestCase) -> Option<Vec<u8>> {
 }
 
 /// What an ICMP error quotes: a packet that the other side never sent.
-fn quoted_packet(case: &TestCase) -> Option<Vec<u8>> {
+fn quoted_packet(case: &FirstPacket) -> Option<Vec<u8>> {
     let mut packet = Vec::new();
     let step = PacketBuilder::ip(ip_header(case.destination, case.source, UDP)?).udp(1, 1);
     step.write(&mut packet, &[]).ok().map(|()| packet)

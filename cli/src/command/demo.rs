@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::lab::{NAME, spec};
 use super::{Exit, Failure, show};
 use crate::config::SocketPath;
-use crate::control::{Question, ask};
+use crate::control::{Question, Request, ask};
 use crate::lab::{Lab, LabGuard, LabSpec};
 use crate::lang::{Loaded, SourceFile, ast::Statement, load, parse, print};
 
@@ -105,7 +105,7 @@ fn try_rules() -> Result<bool, Failure> {
     for (question, title) in
         [(Question::Flows, "vfw show flows"), (Question::Rules, "vfw show rules"), (Question::Drops, "vfw show drops")]
     {
-        let answer = ask(SocketPath::standard().as_path(), question).map_err(Failure::refused)?;
+        let answer = ask(SocketPath::standard().as_path(), &Request::Show(question)).map_err(Failure::refused)?;
         println!("$ {title}\n{}\n", show::table(&answer));
     }
     stop(&mut vfw)?;
@@ -136,7 +136,7 @@ fn start(lab: &Lab, rules: &str) -> Result<Child, Failure> {
     };
     let mut child = lab.run("fw", spawn).map_err(Failure::refused)?.map_err(Failure::refused)?;
     let deadline = Instant::now() + Duration::from_secs(30);
-    while ask(SocketPath::standard().as_path(), Question::Interfaces).is_err() {
+    while ask(SocketPath::standard().as_path(), &Request::Show(Question::Interfaces)).is_err() {
         if child.try_wait().map_err(Failure::refused)?.is_some() || Instant::now() > deadline {
             let _ = child.kill();
             return Err(Failure { exit: Exit::Refused, message: format!("vfw did not start: {}", last_words(child)) });

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod demo;
+pub mod explain;
 pub mod lab;
 pub mod run;
 pub mod show;
@@ -47,6 +48,7 @@ pub fn main() -> ExitCode {
         Command::Check(arguments) => Ok(check::run(&arguments) as u8),
         Command::Run(arguments) => run::run(&arguments).map(|()| 0),
         Command::Show(arguments) => show::run(&arguments).map(|()| 0),
+        Command::Explain(arguments) => explain::run(&arguments).map(|()| 0),
         Command::Lab(arguments) => lab::run(&arguments),
     };
     outcome.unwrap_or_else(Failure::report).into()

@@ -7,7 +7,7 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 use super::Failure;
 use crate::config::SocketPath;
-use crate::control::{Answer, CounterView, Direction, Question, ask};
+use crate::control::{Answer, CounterView, Direction, Question, Request, ask};
 
 const EXAMPLE: &str = "\
 Examples:
@@ -35,7 +35,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let standard = SocketPath::standard();
     let socket = arguments.socket.as_deref().unwrap_or_else(|| standard.as_path());
-    let answer = ask(socket, arguments.what).map_err(Failure::refused)?;
+    let answer = ask(socket, &Request::Show(arguments.what)).map_err(Failure::refused)?;
     let text =
         if arguments.json { serde_json::to_string_pretty(&answer).map_err(Failure::refused)? } else { table(&answer) };
     // A reader that has seen enough (`| head`) is no failure.
@@ -124,7 +124,8 @@ pub fn table(answer: &Answer) -> String {
                 ]
             }),
         ),
-        Answer::Error(message) => message.clone(),
+        Answer::Explanation(explanation) => super::explain::text(explanation, false),
+        Answer::Error(message) | Answer::BadQuestion(message) => message.clone(),
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::view::{Answer, Question};
+use super::view::{Answer, Request};
 
 /// Longest question, bytes.
 const MAX_QUESTION: u64 = 4096;
@@ -68,7 +68,7 @@ impl Drop for Server {
 }
 
 /// Answers clients one after another, for as long as the process lives.
-pub fn serve(listener: &UnixListener, answer: impl Fn(Question) -> Answer) {
+pub fn serve(listener: &UnixListener, answer: impl Fn(Request) -> Answer) {
     for stream in listener.incoming() {
         match stream.and_then(|stream| converse(&stream, &answer)) {
             Ok(()) => {}
@@ -77,14 +77,14 @@ pub fn serve(listener: &UnixListener, answer: impl Fn(Question) -> Answer) {
     }
 }
 
-fn converse(stream: &UnixStream, answer: impl Fn(Question) -> Answer) -> io::Result<()> {
+fn converse(stream: &UnixStream, answer: impl Fn(Request) -> Answer) -> io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut line = String::new();
     BufReader::new(stream).take(MAX_QUESTION).read_line(&mut line)?;
-    let reply = match serde_json::from_str::<Question>(&line) {
-        Ok(question) => answer(question),
-        Err(error) => Answer::Error(format!("not a question: {error}")),
+    let reply = match serde_json::from_str::<Request>(&line) {
+        Ok(request) => answer(request),
+        Err(error) => Answer::Error(format!("not a request: {error}")),
     };
     let mut text = serde_json::to_vec(&reply)?;
     text.push(b'\n');

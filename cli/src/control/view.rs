@@ -2,7 +2,19 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What can be asked.
+use crate::explain::Explanation;
+
+/// What a client wants.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Request {
+    /// To be shown something.
+    Show(Question),
+    /// To know what becomes of a packet, written as [`crate::explain::FirstPacket`] reads it.
+    Explain(String),
+}
+
+/// What can be shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Question {
@@ -36,6 +48,10 @@ pub enum Answer {
     Interfaces(Vec<InterfaceView>),
     /// To [`Question::Neighbours`].
     Neighbours(Vec<NeighbourView>),
+    /// To [`Request::Explain`].
+    Explanation(Box<Explanation>),
+    /// The question makes no sense.
+    BadQuestion(String),
     /// The daemon could not answer.
     Error(String),
 }

@@ -14,8 +14,10 @@ use super::neighbours::Neighbours;
 use super::setup::Setup;
 use crate::backend::kernel::{Flows, KernelError, LiveFlow};
 use crate::control::{
-    Answer, CounterView, Direction, DropView, FlowView, InterfaceView, NeighbourView, Question, RuleView, ZoneView,
+    Answer, CounterView, Direction, DropView, FlowView, InterfaceView, NeighbourView, Question, Request, RuleView,
+    ZoneView,
 };
+use crate::explain::{ExplainError, Explainer, FirstPacket};
 use crate::lang::Policy;
 
 /// Nanoseconds.
@@ -64,8 +66,29 @@ impl Shared {
             .map(ipnetwork::IpNetwork::ip)
     }
 
-    /// Answers a question.
-    pub fn answer(&self, question: Question) -> Answer {
+    /// Answers a request.
+    pub fn answer(&self, request: &Request) -> Answer {
+        match request {
+            Request::Show(question) => self.show(*question),
+            Request::Explain(packet) => self.explain(packet),
+        }
+    }
+
+    /// What the tables in force do with a packet.
+    fn explain(&self, packet: &str) -> Answer {
+        let packet = match FirstPacket::parse(&self.policy, packet) {
+            Ok(packet) => packet,
+            Err(error) => return Answer::BadQuestion(error.to_string()),
+        };
+        let image = lock(&self.setup).image.clone();
+        match Explainer::new(&self.policy, &image).explain(&packet) {
+            Ok(explanation) => Answer::Explanation(Box::new(explanation)),
+            Err(ExplainError::Packet) => Answer::BadQuestion(ExplainError::Packet.to_string()),
+            Err(error) => Answer::Error(error.to_string()),
+        }
+    }
+
+    fn show(&self, question: Question) -> Answer {
         let answer = match question {
             Question::Zones => self.zones().map(Answer::Zones),
             Question::Rules => self.rules().map(Answer::Rules),

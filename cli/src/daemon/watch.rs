@@ -57,7 +57,7 @@ pub fn run(
     });
     let listener = server.listener()?;
     let answering = Arc::clone(&shared);
-    thread::Builder::new().name("control".into()).spawn(move || serve(&listener, |asked| answering.answer(asked)))?;
+    thread::Builder::new().name("control".into()).spawn(move || serve(&listener, |asked| answering.answer(&asked)))?;
     let mut flows = lock(&shared.setup).kernel.flows()?;
     thread::Builder::new().name("sweep".into()).spawn(move || {
         loop {

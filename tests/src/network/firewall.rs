@@ -6,7 +6,7 @@ use std::process::ExitStatus;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
-use vfw::control::{Question, ask};
+use vfw::control::{Question, Request, ask};
 
 use super::{Network, PATIENCE, Process, finish, until};
 
@@ -98,7 +98,7 @@ impl Drop for Firewall<'_> {
         if std::thread::panicking() && self.process.is_running() {
             let socket = self.network.socket();
             for question in [Question::Drops, Question::Neighbours] {
-                eprintln!("{:?}", ask(&socket, question));
+                eprintln!("{:?}", ask(&socket, &Request::Show(question)));
             }
         }
         self.process.signal(Signal::SIGTERM);
