@@ -239,7 +239,7 @@ fn a_next_hop_that_does_not_answer_is_unreachable() {
         let is_waiting = |row: &&serde_json::Value| row["state"] == "incomplete" && row["queued"] == 1;
         (rows.as_array().expect("a list").iter().filter(is_waiting).count() == 2).then_some(())
     });
-    until("three questions are not answered", || (firewall.dropped(Some("db"), "unreachable") == 2).then_some(()));
+    until("three questions are not answered", || (firewall.dropped(Some("app"), "unreachable") == 2).then_some(()));
     let rows = firewall.show("neighbours");
     assert!(rows.as_array().expect("a list").iter().any(|row| row["state"] == "failed"), "{rows}");
     assert!(ping(&network, false, &[]).status.success(), "others are not affected");

@@ -78,7 +78,7 @@ fn run_case(policy: &Policy, memory: &Memory, test: &Test, case: &TestCase, now:
 fn outcome(verdict: &Verdict) -> (Action, Option<u16>) {
     match verdict {
         Verdict::Transmit(egress) => (Action::Allow, Some(egress.zone)),
-        Verdict::Punt(punt) if punt.task == PuntTask::Resolve => (Action::Allow, Some(punt.zone)),
+        Verdict::Punt(punt) if punt.task == PuntTask::Resolve => (Action::Allow, Some(punt.to)),
         Verdict::Drop(DropReason::Reject) => (Action::Reject, None),
         Verdict::Drop(_) | Verdict::Consume | Verdict::Punt(_) => (Action::Drop, None),
     }
