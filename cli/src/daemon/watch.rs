@@ -209,7 +209,11 @@ impl Watch {
                 Action::Change(slot, word) => setup.kernel.change_neighbour(slot, word),
                 Action::Withdraw(slot, key) => setup.kernel.remove_neighbour(slot, &key),
                 Action::Discard(frame, reason) => {
+                    drop(setup);
                     shared.count_drop(frame.header.from, reason, frame.bytes.len());
+                    if reason == DropReason::Unreachable {
+                        self.report(shared, &frame, reason);
+                    }
                 }
                 Action::Solicit(key, known) => {
                     let id = key.zone as u16;
