@@ -198,6 +198,13 @@ test \"reply\" {
     }
 
     #[test]
+    fn no_number_of_cases_is_too_many_for_a_zone() {
+        let cases = "app 10.0.10.7 -> db 10.0.20.9 udp 53 = allow\n".repeat(2_000);
+        let (report, shown) = run(&format!("allow app -> db\ntest \"many\" {{\n{cases}}}"));
+        assert_eq!((report.passed, report.failed), (2_000, 0), "{shown}");
+    }
+
+    #[test]
     fn failures_say_who_decided() {
         let (report, shown) = run("drop app -> db  service ssh
 allow app -> db

@@ -24,8 +24,9 @@ pub enum Work {
     Neighbour = 3,
 }
 
-/// Number of kinds of [`Work`].
+/// Number of kinds of [`Work`]; a power of two, which bounds an index by a mask.
 pub const WORKS: usize = 4;
+const _: () = assert!(WORKS.is_power_of_two());
 
 plain! {
     /// How fast a bucket fills, and what it holds.
@@ -72,6 +73,11 @@ pub struct Bucket(Cell<i64>);
 pub type Buckets = [Bucket; WORKS];
 
 impl Bucket {
+    /// Makes it full.
+    pub fn fill(&self) {
+        self.0.set(0);
+    }
+
     /// Takes `tokens` at `now` (nanoseconds), all or none; whether they were there.
     #[inline(always)]
     pub fn take(&self, rate: &Rate, tokens: u32, now: u64) -> bool {

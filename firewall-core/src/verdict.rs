@@ -172,7 +172,8 @@ impl DropReason {
         Self::ALL.get(code as usize).copied()
     }
 
-    /// Reasons of which a router tells the sender with an ICMP error (RFC 1812 section 4.3, RFC 4443).
+    /// Reasons of the pipeline of which a router tells the sender with an ICMP error (RFC 1812 section 4.3, RFC 4443). The
+    /// daemon adds [`Self::Unreachable`], which only it finds out.
     #[inline(always)]
     pub const fn is_reported(self) -> bool {
         matches!(self, Self::TtlExceeded | Self::NoRoute | Self::TooBig)

@@ -83,6 +83,10 @@ const QUOTE_V6: usize = 1232;
 /// Builds the error about a packet that came from `zone`, whose gateway address `source` sends it. `mtu` is that of the
 /// egress zone. `None` when no error may be sent (RFC 1122 section 3.2.2, RFC 4443 section 2.4 e).
 pub fn icmp_error(zone: &Zone, source: IpAddr, received: &Received, reason: DropReason, mtu: u32) -> Option<Vec<u8>> {
+    // No station sends from a group address (IEEE 802.3 section 3.2.3); an error to one would go to the whole zone.
+    if received.sender[0] & 1 != 0 {
+        return None;
+    }
     let link = PacketBuilder::ethernet2(zone.mac, received.sender);
     match source {
         IpAddr::V4(source) => {
@@ -244,6 +248,13 @@ mod tests {
         let first = error(&received(udp(1)), DropReason::TtlExceeded).expect("an error");
         assert!(error(&received(first), DropReason::TtlExceeded).is_none());
         assert!(error(&received(udp(1)), DropReason::Policy).is_none());
+    }
+
+    #[test]
+    fn no_error_to_a_group() {
+        let mut frame = udp(1);
+        frame[6..12].fill(0xff);
+        assert!(error(&received(frame), DropReason::TtlExceeded).is_none());
     }
 
     #[test]

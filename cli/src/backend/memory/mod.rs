@@ -187,9 +187,10 @@ impl Memory {
         }
     }
 
-    /// Forgets all flows and fragments; counters and neighbours stay.
+    /// Forgets all flows and fragments, and what the zones have asked of the daemon; counters and neighbours stay.
     pub fn forget_flows(&self) {
         *self.state.borrow_mut() = State::new(self.limits);
+        self.buckets.iter().flatten().for_each(Bucket::fill);
     }
 
     /// Removes flows that have expired, as the daemon does; the number removed.
