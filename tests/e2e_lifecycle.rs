@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use vfw_tests::network::{KernelObjects, Network, Shape, finish, until};
+use vfw_tests::packet::{Ethernet, Mac};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_vfw-under-test");
 const HOOKS: [&str; 2] = ["xdp", "tc"];
@@ -258,8 +259,59 @@ fn a_next_hop_that_does_not_answer_is_unreachable() {
         let is_waiting = |row: &&serde_json::Value| row["state"] == "incomplete" && row["queued"] == 1;
         (rows.as_array().expect("a list").iter().filter(is_waiting).count() == 2).then_some(())
     });
-    until("three questions are not answered", || (firewall.dropped(Some("db"), "unreachable") == 2).then_some(()));
+    until("three questions are not answered", || (firewall.dropped(Some("app"), "unreachable") == 2).then_some(()));
     let rows = firewall.show("neighbours");
     assert!(rows.as_array().expect("a list").iter().any(|row| row["state"] == "failed"), "{rows}");
     assert!(ping(&network, false, &[]).status.success(), "others are not affected");
+}
+
+#[test]
+fn senders_are_told_of_hosts_that_do_not_answer() {
+    for hook in HOOKS {
+        let Some(network) = Shape::new(PROGRAM, RULES).up() else { return };
+        let firewall = network.firewall(&mode(hook));
+        for (target, gateway, words) in [
+            ("10.0.20.99", "10.0.10.1", "Destination Host Unreachable"),
+            ("fd00:20::99", "fd00:10::1", "Destination unreachable: Address unreachable"),
+        ] {
+            // The first waits until nobody has answered; the second comes when that is known.
+            for _ in 0..2 {
+                let output = said(&network.run("app", &["ping", "-n", "-c", "1", "-W", "10", target]));
+                assert!(output.contains(&format!("From {gateway} icmp_seq=1 {words}")), "{hook}: {output}");
+            }
+        }
+        assert_eq!(firewall.dropped(Some("app"), "unreachable"), 4, "{hook}");
+    }
+}
+
+/// A sender's stack looks for its own packet in what an error quotes.
+#[test]
+fn errors_about_absent_hosts_quote_what_was_sent() {
+    for hook in HOOKS {
+        let Some(network) = Shape::new(PROGRAM, RULES).up() else { return };
+        let firewall = network.firewall(&mode(hook));
+        let wire = network.wire("app");
+        let host: Mac = [2, 0, 0, 0, 0, 9];
+        let link = Ethernet::new(host, network.mac("fw", "eth1"));
+        let told = |error: (u8, u8), headers: usize| {
+            let is_error = |frame: &Vec<u8>| {
+                frame[..6] == host && frame.get(14 + headers - 8..).is_some_and(|icmp| (icmp[0], icmp[1]) == error)
+            };
+            until("an error comes", || wire.receive(Duration::from_secs(1)).filter(is_error))[14 + headers..].to_vec()
+        };
+        let v4 = link.ip("10.0.10.9", "10.0.20.99");
+        let v6 = link.ip("fd00:10::9", "fd00:20::99");
+        // Neither is followed by an error: it is one itself, or a fragment that says nothing of its ports.
+        wire.send(&v4.clone().fragment(7, 0, true).transport(17, &v4.udp_bytes(1, 9, &[0; 64])[..32]));
+        wire.send(&v4.clone().fragment(7, 4, false).transport(17, &[0; 40]));
+        let question = v4.clone().ttl(9).udp(1, 9, b"anyone");
+        let question6 = v6.ttl(9).udp(1, 9, b"anyone");
+        wire.send(&question);
+        wire.send(&question6);
+        let first = told((3, 1), 28);
+        assert_eq!(first[20..], v4.udp_bytes(1, 9, &[0; 64])[..32], "{hook}: the first fragment");
+        assert_eq!(told((3, 1), 28), question[14..], "{hook}: not the later one, then the next");
+        assert_eq!(told((1, 3), 48), question6[14..], "{hook}");
+        assert_eq!(firewall.dropped(Some("app"), "unreachable"), 4, "{hook}");
+    }
 }

@@ -1,4 +1,4 @@
-//! State that cannot be flooded: half-open flows give way, established ones never do.
+//! What cannot be flooded: half-open flows give way, established ones never do; no zone takes the daemon from another one.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -160,5 +160,86 @@ fn a_full_table_refuses_new_flows_and_keeps_the_old() {
         // A flow ends, its place is swept, and the one that was refused takes it: its host still repeats itself.
         drop(open.pop());
         until("there is room again", || lives(&mut refused, Duration::from_millis(300)).then_some(()));
+    }
+}
+
+const THREE_ZONES: &str = "
+zone app { interface eth1  address 10.0.10.1/24 }
+zone lab { interface eth2  address 10.0.30.1/24 }
+zone db  { interface eth3  address 10.1.0.1/16 }
+default drop log
+allow any -> db
+";
+/// What the hosts' own stacks multicast at start, which a router drops.
+const NOISE: &str = "multicast";
+
+/// The packets that came from a zone, and those of them that were dropped.
+fn came_and_dropped(firewall: &Firewall, zone: &str) -> (u64, u64) {
+    let zones = firewall.show("zones");
+    let row = zones.as_array().expect("a list").iter().find(|row| row["zone"] == zone).expect("the zone");
+    let drops = firewall.show("drops");
+    let rows = drops.as_array().expect("a list").iter().filter(|row| row["zone"] == zone);
+    (row["in"]["packets"].as_u64().expect("a number"), rows.filter_map(|row| row["packets"].as_u64()).sum())
+}
+
+#[test]
+fn a_scan_of_absent_hosts_leaves_other_zones_their_neighbours() {
+    for hook in HOOKS {
+        let Some(network) = Shape::new(PROGRAM, THREE_ZONES).up() else { return };
+        let firewall = network.firewall(&format!("mode = \"{hook}\"\n[neighbours]\nmax = 64"));
+        let wire = network.wire("app");
+        let link = Ethernet::new([2, 0, 0, 0, 0, 9], network.mac("fw", "eth1"));
+        let scan = |from: u32| {
+            for number in from..from + FLOOD / 2 {
+                let target = format!("10.1.{}.{}", 100 + number / 250 % 100, 1 + number % 250);
+                wire.send(&link.ip("10.0.10.9", &target).udp(1, 9, b"anyone"));
+            }
+        };
+        scan(0);
+        // In the midst of it, nobody knows the other zone's neighbours yet.
+        let db = network.address("db", false).to_string();
+        network.must("lab", &["ping", "-n", "-c", "1", "-W", "2", &db]);
+        scan(FLOOD / 2);
+        network.must("lab", &["ping", "-n", "-c", "1", "-W", "2", &db]);
+        assert!(firewall.dropped(Some("app"), "resolve-limit") > u64::from(FLOOD / 2), "{hook}");
+        // Three questions later each packet of the scan has been counted as a drop, once.
+        until("the scan is over", || {
+            let (came, dropped) = came_and_dropped(&firewall, "app");
+            assert!(dropped <= came, "{hook}: {dropped} of {came}");
+
+            (dropped >= u64::from(FLOOD)).then_some(())
+        });
+        assert_eq!(firewall.drop_reasons(&[NOISE, "resolve-limit", "queue-full", "unreachable"]), [""; 0], "{hook}");
+        let of_others = firewall.drop_reasons(&[NOISE]).into_iter().filter(|drop| !drop.starts_with("app ")).count();
+        assert_eq!(of_others, 0, "{hook}");
+    }
+}
+
+#[test]
+fn logged_packets_above_the_rate_are_told_of() {
+    for hook in HOOKS {
+        let Some(network) = Shape::new(PROGRAM, THREE_ZONES).up() else { return };
+        let firewall = network.firewall(&format!("mode = \"{hook}\""));
+        let wire = network.wire("app");
+        let link = Ethernet::new([2, 0, 0, 0, 0, 9], network.mac("fw", "eth1"));
+        for port in 1..=2_000 {
+            wire.send(&link.ip("10.0.10.9", "10.0.30.7").udp(port, 9, b"no"));
+        }
+        until("all are dropped", || (firewall.dropped(Some("app"), "policy") == 2_000).then_some(()));
+        let interfaces = firewall.show("interfaces");
+        let lost = &interfaces[0]["lost_events"][0];
+        assert_eq!((&lost["zone"], &lost["topic"]), (&"app".into(), &"log".into()), "{hook}: {interfaces}");
+        let lost = lost["events"].as_u64().expect("a number");
+        assert!((1_000..2_000).contains(&lost), "{hook}: {lost}");
+        assert_eq!(interfaces[1]["lost_events"], Value::Array(Vec::new()), "{hook}");
+        until("the log says so", || firewall.log().contains("logged packets without a line").then_some(()));
+        until("the others are written", || {
+            let written = firewall.log().matches("source=10.0.10.9").count() as u64;
+            (written == 2_000 - lost).then_some(())
+        });
+        let socket = network.socket();
+        let shown = network.vfw_run(&["show", "interfaces", "--socket", socket.to_str().expect("UTF-8")]);
+        let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+        assert!(shown.contains("events of zone app"), "{hook}: {shown}");
     }
 }

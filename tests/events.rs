@@ -2,7 +2,8 @@
 
 use std::net::IpAddr;
 
-use firewall_core::event::{Event, EventKind};
+use firewall_core::event::{Event, EventKind, Topic};
+use firewall_core::limit::{Rate, WORKS};
 use vfw::backend::memory::MemoryFrame;
 use vfw_tests::memory::MemoryBackend;
 use vfw_tests::packet::{Ethernet, Mac, flag};
@@ -12,17 +13,18 @@ const NEW: Mac = [2, 0, 0, 8, 8, 8];
 const BROADCAST: Mac = [0xff; 6];
 const NOBODY: (Mac, &str) = ([0; 6], "10.0.10.1");
 
+fn scenario(rules: &str) -> Scenario {
+    Scenario { policy: format!("{ZONES}{rules}"), ..scenarios().swap_remove(0) }
+}
+
 fn backend(rules: &str) -> MemoryBackend {
-    let mut scenario: Scenario = scenarios().swap_remove(0);
-    scenario.policy = format!("{ZONES}{rules}");
-    MemoryBackend::new(&scenario)
+    MemoryBackend::new(&scenario(rules))
 }
 
 fn events(backend: &MemoryBackend, interface: &str, frame: Vec<u8>) -> Vec<Event> {
     backend.process(interface, &mut MemoryFrame::new(frame));
-    let (events, lost) = backend.memory.take_events();
-    assert_eq!(lost, 0);
-    events
+    assert!(backend.memory.counters().lost_events.is_empty());
+    Topic::ALL.into_iter().flat_map(|topic| backend.memory.take_events(topic)).collect()
 }
 
 /// Kind, address and MAC of what was heard of a neighbour.
@@ -55,6 +57,47 @@ fn logged_rules_tell_of_each_new_flow_once() {
         told.iter().map(|event| (event.rule, event.action, event.destination_port)).collect::<Vec<_>>(),
         [(1, 1, 128 << 8)]
     );
+}
+
+/// Two events of a zone at once, then one a second.
+const TWO: [Rate; WORKS] = [Rate::new(1, 2); WORKS];
+
+#[test]
+fn a_flood_of_logged_packets_hides_neither_neighbours_nor_other_zones() {
+    let backend = MemoryBackend::new(&Scenario { rates: Some(TWO), ..scenario("default drop log\n") });
+    let play = |interface: &str, frame: Vec<u8>| {
+        backend.process(interface, &mut MemoryFrame::new(frame));
+    };
+    for port in 1..=10 {
+        play("eth1", APP.to(&DB, Family::V4).udp(port, 53, b""));
+    }
+    play("eth2", DB.to(&APP, Family::V4).udp(1, 53, b""));
+    play("eth1", app(NEW).to(BROADCAST).arp(1, (NEW, "10.0.10.9"), NOBODY));
+    let logged = |topic| backend.memory.take_events(topic).iter().map(|event| event.from).collect::<Vec<_>>();
+    assert_eq!(logged(Topic::Log), [APP.zone(), APP.zone(), DB.zone()]);
+    assert_eq!(logged(Topic::Neighbour), [APP.zone()]);
+    let counters = backend.memory.counters();
+    assert_eq!(counters.lost_events.into_iter().collect::<Vec<_>>(), [((APP.zone(), Topic::Log), 8)]);
+    assert_eq!(
+        counters.drops.values().map(|counter| counter.packets).sum::<u64>(),
+        11,
+        "they are dropped all the same"
+    );
+}
+
+#[test]
+fn a_flood_of_announcements_is_lost_in_its_own_zone() {
+    let backend = MemoryBackend::new(&Scenario { rates: Some(TWO), ..scenario("") });
+    for last in 100..120 {
+        let announcement = app(NEW).to(BROADCAST).arp(1, (NEW, &format!("10.0.10.{last}")), NOBODY);
+        backend.process("eth1", &mut MemoryFrame::new(announcement));
+    }
+    let reply = DB.link().arp(2, (DB.mac, "10.0.20.7"), (DB.gateway, "10.0.20.1"));
+    backend.process("eth2", &mut MemoryFrame::new(reply));
+    let heard: Vec<u16> = backend.memory.take_events(Topic::Neighbour).iter().map(|event| event.from).collect();
+    assert_eq!(heard, [APP.zone(), APP.zone(), DB.zone()]);
+    let lost: Vec<_> = backend.memory.counters().lost_events.into_iter().collect();
+    assert_eq!(lost, [((APP.zone(), Topic::Neighbour), 18)]);
 }
 
 #[test]

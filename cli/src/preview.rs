@@ -81,7 +81,7 @@ fn run_case(policy: &Policy, memory: &Memory, test: &Test, case: &TestCase, now:
 pub(crate) fn outcome(verdict: &Verdict) -> (Action, Option<u16>) {
     match verdict {
         Verdict::Transmit(egress) => (Action::Allow, Some(egress.zone)),
-        Verdict::Punt(punt) if punt.task == PuntTask::Resolve => (Action::Allow, Some(punt.zone)),
+        Verdict::Punt(punt) if punt.task == PuntTask::Resolve => (Action::Allow, Some(punt.to)),
         Verdict::Drop(DropReason::Reject) => (Action::Reject, None),
         Verdict::Drop(_) | Verdict::Consume | Verdict::Punt(_) => (Action::Drop, None),
     }
@@ -216,6 +216,13 @@ test \"reply\" {
   db 10.0.20.9 -> app 10.0.10.7 udp 53 -> 1000 = drop
 }");
         assert_eq!((report.passed, report.failed), (2, 0), "{shown}");
+    }
+
+    #[test]
+    fn no_number_of_cases_is_too_many_for_a_zone() {
+        let cases = "app 10.0.10.7 -> db 10.0.20.9 udp 53 = allow\n".repeat(2_000);
+        let (report, shown) = run(&format!("allow app -> db\ntest \"many\" {{\n{cases}}}"));
+        assert_eq!((report.passed, report.failed), (2_000, 0), "{shown}");
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! What the data path tells the daemon.
 
 use crate::address::Address;
-use crate::tables::{RuleEntry, RuleKey, plain};
+use crate::limit::{self, Work};
+use crate::tables::{RuleEntry, RuleKey, Tables, plain};
 use crate::verdict::Punt;
+use crate::zone::Ingress;
 
 plain! {
     /// One message of fixed size.
@@ -48,14 +50,16 @@ plain! {
         pub length: u32,
         /// Payload bytes of each segment of a GSO super-packet, else 0.
         pub gso_size: u32,
-        /// Zone: where the frame is to leave, or where it came in.
-        pub zone: u16,
+        /// Zone through which the frame came in.
+        pub from: u16,
+        /// Zone through which it is to leave; the same as `from` for a report.
+        pub to: u16,
+        /// The MAC that sent it.
+        pub sender: [u8; 6],
         /// A [`crate::PuntTask`] code.
         pub task: u8,
         /// A [`crate::DropReason`] code.
         pub reason: u8,
-        /// Zero.
-        pub padding: u32,
     }
 }
 
@@ -67,10 +71,11 @@ impl PuntHeader {
             next_hop: punt.next_hop,
             length,
             gso_size,
-            zone: punt.zone,
+            from: punt.from,
+            to: punt.to,
+            sender: punt.sender.bytes(),
             task: punt.task as u8,
             reason: punt.reason as u8,
-            padding: 0,
         }
     }
 }
@@ -85,6 +90,38 @@ pub enum EventKind {
     NeighbourSeen = 2,
     /// Another host uses a gateway address.
     AddressConflict = 3,
+}
+
+/// Which events share room and a rate: a flood of one topic hides nothing of another.
+#[repr(u32)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Topic {
+    /// [`EventKind::Rule`].
+    Log = 0,
+    /// [`EventKind::NeighbourSeen`] and [`EventKind::AddressConflict`].
+    Neighbour = 1,
+}
+
+impl Topic {
+    /// Every topic, in the order of its code.
+    pub const ALL: [Self; 2] = [Self::Log, Self::Neighbour];
+
+    /// What telling of it costs the daemon.
+    #[inline(always)]
+    const fn work(self) -> Work {
+        match self {
+            Self::Log => Work::Log,
+            Self::Neighbour => Work::Neighbour,
+        }
+    }
+}
+
+/// Tells the daemon, unless the packet's zone has told too much or the daemon cannot keep up; counts what is lost.
+#[inline(always)]
+pub(crate) fn tell<T: Tables>(ingress: &Ingress<T>, topic: Topic, fill: impl FnOnce(&mut Event)) {
+    if !limit::admits(ingress.tables, ingress.id, topic.work(), 1, ingress.now) || !ingress.tables.tell(topic, fill) {
+        ingress.tables.count_lost(ingress.id, topic);
+    }
 }
 
 const _: () = assert!(size_of::<Event>() == 72);

@@ -39,7 +39,8 @@
 //! [`Verdict::Transmit`] (through a zone), [`Verdict::Drop`] with one of the [`DropReason`]s, [`Verdict::Consume`] (it was
 //! for vfw), or [`Verdict::Punt`]: the daemon finishes what a kernel program cannot. A frame whose next hop is not
 //! resolved is punted complete but for the destination MAC; a dropped packet whose sender is told so by ICMP is punted as
-//! it came.
+//! it came. How much of the daemon's work a zone may cause is bounded ([`limit`]), so that no zone can take the daemon from
+//! the others: a frame above that is dropped and counted, an ICMP error is not sent, an event is lost and counted.
 //!
 //! # State
 //!
@@ -79,6 +80,7 @@ pub mod classify;
 pub mod conntrack;
 pub mod event;
 pub mod frame;
+pub mod limit;
 pub mod local;
 pub mod neighbour;
 pub mod packet;

@@ -2,7 +2,9 @@
 
 use crate::address::Address;
 use crate::conntrack::{self, Flow, FlowKey, Known, NO_NEIGHBOUR, NextHop, Sender};
+use crate::event::{self, Topic};
 use crate::frame::Frame;
+use crate::limit::{self, Work, resolve_tokens};
 use crate::local;
 use crate::neighbour;
 use crate::packet::{Ethernet, Fragment, Packet, ether_type};
@@ -13,7 +15,7 @@ use crate::tables::{
     Action, Direction, FRAGMENT_TIMEOUT, FragmentKey, FragmentPorts, NO_ZONE, RuleEntry, RuleKey, Tables, Zone,
     zone_flag,
 };
-use crate::verdict::{DropReason, Egress, Punt, PuntTask, Verdict};
+use crate::verdict::{DropReason, Egress, Mac, Punt, PuntTask, Verdict};
 use crate::zone::{self, Ingress};
 
 /// Takes one frame that came in on `ifindex` at `now` (nanoseconds, monotonic) to its verdict, counted.
@@ -35,7 +37,7 @@ pub fn process<F: Frame, T: Tables>(frame: &mut F, tables: &T, ifindex: u32, now
             Step::Continue(next) => part = next,
         }
     }
-    dropped(tables, NO_ZONE, DropReason::NotReady, frame.length())
+    dropped(tables, NO_ZONE, DropReason::NotReady, frame.length(), now)
 }
 
 /// Most parts that one frame goes through: enter, stale, enter, first.
@@ -73,7 +75,7 @@ pub fn enter<F: Frame, T: Tables>(frame: &mut F, tables: &T, ifindex: u32, now: 
         // It will be here again.
         Ok(Step::Continue(Part::Stale)) => return Step::Continue(Part::Stale),
         Ok(step) => step,
-        Err(reason) => Step::Done(dropped(tables, from, reason, length)),
+        Err(reason) => Step::Done(dropped(tables, from, reason, length, now)),
     };
     count_arrival(tables, from, length);
     step
@@ -113,6 +115,7 @@ fn known_flow<F: Frame, T: Tables>(
     }
     let path = known_path(&ingress, packet, &known)?;
     let egress = egress(frame, &ingress, packet, path.zone)?;
+    check_limit(frame, &ingress, &path)?;
     let sender = known.sender;
     match conntrack::advance(frame, &ingress, packet, known)? {
         Some(flow) => forward(frame, &ingress, &ethernet, packet, (&flow, sender), (&path, egress)).map(Step::Done),
@@ -127,7 +130,7 @@ pub fn first<F: Frame, T: Tables>(frame: &mut F, tables: &T, ifindex: u32, now: 
     let mut from = NO_ZONE;
     match new_flow(frame, tables, ifindex, now, (&mut from, packet)) {
         Ok(verdict) => verdict,
-        Err(reason) => dropped(tables, from, reason, length),
+        Err(reason) => dropped(tables, from, reason, length, now),
     }
 }
 
@@ -155,7 +158,7 @@ pub fn stale<F: Frame, T: Tables>(frame: &mut F, tables: &T, ifindex: u32, now: 
         Ok(()) => Step::Continue(Part::Enter),
         Err(reason) => {
             count_arrival(tables, from, length);
-            Step::Done(dropped(tables, from, reason, length))
+            Step::Done(dropped(tables, from, reason, length, now))
         }
     }
 }
@@ -219,7 +222,7 @@ pub fn neighbour<F: Frame, T: Tables>(
     let mut from = NO_ZONE;
     match answer(frame, tables, ifindex, now, (&mut from, packet)) {
         Ok(verdict) => verdict,
-        Err(reason) => dropped(tables, from, reason, length),
+        Err(reason) => dropped(tables, from, reason, length, now),
     }
 }
 
@@ -240,14 +243,15 @@ fn answer<F: Frame, T: Tables>(
     neighbour::nd(frame, &ingress, &ethernet, packet)
 }
 
-/// Counts a drop; the daemon reports some of them to the sender.
+/// Counts a drop; the daemon reports some of them to the sender, as many as its zone may ask for.
 #[inline(always)]
-fn dropped<T: Tables>(tables: &T, from: u16, reason: DropReason, length: u32) -> Verdict {
+fn dropped<T: Tables>(tables: &T, from: u16, reason: DropReason, length: u32, now: u64) -> Verdict {
     tables.count_drop(from, reason, length);
-    if reason.is_reported() {
-        return Verdict::Punt(Punt { task: PuntTask::Report, reason, zone: from, next_hop: Address::UNSPECIFIED });
+    if !reason.is_reported() || !limit::admits(tables, from, Work::Report, 1, now) {
+        return Verdict::Drop(reason);
     }
-    Verdict::Drop(reason)
+    let next_hop = Address::UNSPECIFIED;
+    Verdict::Punt(Punt { task: PuntTask::Report, reason, from, to: from, next_hop, sender: Mac::NONE })
 }
 
 /// The way of one packet out of vfw.
@@ -349,6 +353,7 @@ fn new_path<F: Frame, T: Tables>(
     let egress = egress(frame, ingress, packet, hop.zone)?;
     let neighbour = route::neighbour(ingress.tables, &hop);
     let path = Path { zone: hop.zone, neighbour, next_hop: hop.next_hop };
+    check_limit(frame, ingress, &path)?;
     let (flow, sender) = begin_flow(frame, ingress, packet, &path, rule)?;
     forward(frame, ingress, ethernet, packet, (&flow, sender), (&path, egress))
 }
@@ -400,7 +405,7 @@ fn judge<'a, F: Frame, T: Tables>(
 #[inline(always)]
 fn log<F: Frame, T: Tables>(frame: &F, ingress: &Ingress<T>, key: &RuleKey, entry: &RuleEntry) {
     if entry.log != 0 {
-        ingress.tables.tell(|event| event.fill_rule(key, entry, frame.length(), ingress.now));
+        event::tell(ingress, Topic::Log, |event| event.fill_rule(key, entry, frame.length(), ingress.now));
     }
 }
 
@@ -437,6 +442,17 @@ fn egress<'a, F: Frame, T: Tables>(
     Ok(egress)
 }
 
+/// A packet whose neighbour is not known goes to the daemon, as often as its zone may ask for that. Before any state
+/// moves, as [`egress`].
+#[inline(always)]
+fn check_limit<F: Frame, T: Tables>(frame: &F, ingress: &Ingress<T>, path: &Path) -> Result<(), DropReason> {
+    let tokens = resolve_tokens(frame.length());
+    if path.neighbour.is_resolved() || limit::admits(ingress.tables, ingress.id, Work::Resolve, tokens, ingress.now) {
+        return Ok(());
+    }
+    Err(DropReason::ResolveLimit)
+}
+
 /// Sends a packet on: the change of the frame, the counters.
 #[inline(always)]
 fn forward<F: Frame, T: Tables>(
@@ -458,8 +474,14 @@ fn forward<F: Frame, T: Tables>(
     if path.neighbour.is_resolved() {
         return Ok(Verdict::Transmit(Egress { zone: path.zone, reply: false }));
     }
-    let next_hop = path.next_hop;
-    Ok(Verdict::Punt(Punt { task: PuntTask::Resolve, reason: DropReason::Unreachable, zone: path.zone, next_hop }))
+    Ok(Verdict::Punt(Punt {
+        task: PuntTask::Resolve,
+        reason: DropReason::Unreachable,
+        from: ingress.id,
+        to: path.zone,
+        next_hop: path.next_hop,
+        sender: Mac::new(ethernet.source),
+    }))
 }
 
 /// Bytes of each IP packet that a GSO super-packet will be cut into; of the packet itself when it is none.

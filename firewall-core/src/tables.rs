@@ -7,7 +7,8 @@ use core::ops::Deref;
 
 use crate::address::Address;
 use crate::conntrack::{FLOW_STATES, Flow, FlowKey, FlowState};
-use crate::event::Event;
+use crate::event::{Event, Topic};
+use crate::limit::{Bucket, Rate, WORKS, Work};
 use crate::verdict::DropReason;
 
 /// Most zones of one policy; zone identifiers are below it.
@@ -42,6 +43,8 @@ plain! {
     pub struct Settings {
         /// Idle nanoseconds after which a flow in each [`FlowState`] ends.
         pub timeouts: [u64; TIMEOUTS],
+        /// How much each zone may ask of the daemon, by [`Work`].
+        pub rates: [Rate; WORKS],
         /// Number of the policy in force; 0 when there is none.
         pub epoch: u32,
         /// Entries of the rule table, the default included.
@@ -367,6 +370,12 @@ pub trait Tables {
     fn count_zone(&self, zone: u16, direction: Direction, bytes: u32);
     /// Counts a dropped packet; `zone` may be [`NO_ZONE`].
     fn count_drop(&self, zone: u16, reason: DropReason, bytes: u32);
-    /// Tells the daemon, with an event filled in place (zero before); loses it when the daemon cannot keep up.
-    fn tell(&self, fill: impl FnOnce(&mut Event));
+    /// Counts an event that the daemon will not see.
+    fn count_lost(&self, zone: u16, topic: Topic);
+
+    /// The bucket of a zone for one kind of work.
+    fn bucket(&self, zone: u16, work: Work) -> Option<&Bucket>;
+    /// Tells the daemon, with an event filled in place (zero before); whether there was room. Topics do not take room from
+    /// each other.
+    fn tell(&self, topic: Topic, fill: impl FnOnce(&mut Event)) -> bool;
 }

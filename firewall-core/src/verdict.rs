@@ -31,10 +31,36 @@ pub struct Punt {
     pub task: PuntTask,
     /// The drop reason that the sender is told of, for [`PuntTask::Report`].
     pub reason: DropReason,
-    /// The zone through which the frame is to leave ([`PuntTask::Resolve`]) or came in ([`PuntTask::Report`]).
-    pub zone: u16,
+    /// The zone through which the frame came in.
+    pub from: u16,
+    /// The zone through which it is to leave; the same as `from` for [`PuntTask::Report`].
+    pub to: u16,
     /// The neighbour to resolve, for [`PuntTask::Resolve`].
     pub next_hop: Address,
+    /// Who sent the frame on its link: the frame itself has been rewritten, for [`PuntTask::Resolve`].
+    pub sender: Mac,
+}
+
+/// A MAC as one word, first byte lowest: the verifier wants records on the stack to have fields of natural size.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Mac(u64);
+
+impl Mac {
+    /// Nobody's.
+    pub const NONE: Self = Self(0);
+
+    /// From its bytes.
+    #[inline(always)]
+    pub const fn new([a, b, c, d, e, f]: [u8; 6]) -> Self {
+        Self(u64::from_le_bytes([a, b, c, d, e, f, 0, 0]))
+    }
+
+    /// Its bytes.
+    #[inline(always)]
+    pub const fn bytes(self) -> [u8; 6] {
+        let [a, b, c, d, e, f, ..] = self.0.to_le_bytes();
+        [a, b, c, d, e, f]
+    }
 }
 
 /// What the daemon has to do with a punted frame.
@@ -136,6 +162,8 @@ drop_reasons! {
     LocalService = 30, "local-service";
     /// The kernel refused to change or send the frame.
     Rewrite = 31, "rewrite";
+    /// The zone sends more to neighbours that are not known yet than `limits.resolve_rate` allows.
+    ResolveLimit = 32, "resolve-limit";
 }
 
 impl DropReason {
@@ -144,7 +172,8 @@ impl DropReason {
         Self::ALL.get(code as usize).copied()
     }
 
-    /// Reasons of which a router tells the sender with an ICMP error (RFC 1812 section 4.3, RFC 4443).
+    /// Reasons of the pipeline of which a router tells the sender with an ICMP error (RFC 1812 section 4.3, RFC 4443). The
+    /// daemon adds [`Self::Unreachable`], which only it finds out.
     #[inline(always)]
     pub const fn is_reported(self) -> bool {
         matches!(self, Self::TtlExceeded | Self::NoRoute | Self::TooBig)

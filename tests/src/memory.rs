@@ -54,7 +54,9 @@ impl MemoryBackend {
             if let Some((half_open, established)) = scenario.tables {
                 limits = Limits { half_open, established, ..limits };
             }
-            Memory::new(&image(&scenario.policy, &config), limits)
+            let mut image = image(&scenario.policy, &config);
+            image.settings.rates = scenario.rates.unwrap_or(image.settings.rates);
+            Memory::new(&image, limits)
         };
         for (zone, address, mac) in &scenario.neighbours {
             memory.add_neighbour(*zone, *address, *mac);
@@ -81,7 +83,8 @@ impl Backend for MemoryBackend {
             Verdict::Punt(punt) => Outcome::Punt {
                 task: punt.task,
                 reason: punt.reason,
-                zone: punt.zone,
+                from: punt.from,
+                zone: punt.to,
                 next_hop: (!punt.next_hop.is_unspecified()).then(|| punt.next_hop.into()),
                 frame: frame.bytes,
             },

@@ -6,6 +6,8 @@ use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::maps::{Array, DevMap, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
 use firewall_core::Address;
 use firewall_core::conntrack::{FLOW_BYTES, FLOW_KEY_BYTES, Flow, FlowKey};
+use firewall_core::event::Topic;
+use firewall_core::limit::{Buckets, WORKS};
 use firewall_core::packet::Packet;
 use firewall_core::tables::{
     Counter, FragmentKey, FragmentPorts, MAX_ZONES, NeighbourKey, Route, RuleCounter, RuleEntry, Settings, ZONE_SLOTS,
@@ -18,6 +20,10 @@ const _: () = assert!(size_of::<Key<Address>>() == 20);
 
 /// A [`Flow`], whose cells keep it from being the type of a static.
 pub type FlowWords = [u64; FLOW_BYTES / 8];
+
+/// The [`Buckets`] of a zone, likewise.
+pub type BucketWords = [i64; WORKS];
+const _: () = assert!(size_of::<Buckets>() == size_of::<BucketWords>());
 
 #[map]
 pub static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
@@ -68,10 +74,23 @@ pub static TC_PARTS: ProgramArray = ProgramArray::with_max_entries(4, 0);
 /// the end of the program.
 #[map]
 pub static PACKET_SCRATCH: PerCpuArray<[u64; size_of::<Packet>().div_ceil(8)]> = PerCpuArray::with_max_entries(1, 0);
+/// Per zone and topic: events that the daemon does not see.
 #[map]
-pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+pub static LOST_EVENTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(MAX_ZONES * Topic::ALL.len() as u32, 0);
+/// Per zone: what it may ask of the daemon. One for all CPUs, or the limits would grow with their number.
+#[map]
+pub static BUCKETS: Array<BucketWords> = Array::with_max_entries(MAX_ZONES, 0);
+/// Events, a ring for each topic.
+#[map]
+pub static LOG_EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+#[map]
+pub static NEIGHBOUR_EVENTS: RingBuf = RingBuf::with_byte_size(1 << 18, 0);
+/// Frames whose neighbour is to be found.
 #[map]
 pub static PUNTS: RingBuf = RingBuf::with_byte_size(1 << 22, 0);
+/// Beginnings of frames whose sender is to be told of their end.
+#[map]
+pub static REPORTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 /// Room for one flow record: too large for the stack beside the packet.
 #[map]
 pub static FLOW_SCRATCH: PerCpuArray<FlowWords> = PerCpuArray::with_max_entries(1, 0);

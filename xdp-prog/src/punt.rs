@@ -3,7 +3,9 @@
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::{bpf_ringbuf_discard, bpf_ringbuf_reserve, bpf_ringbuf_submit};
+use aya_ebpf::maps::RingBuf;
 use firewall_core::event::PuntHeader;
+use firewall_core::limit::{LARGE_FRAME, SMALL_FRAME};
 use firewall_core::tables::Tables;
 use firewall_core::{DropReason, Frame, Punt, PuntTask};
 
@@ -12,11 +14,6 @@ use crate::tables::KernelTables;
 use crate::{maps, opaque};
 
 const HEADER: u32 = size_of::<PuntHeader>() as u32;
-/// Room for an ordinary frame.
-const SMALL: u32 = 2_048;
-/// Room for a jumbo frame or a GSO super-packet.
-const LARGE: u32 = 66_048;
-
 /// Bytes of a frame that an ICMP error can use: IPv6 quotes up to 1,232 (RFC 4443 section 2.4 c), and the link header.
 const QUOTED: u32 = 1_280;
 
@@ -26,26 +23,31 @@ pub trait Puntable: Frame + Copy {
     fn context(&self) -> *mut c_void;
 }
 
-/// Copies the frame into the ring; counts it as dropped when there is no room.
+/// Copies the frame into the ring of its task. A frame that was to go on counts as dropped when there is no room; one that
+/// is to be reported has been counted by the pipeline.
 #[inline(always)]
 pub fn send<F: Puntable>(frame: &F, punt: &Punt) {
-    // An error quotes the beginning of a packet; nobody needs the rest.
-    let length = match punt.task {
-        PuntTask::Report => frame.length().min(QUOTED),
-        PuntTask::Resolve => frame.length(),
-    };
-    let sent = if length <= SMALL {
-        send_sized::<F, SMALL>(frame, punt, length)
-    } else {
-        send_sized::<F, LARGE>(frame, punt, length)
-    };
-    if !sent {
-        KernelTables.count_drop(punt.zone, DropReason::QueueFull, length);
+    let length = frame.length();
+    match punt.task {
+        PuntTask::Report => {
+            // An error quotes the beginning of a packet; nobody needs the rest.
+            send_sized::<F, SMALL_FRAME>(&maps::REPORTS, frame, punt, length.min(QUOTED));
+        }
+        PuntTask::Resolve => {
+            let sent = if length <= SMALL_FRAME {
+                send_sized::<F, SMALL_FRAME>(&maps::PUNTS, frame, punt, length)
+            } else {
+                send_sized::<F, LARGE_FRAME>(&maps::PUNTS, frame, punt, length)
+            };
+            if !sent {
+                KernelTables.count_drop(punt.from, DropReason::QueueFull, length);
+            }
+        }
     }
 }
 
 #[inline(always)]
-fn send_sized<F: Puntable, const ROOM: u32>(frame: &F, punt: &Punt, length: u32) -> bool {
+fn send_sized<F: Puntable, const ROOM: u32>(ring: &'static RingBuf, frame: &F, punt: &Punt, length: u32) -> bool {
     // Opaque: the verifier has to see the bounds on the very register that the helper gets.
     let length = opaque::number(u64::from(length));
     if length == 0 || length > u64::from(ROOM) {
@@ -55,7 +57,7 @@ fn send_sized<F: Puntable, const ROOM: u32>(frame: &F, punt: &Punt, length: u32)
     // SAFETY: the record has room for the header and ROOM bytes, `length` is at most ROOM, and every path submits or
     // discards the record.
     unsafe {
-        let ring = (&raw const maps::PUNTS).cast_mut().cast();
+        let ring = (&raw const *ring).cast_mut().cast();
         let record = bpf_ringbuf_reserve(ring, u64::from(HEADER + ROOM), 0).cast::<u8>();
         if record.is_null() {
             return false;

@@ -8,7 +8,8 @@ use aya_ebpf::helpers::bpf_loop;
 use aya_ebpf::maps::lpm_trie::Key;
 use firewall_core::Address;
 use firewall_core::conntrack::{Flow, FlowKey};
-use firewall_core::event::Event;
+use firewall_core::event::{Event, Topic};
+use firewall_core::limit::{Bucket, Work};
 use firewall_core::packet::Packet;
 use firewall_core::tables::{
     Direction, FlowTable, FragmentKey, FragmentPorts, NeighbourKey, NeighbourWord, Route, RuleEntry, RuleKey, Settings,
@@ -155,13 +156,35 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn tell(&self, fill: impl FnOnce(&mut Event)) {
-        if let Some(mut record) = maps::EVENTS.reserve::<Event>(0) {
-            fill(record.write(Event::EMPTY));
-            record.submit(0);
+    fn count_lost(&self, zone: u16, topic: Topic) {
+        if let Some(counter) = maps::LOST_EVENTS.get_ptr_mut(u32::from(zone) * TOPICS + topic as u32) {
+            // SAFETY: this CPU's own element.
+            unsafe { *counter += 1 };
         }
     }
+
+    #[inline(always)]
+    fn bucket(&self, zone: u16, work: Work) -> Option<&Bucket> {
+        let buckets = maps::BUCKETS.get_ptr(u32::from(zone))?.cast::<Bucket>();
+        // SAFETY: an element of an array map is never freed and has a bucket for each work; a bucket is a cell of one word,
+        // which is read and written at once.
+        Some(unsafe { &*buckets.add(work as usize) })
+    }
+
+    #[inline(always)]
+    fn tell(&self, topic: Topic, fill: impl FnOnce(&mut Event)) -> bool {
+        let ring = match topic {
+            Topic::Log => &maps::LOG_EVENTS,
+            Topic::Neighbour => &maps::NEIGHBOUR_EVENTS,
+        };
+        let Some(mut record) = ring.reserve::<Event>(0) else { return false };
+        fill(record.write(Event::EMPTY));
+        record.submit(0);
+        true
+    }
 }
+
+const TOPICS: u32 = Topic::ALL.len() as u32;
 
 #[inline(always)]
 fn count(map: &aya_ebpf::maps::PerCpuArray<firewall_core::tables::Counter>, index: u32, bytes: u32) {

@@ -101,7 +101,10 @@ pub fn table(answer: &Answer) -> String {
             &["interface", "driver", "hook", "mtu", "zones", "why"],
             interfaces.iter().map(|interface| {
                 let warnings = interface.warnings.iter().map(|warning| format!("WARNING: {warning}"));
-                let why: Vec<String> = interface.reasons.iter().cloned().chain(warnings).collect();
+                let lost = interface.lost_events.iter().map(|lost| {
+                    format!("WARNING: {} {} events of zone {} were lost", lost.events, lost.topic, lost.zone)
+                });
+                let why: Vec<String> = interface.reasons.iter().cloned().chain(warnings).chain(lost).collect();
                 vec![
                     interface.interface.clone(),
                     interface.driver.clone(),

@@ -11,6 +11,7 @@ mod zone;
 use std::collections::HashMap;
 
 use firewall_core::conntrack::{FLOW_BYTES, FLOW_KEY_BYTES, FlowState};
+use firewall_core::limit::{Rate, WORKS, Work};
 use firewall_core::tables::{
     Counter, FragmentKey, FragmentPorts, NeighbourKey, Route, RouteKey, RuleCounter, RuleEntry, Settings, TIMEOUTS,
     Zone,
@@ -123,7 +124,12 @@ pub fn compile(policy: &Policy, config: &Config, links: &[Link]) -> Result<Image
     let zones = zone::records(policy, links)?;
     let zone_index = zone::index(policy, &zones)?;
     let (rules, rule_names) = rule::table(policy)?;
-    let settings = Settings { timeouts: timeouts(&config.timeouts), epoch: 1, rule_entries: rules.len() as u32 };
+    let settings = Settings {
+        timeouts: timeouts(&config.timeouts),
+        rates: rates(config),
+        epoch: 1,
+        rule_entries: rules.len() as u32,
+    };
     Ok(Image { settings, zones, zone_index, rules, rule_names, routes: route::table(policy) })
 }
 
@@ -147,6 +153,20 @@ fn timeouts(seconds: &Timeouts) -> [u64; TIMEOUTS] {
         if let Some(slot) = table.get_mut(state as usize) {
             *slot = time.nanos();
         }
+    }
+    table
+}
+
+fn rates(config: &Config) -> [Rate; WORKS] {
+    let (limits, log) = (&config.limits, config.log.rate.get());
+    let mut table = [Rate::NONE; WORKS];
+    for (work, rate) in [
+        (Work::Resolve, Rate::new(limits.resolve_rate.get(), limits.resolve_burst.get())),
+        (Work::Report, limits.errors()),
+        (Work::Log, Rate::new(log, log)),
+        (Work::Neighbour, Rate::new(limits.neighbour_rate.get(), limits.neighbour_burst.get())),
+    ] {
+        table[work as usize] = rate;
     }
     table
 }

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
+use firewall_core::limit::Rate;
 use serde::{Deserialize, Serialize};
 
 pub use error::ConfigError;
@@ -25,6 +26,8 @@ pub struct Config {
     pub flows: Flows,
     /// Neighbour table and the frames that wait for an answer.
     pub neighbours: Neighbours,
+    /// What each zone may ask of the daemon.
+    pub limits: Limits,
     /// Idle time after which a flow is forgotten.
     pub timeouts: Timeouts,
     /// What is written to the log.
@@ -130,6 +133,45 @@ impl Default for Neighbours {
     }
 }
 
+/// `[limits]`: token buckets, one of each kind for every zone. A zone is charged for what its own packets cause.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Frames per second to neighbours that are not known yet.
+    pub resolve_rate: Bounded<1, 1_000_000>,
+    /// How many of them at once. A GSO super-packet counts as 33.
+    pub resolve_burst: Bounded<64, 65_536>,
+    /// ICMP errors per second.
+    pub error_rate: Bounded<1, 1_000_000>,
+    /// How many of them at once.
+    pub error_burst: Bounded<1, 65_536>,
+    /// Messages of neighbours about themselves per second.
+    pub neighbour_rate: Bounded<1, 1_000_000>,
+    /// How many of them at once.
+    pub neighbour_burst: Bounded<1, 65_536>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            resolve_rate: Bounded::clamped(1_000),
+            resolve_burst: Bounded::clamped(512),
+            // Linux allows the host 1,000 a second and 50 at once (`net.ipv4.icmp_msgs_per_sec`); a zone gets a part of it.
+            error_rate: Bounded::clamped(100),
+            error_burst: Bounded::clamped(50),
+            neighbour_rate: Bounded::clamped(1_000),
+            neighbour_burst: Bounded::clamped(512),
+        }
+    }
+}
+
+impl Limits {
+    /// How fast the ICMP errors of a zone may follow each other.
+    pub const fn errors(&self) -> Rate {
+        Rate::new(self.error_rate.get(), self.error_burst.get())
+    }
+}
+
 /// `[timeouts]`: names and defaults follow `nf_conntrack` in Linux.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -184,7 +226,7 @@ pub struct Log {
     pub level: LogLevel,
     /// Lines for people or objects for machines.
     pub format: LogFormat,
-    /// Packet events written per second; what is above is counted, not written.
+    /// Logged packets per second of each zone, and as many at once; what is above is counted, not written.
     pub rate: Bounded<1, 1_000_000>,
 }
 

@@ -168,6 +168,19 @@ pub struct InterfaceView {
     pub reasons: Vec<String>,
     /// What the operator should mend.
     pub warnings: Vec<String>,
+    /// Events of its zones that were lost since the start.
+    pub lost_events: Vec<LostEventsView>,
+}
+
+/// Events of a zone that were lost.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LostEventsView {
+    /// The zone whose packets they told of.
+    pub zone: String,
+    /// `log` (packets that a rule logs) or `neighbour` (what hosts say of themselves).
+    pub topic: String,
+    /// How many.
+    pub events: u64,
 }
 
 /// A neighbour.

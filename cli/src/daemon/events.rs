@@ -1,6 +1,7 @@
-//! The log of rule decisions, bounded in rate.
+//! The log of rule decisions.
 
-use firewall_core::event::Event;
+use firewall_core::event::{Event, Topic};
+use firewall_core::limit::{Bucket, Rate};
 use firewall_core::packet::protocol;
 use firewall_core::tables::Action;
 
@@ -8,25 +9,25 @@ use super::state::{Shared, lock, protocol_name};
 
 const SECOND: u64 = 1_000_000_000;
 
-/// Writes events and counts the ones it had to leave out.
+/// Messages of the daemon about single frames, per second: what provokes them may be a flood.
+const RATE: Rate = Rate::new(10, 10);
+
+/// Writes events, and says when some were lost.
+#[derive(Default)]
 pub struct EventLog {
-    rate: u64,
-    second: u64,
-    written: u64,
-    left_out: u64,
+    bucket: Bucket,
+    /// Events seen since the lost ones were looked at.
+    is_busy: bool,
+    /// When they were looked at, nanoseconds.
+    looked: u64,
+    /// All that had been lost then.
+    lost: u64,
 }
 
 impl EventLog {
-    /// At most `rate` lines per second.
-    pub fn new(rate: u32) -> Self {
-        Self { rate: u64::from(rate), second: 0, written: 0, left_out: 0 }
-    }
-
-    /// Logs a rule's decision.
+    /// Logs a rule's decision. The kernel programs have bounded how many come.
     pub fn rule(&mut self, shared: &Shared, event: &Event) {
-        if !self.admits(event.time) {
-            return;
-        }
+        self.is_busy = true;
         // Copied: no lock is held while something is written.
         let name = lock(&shared.setup).image.rule_names.get(event.rule as usize).cloned();
         let (place, label) = name.map_or((String::from("?"), None), |name| (name.place, name.label));
@@ -49,19 +50,23 @@ impl EventLog {
         );
     }
 
-    /// Whether a line may be written at `time` (nanoseconds).
-    pub fn admits(&mut self, time: u64) -> bool {
-        let second = time / SECOND;
-        if second != self.second {
-            if self.left_out > 0 {
-                tracing::warn!(target: "vfw::rule", left_out = self.left_out, "log rate exceeded (vfw.toml: log.rate)");
-            }
-            (self.second, self.written, self.left_out) = (second, 0, 0);
+    /// Whether the daemon may write a line about a single frame at `now` (nanoseconds).
+    pub fn admits(&mut self, now: u64) -> bool {
+        self.bucket.take(&RATE, 1, now)
+    }
+
+    /// Says how many events were lost, once a second at the most. Who reads the log has to know that it is not all.
+    pub fn tell_of_lost(&mut self, shared: &Shared, now: u64) {
+        if !self.is_busy || now.saturating_sub(self.looked) < SECOND {
+            return;
         }
-        let admitted = self.written < self.rate;
-        self.written += u64::from(admitted);
-        self.left_out += u64::from(!admitted);
-        admitted
+        (self.is_busy, self.looked) = (false, now);
+        let lost = shared.lost_events().iter().filter(|lost| lost.topic == Topic::Log).map(|lost| lost.events).sum();
+        if lost > self.lost {
+            let count = lost - self.lost;
+            tracing::warn!(target: "vfw::rule", lost = count, "logged packets without a line (vfw.toml: log.rate)");
+        }
+        self.lost = lost;
     }
 }
 

@@ -96,6 +96,8 @@ struct Entry {
     tries: u32,
     /// When something has to happen.
     deadline: u64,
+    /// The zone whose packets ask for it, until it answers.
+    asker: Option<u16>,
     queue: VecDeque<PuntedFrame>,
 }
 
@@ -108,12 +110,16 @@ pub struct Neighbours {
     generations: Vec<u16>,
     queued_bytes: usize,
     /// What each zone takes of the table.
-    usage: BTreeMap<u32, Usage>,
+    usage: BTreeMap<u16, Usage>,
 }
 
 #[derive(Clone, Copy, Default)]
 struct Usage {
+    /// Neighbours in the zone.
     entries: usize,
+    /// Neighbours of any zone that its packets ask for and that have not answered.
+    asked: usize,
+    /// Bytes of its packets that wait.
     bytes: usize,
 }
 
@@ -132,17 +138,19 @@ impl Neighbours {
 
     /// A frame waits for its neighbour.
     pub fn resolve(&mut self, frame: PuntedFrame, now: u64) -> Vec<Action> {
-        let key = NeighbourKey { address: frame.header.next_hop, zone: u32::from(frame.header.zone) };
+        let (from, to) = (frame.header.from, frame.header.to);
+        let key = NeighbourKey { address: frame.header.next_hop, zone: u32::from(to) };
         let index = index(&key);
         let known = self.entries.get(&index).map(|entry| (entry.state, entry.mac));
         match known {
             Some((State::Reachable | State::Probe, mac)) => vec![Action::Send(frame, mac)],
             Some((State::Failed, _)) => vec![Action::Discard(frame, DropReason::Unreachable)],
             Some((State::Incomplete, _)) => self.enqueue(index, frame),
-            None if !self.has_room(key.zone) => vec![Action::Discard(frame, DropReason::QueueFull)],
+            None if !self.has_room(from, to) => vec![Action::Discard(frame, DropReason::QueueFull)],
             None => {
-                self.entries.insert(index, Entry::asked(now));
-                self.usage.entry(key.zone).or_default().entries += 1;
+                self.entries.insert(index, Entry::asked(from, now));
+                self.usage.entry(to).or_default().entries += 1;
+                self.usage.entry(from).or_default().asked += 1;
                 let mut actions = vec![Action::Solicit(key, None)];
                 actions.extend(self.enqueue(index, frame));
                 actions
@@ -150,25 +158,28 @@ impl Neighbours {
         }
     }
 
-    /// Whether one more neighbour of a zone may be asked for: a zone gets no more than half of the table, so that a scan of
-    /// its addresses leaves room for the others.
-    fn has_room(&self, zone: u32) -> bool {
-        let by_zone = self.usage.get(&zone).map_or(0, |usage| usage.entries);
-        self.entries.len() < self.limits.neighbours && by_zone < self.limits.neighbours.div_ceil(2)
+    /// Whether packets of zone `from` may ask for one more neighbour in zone `to`. No zone fills more than half of the table,
+    /// and none asks for more than a quarter without an answer: whoever scans absent addresses leaves room for the others,
+    /// also in the zone that is scanned (RFC 6583 section 3).
+    fn has_room(&self, from: u16, to: u16) -> bool {
+        let usage = |zone: u16| self.usage.get(&zone).copied().unwrap_or_default();
+        let all = self.limits.neighbours;
+        self.entries.len() < all && usage(to).entries < all.div_ceil(2) && usage(from).asked < all.div_ceil(4)
     }
 
     /// Takes all frames that wait for a neighbour.
     fn take_queue(&mut self, index: (u32, [u32; 4])) -> Vec<PuntedFrame> {
         let Some(entry) = self.entries.get_mut(&index) else { return Vec::new() };
         let waiting: Vec<PuntedFrame> = entry.queue.drain(..).collect();
-        let bytes = waiting.iter().map(|frame| frame.bytes.len()).sum::<usize>();
-        self.queued_bytes -= bytes;
-        self.usage.entry(index.0).or_default().bytes -= bytes;
+        for frame in &waiting {
+            self.queued_bytes -= frame.bytes.len();
+            self.usage.entry(frame.header.from).or_default().bytes -= frame.bytes.len();
+        }
         waiting
     }
 
     fn enqueue(&mut self, index: (u32, [u32; 4]), frame: PuntedFrame) -> Vec<Action> {
-        let by_zone = self.usage.entry(index.0).or_default();
+        let by_zone = self.usage.entry(frame.header.from).or_default();
         let full = by_zone.bytes + frame.bytes.len() > self.limits.bytes / 2
             || self.queued_bytes + frame.bytes.len() > self.limits.bytes;
         match self.entries.get_mut(&index) {
@@ -193,6 +204,9 @@ impl Neighbours {
         entry.state = State::Reachable;
         entry.tries = 0;
         entry.deadline = now + REACHABLE;
+        if let Some(asker) = entry.asker.take() {
+            self.usage.entry(asker).or_default().asked -= 1;
+        }
         // First what has waited, then the way for what comes: the order is kept as far as it can be.
         let mut actions: Vec<Action> = waiting.into_iter().map(|frame| Action::Send(frame, mac)).collect();
         match entry.slot {
@@ -242,8 +256,12 @@ impl Neighbours {
                 withdraw.into_iter().chain(discards).collect()
             }
             State::Failed => {
+                let asker = entry.asker.take();
                 self.entries.remove(&index);
-                self.usage.entry(index.0).or_default().entries -= 1;
+                self.usage.entry(index.0 as u16).or_default().entries -= 1;
+                if let Some(asker) = asker {
+                    self.usage.entry(asker).or_default().asked -= 1;
+                }
                 Vec::new()
             }
         }
@@ -272,13 +290,14 @@ fn index(key: &NeighbourKey) -> (u32, [u32; 4]) {
 }
 
 impl Entry {
-    fn asked(now: u64) -> Self {
+    fn asked(from: u16, now: u64) -> Self {
         Self {
             state: State::Incomplete,
             mac: [0; 6],
             slot: None,
             tries: 1,
             deadline: now + RETRY,
+            asker: Some(from),
             queue: VecDeque::new(),
         }
     }
@@ -288,13 +307,14 @@ impl Entry {
 mod tests {
     use super::*;
     use firewall_core::event::PuntHeader;
+    use firewall_core::verdict::Mac;
     use firewall_core::{Punt, PuntTask};
 
     const MAC: [u8; 6] = [2, 0, 0, 0, 0, 9];
     const SECOND: u64 = 1_000_000_000;
 
     fn table() -> Neighbours {
-        Neighbours::new(Limits { neighbours: 4, frames: 2, bytes: 1000 })
+        Neighbours::new(Limits { neighbours: 8, frames: 2, bytes: 1000 })
     }
 
     /// A neighbour that was asked for and has answered, and what that led to.
@@ -307,8 +327,14 @@ mod tests {
         Address::from_v4([10, 0, 20, last])
     }
 
+    /// A frame from zone 0 to a host of zone 1.
     fn frame(last: u8) -> PuntedFrame {
-        let punt = Punt { task: PuntTask::Resolve, reason: DropReason::Unreachable, zone: 1, next_hop: address(last) };
+        frame_between(0, 1, last)
+    }
+
+    fn frame_between(from: u16, to: u16, last: u8) -> PuntedFrame {
+        let (task, reason) = (PuntTask::Resolve, DropReason::Unreachable);
+        let punt = Punt { task, reason, from, to, next_hop: address(last), sender: Mac::NONE };
         PuntedFrame { header: PuntHeader::new(&punt, 60, 0), bytes: vec![0; 60] }
     }
 
@@ -375,14 +401,30 @@ mod tests {
     #[test]
     fn a_zone_gets_half_of_the_table_and_the_others_keep_theirs() {
         let mut table = table();
+        for last in 1..=4 {
+            answered(&mut table, last, 0);
+        }
+        assert!(matches!(table.resolve(frame(5), 0)[..], [Action::Discard(_, DropReason::QueueFull)]));
+        assert!(matches!(table.resolve(frame_between(0, 2, 5), 0)[..], [Action::Solicit(_, None)]));
+        assert_eq!(table.rows().len(), 5);
+    }
+
+    #[test]
+    fn a_scan_leaves_room_for_other_zones_in_the_scanned_one() {
+        let mut table = table();
         for last in 1..=2 {
             assert!(matches!(table.resolve(frame(last), 0)[..], [Action::Solicit(_, None)]));
         }
         assert!(matches!(table.resolve(frame(3), 0)[..], [Action::Discard(_, DropReason::QueueFull)]));
-        let mut other = frame(3);
-        other.header.zone = 2;
-        assert!(matches!(table.resolve(other, 0)[..], [Action::Solicit(_, None)]));
-        assert_eq!(table.rows().len(), 3);
+        assert!(matches!(table.resolve(frame_between(2, 1, 3), 0)[..], [Action::Solicit(_, None)]));
+        // An answer, or the end of the silence, gives the room back.
+        table.seen(&key(1), MAC, 1);
+        assert!(matches!(table.resolve(frame(4), 1)[..], [Action::Solicit(_, None)]));
+        for second in [1, 2, 3, 6] {
+            table.tick(second * SECOND + 1);
+        }
+        assert_eq!(table.usage[&0].asked, 0);
+        assert_eq!(table.usage[&2].asked, 0);
     }
 
     #[test]
@@ -399,6 +441,6 @@ mod tests {
         table.resolve(frame(1), 0);
         assert!(matches!(table.resolve(frame(1), 0)[..], [Action::Discard(_, DropReason::QueueFull)]));
         assert_eq!(table.seen(&key(1), MAC, 1).len(), 3);
-        assert_eq!((table.queued_bytes, table.usage[&1].bytes, table.usage[&1].entries), (0, 0, 1));
+        assert_eq!((table.queued_bytes, table.usage[&0].bytes, table.usage[&1].entries), (0, 0, 1));
     }
 }

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use firewall_core::conntrack::Sender;
+use firewall_core::event::Topic;
 use firewall_core::packet::protocol;
 use firewall_core::tables::{Direction as Way, NO_ZONE};
 use firewall_core::{Address, DropReason};
@@ -14,8 +15,8 @@ use super::neighbours::Neighbours;
 use super::setup::Setup;
 use crate::backend::kernel::{Flows, KernelError, LiveFlow};
 use crate::control::{
-    Answer, CounterView, Direction, DropView, FlowView, InterfaceView, NeighbourView, Question, Request, RuleView,
-    ZoneView,
+    Answer, CounterView, Direction, DropView, FlowView, InterfaceView, LostEventsView, NeighbourView, Question,
+    Request, RuleView, ZoneView,
 };
 use crate::explain::{ExplainError, Explainer, FirstPacket};
 use crate::lang::Policy;
@@ -24,6 +25,17 @@ use crate::lang::Policy;
 const SECOND: u64 = 1_000_000_000;
 /// Most flows in one answer.
 const MAX_FLOWS: usize = 100_000;
+
+/// Events of a zone that the daemon never saw.
+#[derive(Clone, Copy, Debug)]
+pub struct LostEvents {
+    /// The zone whose packets they told of.
+    pub zone: u16,
+    /// What they were about.
+    pub topic: Topic,
+    /// How many.
+    pub events: u64,
+}
 
 /// Shared by all threads. Locks are held for one step only, never while waiting.
 pub struct Shared {
@@ -200,7 +212,19 @@ impl Shared {
         Ok(found)
     }
 
+    /// Events that were lost: zone, topic, how many.
+    pub fn lost_events(&self) -> Vec<LostEvents> {
+        let setup = lock(&self.setup);
+        let all = (0..setup.image.zones.len() as u16).flat_map(|zone| Topic::ALL.map(|topic| (zone, topic)));
+        all.filter_map(|(zone, topic)| {
+            let events = setup.kernel.lost_events(zone, topic).ok()?;
+            (events > 0).then_some(LostEvents { zone, topic, events })
+        })
+        .collect()
+    }
+
     fn interfaces(&self) -> Vec<InterfaceView> {
+        let lost = self.lost_events();
         let setup = lock(&self.setup);
         let ports = setup.ports.iter();
         ports
@@ -219,8 +243,24 @@ impl Shared {
                     .collect(),
                 reasons: port.choice.reasons.clone(),
                 warnings: port.choice.warnings.clone(),
+                lost_events: self.lost_on(&port.interface.name, &lost),
             })
             .collect()
+    }
+
+    /// The lost events of an interface's zones.
+    fn lost_on(&self, interface: &str, lost: &[LostEvents]) -> Vec<LostEventsView> {
+        let zone = |lost: &LostEvents| self.policy.zones.get(usize::from(lost.zone));
+        let here = lost.iter().filter_map(|lost| zone(lost).filter(|zone| zone.interface == interface).zip(Some(lost)));
+        here.map(|(zone, lost)| LostEventsView {
+            zone: zone.name.clone(),
+            topic: match lost.topic {
+                Topic::Log => "log".to_owned(),
+                Topic::Neighbour => "neighbour".to_owned(),
+            },
+            events: lost.events,
+        })
+        .collect()
     }
 
     fn neighbours(&self) -> Vec<NeighbourView> {

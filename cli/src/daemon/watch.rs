@@ -1,6 +1,6 @@
 //! The daemon's loop.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use firewall_core::event::{Event, EventKind};
+use firewall_core::event::{Event, EventKind, Topic};
 use firewall_core::tables::{NeighbourKey, Zone};
 use firewall_core::{DropReason, PuntTask};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -17,7 +17,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use super::clock;
 use super::events::EventLog;
 use super::neighbours::{Action, Limits, Neighbours};
-use super::report::{Bucket, icmp_error};
+use super::report::{ErrorLimit, Received, icmp_error};
 use super::setup::Setup;
 use super::solicit::solicitation;
 use super::state::{Shared, lock, mac};
@@ -92,11 +92,13 @@ fn until_next_timer(shared: &Shared) -> PollTimeout {
 
 /// What the loop owns.
 struct Watch {
-    events: Events,
-    punts: Punts,
+    logged: Events,
+    neighbour_news: Events,
+    unresolved: Punts,
+    reports: Punts,
     ports: Ports,
     log: EventLog,
-    buckets: HashMap<u16, Bucket>,
+    errors: ErrorLimit,
 }
 
 impl Watch {
@@ -106,11 +108,13 @@ impl Watch {
             ports.open(port.interface.index)?;
         }
         Ok(Self {
-            events: setup.kernel.take_events()?,
-            punts: setup.kernel.take_punts()?,
+            logged: setup.kernel.take_events(Topic::Log)?,
+            neighbour_news: setup.kernel.take_events(Topic::Neighbour)?,
+            unresolved: setup.kernel.take_punts(PuntTask::Resolve)?,
+            reports: setup.kernel.take_punts(PuntTask::Report)?,
             ports,
-            log: EventLog::new(config.log.rate.get()),
-            buckets: HashMap::new(),
+            log: EventLog::default(),
+            errors: ErrorLimit::new(config.limits.errors()),
         })
     }
 
@@ -119,8 +123,10 @@ impl Watch {
             let timeout = until_next_timer(shared);
             let mut waiting = [
                 PollFd::new(signals.as_fd(), PollFlags::POLLIN),
-                PollFd::new(self.events.as_fd(), PollFlags::POLLIN),
-                PollFd::new(self.punts.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.logged.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.neighbour_news.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.unresolved.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.reports.as_fd(), PollFlags::POLLIN),
             ];
             match poll(&mut waiting, timeout) {
                 Ok(_) | Err(nix::errno::Errno::EINTR) => {}
@@ -135,21 +141,32 @@ impl Watch {
 
     fn drain(&mut self, shared: &Shared) {
         for _ in 0..BATCH {
-            let Some(event) = self.events.take() else { break };
-            self.event(shared, &event);
+            let Some(event) = self.neighbour_news.take() else { break };
+            self.neighbour_news(shared, &event);
         }
         for _ in 0..BATCH {
-            let Some(frame) = self.punts.take() else { break };
-            self.punted(shared, frame);
+            let Some(frame) = self.unresolved.take() else { break };
+            let actions = lock(&shared.neighbours).resolve(frame, clock::now());
+            self.perform(shared, actions);
         }
-        let due = lock(&shared.neighbours).tick(clock::now());
+        for _ in 0..BATCH {
+            let Some(frame) = self.reports.take() else { break };
+            if let Some(reason) = DropReason::from_code(frame.header.reason) {
+                self.report(shared, &frame, reason);
+            }
+        }
+        for _ in 0..BATCH {
+            let Some(event) = self.logged.take() else { break };
+            self.log.rule(shared, &event);
+        }
+        let now = clock::now();
+        self.log.tell_of_lost(shared, now);
+        let due = lock(&shared.neighbours).tick(now);
         self.perform(shared, due);
     }
 
-    fn event(&mut self, shared: &Shared, event: &Event) {
-        if event.kind == EventKind::Rule as u8 {
-            self.log.rule(shared, event);
-        } else if event.kind == EventKind::NeighbourSeen as u8 {
+    fn neighbour_news(&mut self, shared: &Shared, event: &Event) {
+        if event.kind == EventKind::NeighbourSeen as u8 {
             let key = NeighbourKey { address: event.source, zone: u32::from(event.from) };
             let actions = lock(&shared.neighbours).seen(&key, event.mac, clock::now());
             self.perform(shared, actions);
@@ -159,32 +176,20 @@ impl Watch {
         }
     }
 
-    fn punted(&mut self, shared: &Shared, frame: PuntedFrame) {
-        if frame.header.task == PuntTask::Resolve as u8 {
-            let actions = lock(&shared.neighbours).resolve(frame, clock::now());
-            self.perform(shared, actions);
-            return;
-        }
-        let reason = DropReason::from_code(frame.header.reason);
-        if let Some(reason) = reason {
-            self.report(shared, &frame, reason);
-        }
-    }
-
     /// Tells the sender of a dropped packet, unless its zone asks for too much of that.
     fn report(&mut self, shared: &Shared, frame: &PuntedFrame, reason: DropReason) {
-        let id = frame.header.zone;
-        let bucket = self.buckets.entry(id).or_insert_with(Bucket::new);
-        if !bucket.take(clock::now()) {
+        let id = frame.header.from;
+        if !self.errors.admits(id, clock::now()) {
             return;
         }
+        let Some(received) = Received::of(frame) else { return };
+        let Some((source, destination)) = received.addresses() else { return };
+        let Some(gateway) = shared.gateway(id, source) else { return };
         let setup = lock(&shared.setup);
         let Some(zone) = setup.zone(id).copied() else { return };
-        let Some((source, destination)) = super::report::addresses(&frame.bytes) else { return };
-        let Some(gateway) = shared.gateway(id, source) else { return };
         let mtu = setup.mtu_towards(destination);
         drop(setup);
-        if let Some(error) = icmp_error(&zone, gateway, &frame.bytes, reason, mtu) {
+        if let Some(error) = icmp_error(&zone, gateway, &received, reason, mtu) {
             self.send(&zone, &error);
         }
     }
@@ -204,7 +209,11 @@ impl Watch {
                 Action::Change(slot, word) => setup.kernel.change_neighbour(slot, word),
                 Action::Withdraw(slot, key) => setup.kernel.remove_neighbour(slot, &key),
                 Action::Discard(frame, reason) => {
-                    shared.count_drop(frame.header.zone, reason, frame.bytes.len());
+                    drop(setup);
+                    shared.count_drop(frame.header.from, reason, frame.bytes.len());
+                    if reason == DropReason::Unreachable {
+                        self.report(shared, &frame, reason);
+                    }
                 }
                 Action::Solicit(key, known) => {
                     let id = key.zone as u16;
@@ -218,13 +227,12 @@ impl Watch {
                     }
                 }
                 Action::Send(frame, mac) => {
-                    let id = frame.header.zone;
-                    let Some(zone) = setup.zone(id).copied() else { continue };
+                    let Some(zone) = setup.zone(frame.header.to).copied() else { continue };
                     drop(setup);
-                    let bytes = frame.bytes.len();
+                    let (from, bytes) = (frame.header.from, frame.bytes.len());
                     if let Err(error) = self.ports.finish(&zone, frame, mac) {
                         tracing::debug!(%error, "cannot send a frame that waited");
-                        shared.count_drop(id, DropReason::Rewrite, bytes);
+                        shared.count_drop(from, DropReason::Rewrite, bytes);
                     }
                 }
             }

@@ -7,7 +7,7 @@ pub use arp::answer as arp;
 pub use nd::answer as nd;
 
 use crate::address::Address;
-use crate::event::EventKind;
+use crate::event::{self, EventKind, Topic};
 use crate::route;
 use crate::tables::{RouteKind, Tables};
 use crate::zone::Ingress;
@@ -37,7 +37,9 @@ fn learn<T: Tables>(ingress: &Ingress<T>, address: &Address, mac: [u8; 6], is_an
     if is_known || !is_unicast(mac) {
         return;
     }
-    ingress.tables.tell(|event| event.fill_neighbour(kind, ingress.id, address, mac, ingress.now));
+    event::tell(ingress, Topic::Neighbour, |event| {
+        event.fill_neighbour(kind, ingress.id, address, mac, ingress.now);
+    });
 }
 
 #[inline(always)]

@@ -123,18 +123,19 @@ impl Run<'_> {
             }
             Verdict::Punt(punt) if punt.task == PuntTask::Resolve => {
                 assert_eq!(left[..6], [0; 6], "a neighbour that is known");
-                self.check_forwarded(came, left, from, punt.zone);
-                self.waited = Some((punt.zone, punt.next_hop.into()));
+                assert_eq!(Some(punt.from), from, "errors go back");
+                self.check_forwarded(came, left, from, punt.to);
+                self.waited = Some((punt.to, punt.next_hop.into()));
             }
             Verdict::Drop(DropReason::Policy | DropReason::Reject) => {
                 self.oracle.refused(came, from.expect("rules see zones"));
             }
             Verdict::Punt(punt) => {
                 assert!(punt.reason.is_reported());
-                assert_eq!(Some(punt.zone), from, "reports go back");
+                assert_eq!((Some(punt.from), punt.to), (from, punt.from), "reports go back");
                 assert_eq!(left, came, "reports quote what came");
                 if matches!(punt.reason, DropReason::TtlExceeded | DropReason::TooBig) {
-                    self.oracle.judged(came, punt.zone);
+                    self.oracle.judged(came, punt.from);
                 }
             }
             Verdict::Drop(_) | Verdict::Consume => {}
@@ -176,7 +177,7 @@ impl Run<'_> {
             Verdict::Transmit(egress) if egress.reply => {}
             Verdict::Transmit(egress) => add(expected.zones_out.entry(egress.zone).or_default()),
             Verdict::Punt(punt) if punt.task == PuntTask::Resolve => {
-                add(expected.zones_out.entry(punt.zone).or_default());
+                add(expected.zones_out.entry(punt.to).or_default());
             }
             Verdict::Punt(punt) => add(expected.drops.entry((from, punt.reason)).or_default()),
             Verdict::Drop(reason) => add(expected.drops.entry((from, *reason)).or_default()),

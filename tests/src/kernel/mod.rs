@@ -10,9 +10,11 @@ mod veth;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use aya::maps::{HashMap, MapData};
+use aya::maps::{Array, HashMap, MapData};
 use firewall_core::Address;
 use firewall_core::conntrack::{FLOW_BYTES, FLOW_KEY_BYTES, Flow};
+use firewall_core::event::PuntHeader;
+use firewall_core::limit::{Rate, WORKS};
 use firewall_core::tables::{
     Direction, FragmentKey, FragmentPorts, NO_ZONE, NeighbourKey, NeighbourWord, RuleEntry, Settings,
 };
@@ -41,7 +43,8 @@ const INTERFACE_OF_ZONE: [&str; 7] = ["eth1", "eth2", "eth3", "eth4", "eth4", "e
 pub struct Firewall {
     /// Programs and maps.
     pub kernel: Kernel,
-    punts: Punts,
+    /// Frames to resolve, frames to report.
+    punts: [Punts; 2],
     links: Vec<Link>,
     config: Config,
     zones: u16,
@@ -66,7 +69,7 @@ impl Firewall {
         let name = image.rule_names.last().expect("the default").clone();
         image.rule_names.resize(RULE_ROOM, name);
         let mut kernel = Kernel::load(&image, &config).expect("loads");
-        let punts = kernel.take_punts().expect("a ring");
+        let punts = [PuntTask::Resolve, PuntTask::Report].map(|task| kernel.take_punts(task).expect("a ring"));
         Self {
             kernel,
             punts,
@@ -96,7 +99,7 @@ impl Firewall {
         }
         let mut settings = if scenario.policy.is_empty() {
             self.rules = 0;
-            Settings { timeouts: [0; 16], epoch: 0, rule_entries: 0 }
+            Settings { timeouts: [0; 16], rates: [Rate::NONE; WORKS], epoch: 0, rule_entries: 0 }
         } else {
             let image = image(&scenario.policy, &self.config, &self.links);
             self.rules = image.rule_names.len() as u32;
@@ -105,10 +108,12 @@ impl Firewall {
         };
         self.epoch = settings.epoch;
         settings.rule_entries = settings.rule_entries.min(RULE_ROOM as u32);
+        settings.rates = scenario.rates.unwrap_or(settings.rates);
         self.kernel.write_settings(&settings).expect("an array element");
         self.kernel.flows().expect("flow tables").clear().expect("clears");
         self.forget_fragments();
-        while self.punts.take().is_some() {}
+        self.change_buckets(|_| 0);
+        while self.punted().is_some() {}
         self.counted_before = Counters::default();
         self.counted_before = self.counters();
         for (zone, address, mac) in &scenario.neighbours {
@@ -167,6 +172,7 @@ impl Firewall {
                 map.insert(key, bytes, 0).expect("the same flow");
             }
         }
+        self.change_buckets(|empty_at| if empty_at == 0 { 0 } else { empty_at - nanos.cast_signed() });
         self.change_fragments(|mut ports| {
             ports.expires = ports.expires.saturating_sub(nanos);
             Some(ports)
@@ -196,6 +202,17 @@ impl Firewall {
         self.change_fragments(|_| None);
     }
 
+    /// Changes the state of every bucket: the time at which it was empty, 0 for a full one.
+    fn change_buckets(&mut self, change: impl Fn(i64) -> i64) {
+        type BucketMap<'a> = Array<&'a mut MapData, [i64; WORKS]>;
+        let map = self.kernel.ebpf_mut().map_mut("BUCKETS").expect("a map");
+        let mut map = BucketMap::try_from(map).expect("buckets");
+        for zone in 0..u32::from(self.zones) {
+            let buckets = map.get(&zone, 0).expect("a zone");
+            map.set(zone, buckets.map(&change), 0).expect("a zone");
+        }
+    }
+
     fn change_fragments(&mut self, change: impl Fn(FragmentPorts) -> Option<FragmentPorts>) {
         type FragmentMap<'a> =
             HashMap<&'a mut MapData, [u8; size_of::<FragmentKey>()], [u8; size_of::<FragmentPorts>()]>;
@@ -216,7 +233,7 @@ impl Firewall {
 
     /// A frame that was punted, if one was.
     pub fn punted(&mut self) -> Option<PuntedFrame> {
-        self.punts.take()
+        self.punts.iter_mut().find_map(Punts::take)
     }
 
     /// The verdict that the changes from `before` to `after`, a punted frame and a transmitted one tell of.
@@ -231,9 +248,10 @@ impl Firewall {
         if let Some(punted) = punted {
             let task = if punted.header.task == PuntTask::Resolve as u8 { PuntTask::Resolve } else { PuntTask::Report };
             let next_hop = punted.header.next_hop;
-            let zone = punted.header.zone;
+            let PuntHeader { from, to: zone, .. } = punted.header;
             return Outcome::Punt {
                 task,
+                from,
                 reason: DropReason::from_code(punted.header.reason).expect("a reason"),
                 zone,
                 next_hop: (!next_hop.is_unspecified()).then(|| next_hop.into()),

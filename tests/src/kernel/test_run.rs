@@ -63,6 +63,18 @@ impl TestRun {
         frame.len() >= 14 + payload
     }
 
+    /// Takes a frame through the program. What is punted stays in its queue, what is counted is not looked at.
+    pub fn play(&mut self, interface: &str, frame: &[u8]) {
+        let at = INTERFACES.iter().position(|known| known.name == interface).expect("an interface");
+        self.counted = None;
+        self.run(self.ifindexes[at], frame);
+    }
+
+    /// Empties the queues to the daemon; the number of frames in them.
+    pub fn take_punted(&mut self) -> u64 {
+        std::iter::from_fn(|| self.firewall.punted()).count() as u64
+    }
+
     fn run(&mut self, ifindex: u32, frame: &[u8]) -> (u32, Vec<u8>) {
         let mut out = vec![0; frame.len() + 256];
         let mut context = vec![0; if self.hook == Hook::Xdp { XDP_MD } else { SK_BUFF }];
@@ -117,9 +129,9 @@ impl Backend for TestRun {
         }
         match outcome(&self.firewall, out) {
             // Nor is it among the bytes of a punted frame; the daemon adds it.
-            Outcome::Punt { task, reason, zone, next_hop, frame } if self.hook == Hook::Tc => {
+            Outcome::Punt { task, reason, from, zone, next_hop, frame } if self.hook == Hook::Tc => {
                 let tag = if task == firewall_core::PuntTask::Resolve { self.tags[usize::from(zone)] } else { None };
-                Outcome::Punt { task, reason, zone, next_hop, frame: with_tag(&frame, tag) }
+                Outcome::Punt { task, reason, from, zone, next_hop, frame: with_tag(&frame, tag) }
             }
             other => other,
         }

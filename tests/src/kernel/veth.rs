@@ -78,9 +78,9 @@ impl Backend for Veth {
             }
             return match outcome {
                 // At tc a tag travels beside the bytes; the daemon adds it.
-                Outcome::Punt { task, reason, zone, next_hop, frame } if self.hook == Hook::Tc => {
+                Outcome::Punt { task, reason, from, zone, next_hop, frame } if self.hook == Hook::Tc => {
                     let frame = with_tag(&frame, self.tags[usize::from(zone)]);
-                    Outcome::Punt { task, reason, zone, next_hop, frame }
+                    Outcome::Punt { task, reason, from, zone, next_hop, frame }
                 }
                 other => other,
             };

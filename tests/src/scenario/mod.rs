@@ -4,6 +4,7 @@
 //! exact bytes, and after every frame *all* counters. Time passes only by [`Step::Advance`].
 
 mod ip;
+mod limit;
 mod link;
 mod neighbour;
 mod reload;
@@ -15,6 +16,7 @@ mod transport;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use firewall_core::limit::{Rate, WORKS};
 use firewall_core::tables::NO_ZONE;
 use firewall_core::{DropReason, PuntTask};
 
@@ -33,6 +35,8 @@ pub struct Scenario {
     pub neighbours: Vec<(u16, IpAddr, Mac)>,
     /// Sizes of the half-open and the established table; `None` for any that are large enough.
     pub tables: Option<(usize, usize)>,
+    /// How much a zone may ask of the daemon, by [`firewall_core::limit::Work`]; `None` for the defaults.
+    pub rates: Option<[Rate; WORKS]>,
     /// Frames come with their transport checksum left to hardware.
     pub partial_checksums: bool,
     /// Needs a clock that tests can move: kernel back ends have to set short timeouts instead, or leave it out.
@@ -95,6 +99,8 @@ pub enum Outcome {
         task: PuntTask,
         /// The reason, for [`PuntTask::Report`].
         reason: DropReason,
+        /// Ingress zone.
+        from: u16,
         /// Egress zone ([`PuntTask::Resolve`]) or ingress zone ([`PuntTask::Report`]).
         zone: u16,
         /// The neighbour to resolve.
@@ -238,8 +244,8 @@ fn show(outcome: &Outcome) -> String {
         Outcome::Transmit { zone, reply, frame } => format!("Transmit zone {zone} reply {reply} {}", hex(frame)),
         Outcome::Drop(reason) => format!("Drop {reason:?}"),
         Outcome::Consume => "Consume".to_owned(),
-        Outcome::Punt { task, reason, zone, next_hop, frame } => {
-            format!("Punt {task:?} {reason:?} zone {zone} next hop {next_hop:?} {}", hex(frame))
+        Outcome::Punt { task, reason, from, zone, next_hop, frame } => {
+            format!("Punt {task:?} {reason:?} from {from} zone {zone} next hop {next_hop:?} {}", hex(frame))
         }
     }
 }
@@ -253,6 +259,7 @@ pub fn scenarios() -> Vec<Scenario> {
         ip::scenarios(family, &mut all);
         state::scenarios(family, &mut all);
         reload::scenarios(family, &mut all);
+        limit::scenarios(family, &mut all);
     }
     ip::of_ipv4(&mut all);
     ip::of_ipv6(&mut all);
@@ -274,6 +281,7 @@ impl Scenario {
             policy: format!("{ZONES}{rules}"),
             neighbours: neighbours.collect(),
             tables: None,
+            rates: None,
             partial_checksums: false,
             needs_clock: false,
             steps: Vec::new(),
@@ -320,9 +328,10 @@ impl Scenario {
 
     /// The frame is dropped, and the daemon is to tell its sender.
     pub(crate) fn report(self, from: &Host, frame: &[u8], reason: DropReason) -> Self {
-        let punt =
-            Outcome::Punt { task: PuntTask::Report, reason, zone: from.zone(), next_hop: None, frame: frame.to_vec() };
-        self.inject(from, frame.to_vec(), punt, None)
+        let (zone, frame) = (from.zone(), frame.to_vec());
+        let task = PuntTask::Report;
+        let punt = Outcome::Punt { task, reason, from: zone, zone, next_hop: None, frame: frame.clone() };
+        self.inject(from, frame, punt, None)
     }
 
     /// The frame waits for a neighbour that is not known yet.
@@ -330,6 +339,7 @@ impl Scenario {
         let expect = Outcome::Punt {
             task: PuntTask::Resolve,
             reason: DropReason::Unreachable,
+            from: from.zone(),
             zone: to.zone(),
             next_hop: Some(next_hop.parse().expect("next hop")),
             frame: routed(frame, &to.from_gateway().to([0; 6])),

@@ -11,11 +11,12 @@ use std::os::fd::AsFd;
 use aya::Ebpf;
 use aya::maps::{Array, DevMap, HashMap, LpmTrie, MapData, PerCpuArray, lpm_trie::Key, xdp::XdpMapError};
 use aya::programs::{SchedClassifier, TcAttachType, Xdp, XdpMode, tc};
-use firewall_core::DropReason;
+use firewall_core::event::Topic;
 use firewall_core::tables::{
     Counter, Direction, NeighbourKey, NeighbourWord, Route, RuleCounter, RuleEntry, Settings, Zone,
 };
 use firewall_core::verdict::DROP_REASON_SLOTS;
+use firewall_core::{DropReason, PuntTask};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 pub use error::KernelError;
@@ -34,6 +35,7 @@ pub struct Kernel {
     rule_counters: PerCpuArray<MapData, [u8; size_of::<RuleCounter>()]>,
     zone_counters: PerCpuArray<MapData, [u8; size_of::<Counter>()]>,
     drop_counters: PerCpuArray<MapData, [u8; size_of::<Counter>()]>,
+    lost_events: PerCpuArray<MapData, u64>,
     neighbour_slots: HashMap<MapData, [u8; size_of::<NeighbourKey>()], u32>,
     neighbours: Words,
     settings: Array<MapData, [u8; size_of::<Settings>()]>,
@@ -60,6 +62,7 @@ impl Kernel {
             rule_counters: take_map(&mut ebpf, "RULE_COUNTERS")?,
             zone_counters: take_map(&mut ebpf, "ZONE_COUNTERS")?,
             drop_counters: take_map(&mut ebpf, "DROP_COUNTERS")?,
+            lost_events: take_map(&mut ebpf, "LOST_EVENTS")?,
             neighbour_slots: take_map(&mut ebpf, "NEIGHBOUR_SLOTS")?,
             settings: take_map(&mut ebpf, "SETTINGS")?,
             rules: take_map(&mut ebpf, "RULES")?,
@@ -159,14 +162,22 @@ impl Kernel {
         Flows::open(&self.ebpf)
     }
 
-    /// The ring of events. It can be taken once.
-    pub fn take_events(&mut self) -> Result<Events, KernelError> {
-        take_map(&mut self.ebpf, "EVENTS").map(Events)
+    /// The ring of a topic's events. It can be taken once.
+    pub fn take_events(&mut self, topic: Topic) -> Result<Events, KernelError> {
+        let name = match topic {
+            Topic::Log => "LOG_EVENTS",
+            Topic::Neighbour => "NEIGHBOUR_EVENTS",
+        };
+        take_map(&mut self.ebpf, name).map(Events)
     }
 
-    /// The ring of punted frames. It can be taken once.
-    pub fn take_punts(&mut self) -> Result<Punts, KernelError> {
-        take_map(&mut self.ebpf, "PUNTS").map(Punts)
+    /// The ring of the frames punted for a task. It can be taken once.
+    pub fn take_punts(&mut self, task: PuntTask) -> Result<Punts, KernelError> {
+        let name = match task {
+            PuntTask::Resolve => "PUNTS",
+            PuntTask::Report => "REPORTS",
+        };
+        take_map(&mut self.ebpf, name).map(Punts)
     }
 
     /// What rule `rule` decided, all CPUs together.
@@ -188,6 +199,13 @@ impl Kernel {
     /// What was dropped; `zone` may be [`firewall_core::tables::NO_ZONE`].
     pub fn drop_counter(&self, zone: u16, reason: DropReason) -> Result<Counter, KernelError> {
         sum(&self.drop_counters, u32::from(zone) * DROP_REASON_SLOTS + reason as u32, "DROP_COUNTERS")
+    }
+
+    /// Events of a zone that were lost, because it caused too many or the daemon could not keep up.
+    pub fn lost_events(&self, zone: u16, topic: Topic) -> Result<u64, KernelError> {
+        let index = u32::from(zone) * Topic::ALL.len() as u32 + topic as u32;
+        let values = self.lost_events.get(&index, 0).map_err(map_error("read", "LOST_EVENTS"))?;
+        Ok(values.iter().sum())
     }
 
     /// Sizes of the loaded programs.

@@ -18,7 +18,8 @@ use std::rc::Rc;
 
 use firewall_core::Address;
 use firewall_core::conntrack::{Flow, FlowKey};
-use firewall_core::event::Event;
+use firewall_core::event::{Event, Topic};
+use firewall_core::limit::{Bucket, Buckets, Work};
 use firewall_core::tables::{
     Counter, Direction, FlowTable, FragmentKey, FragmentPorts, NeighbourKey, NeighbourWord, Route, RuleCounter,
     RuleEntry, RuleKey, Settings, Tables, Zone,
@@ -31,7 +32,7 @@ use crate::config::Config;
 pub use frame::MemoryFrame;
 use lru::Lru;
 
-/// Events kept until somebody takes them.
+/// Events of each topic kept until somebody takes them.
 const MAX_EVENTS: usize = 4096;
 
 /// Policy, state and counters in ordinary collections.
@@ -46,7 +47,10 @@ pub struct Memory {
     neighbours: RefCell<Neighbours>,
     state: RefCell<State>,
     counters: RefCell<Counters>,
-    events: RefCell<Events>,
+    /// By zone.
+    buckets: Vec<Buckets>,
+    /// By topic.
+    events: RefCell<[VecDeque<Event>; Topic::ALL.len()]>,
 }
 
 /// How much state is kept.
@@ -104,12 +108,8 @@ pub struct Counters {
     pub zones: BTreeMap<u16, [Counter; 2]>,
     /// By zone ([`firewall_core::tables::NO_ZONE`] for none) and reason.
     pub drops: BTreeMap<(u16, DropReason), Counter>,
-}
-
-#[derive(Default)]
-struct Events {
-    kept: VecDeque<Event>,
-    lost: u64,
+    /// Events that were lost, by zone and topic.
+    pub lost_events: BTreeMap<(u16, Topic), u64>,
 }
 
 const NOTHING: Counter = Counter { packets: 0, bytes: 0 };
@@ -137,6 +137,7 @@ impl Memory {
             neighbours: RefCell::default(),
             state: RefCell::new(State::new(limits)),
             counters: RefCell::default(),
+            buckets: Vec::new(),
             events: RefCell::default(),
         }
     }
@@ -155,6 +156,7 @@ impl Memory {
             routes,
             limits,
             state: RefCell::new(State::new(limits)),
+            buckets: vec![Buckets::default(); image.zones.len()],
             ..Self::empty()
         }
     }
@@ -192,9 +194,10 @@ impl Memory {
         }
     }
 
-    /// Forgets all flows and fragments; counters and neighbours stay.
+    /// Forgets all flows and fragments, and what the zones have asked of the daemon; counters and neighbours stay.
     pub fn forget_flows(&self) {
         *self.state.borrow_mut() = State::new(self.limits);
+        self.buckets.iter().flatten().for_each(Bucket::fill);
     }
 
     /// Removes flows that have expired, as the daemon does; the number removed.
@@ -235,11 +238,9 @@ impl Memory {
         self.counters.borrow().rules.get(&rule).copied().unwrap_or(none)
     }
 
-    /// Takes the events that wait, oldest first, and how many were lost.
-    pub fn take_events(&self) -> (Vec<Event>, u64) {
-        let mut events = self.events.borrow_mut();
-        let lost = std::mem::take(&mut events.lost);
-        (std::mem::take(&mut events.kept).into(), lost)
+    /// Takes the events of a topic that wait, oldest first.
+    pub fn take_events(&self, topic: Topic) -> Vec<Event> {
+        std::mem::take(&mut self.events.borrow_mut()[topic as usize]).into()
     }
 
     /// A zone record.
@@ -342,14 +343,22 @@ impl Tables for Memory {
         count(self.counters.borrow_mut().drops.entry((zone, reason)).or_insert(NOTHING), bytes);
     }
 
-    fn tell(&self, fill: impl FnOnce(&mut Event)) {
-        let mut events = self.events.borrow_mut();
-        if events.kept.len() >= MAX_EVENTS {
-            events.lost += 1;
-            return;
+    fn count_lost(&self, zone: u16, topic: Topic) {
+        *self.counters.borrow_mut().lost_events.entry((zone, topic)).or_default() += 1;
+    }
+
+    fn bucket(&self, zone: u16, work: Work) -> Option<&Bucket> {
+        self.buckets.get(usize::from(zone))?.get(work as usize)
+    }
+
+    fn tell(&self, topic: Topic, fill: impl FnOnce(&mut Event)) -> bool {
+        let events = &mut self.events.borrow_mut()[topic as usize];
+        if events.len() >= MAX_EVENTS {
+            return false;
         }
         let mut event = Event::EMPTY;
         fill(&mut event);
-        events.kept.push_back(event);
+        events.push_back(event);
+        true
     }
 }
