@@ -136,6 +136,8 @@ drop_reasons! {
     LocalService = 30, "local-service";
     /// The kernel refused to change or send the frame.
     Rewrite = 31, "rewrite";
+    /// The interface of the egress zone is down or away.
+    InterfaceDown = 32, "interface-down";
 }
 
 impl DropReason {

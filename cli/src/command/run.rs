@@ -10,7 +10,7 @@ use super::{Exit, Failure, read_config, read_sources, show_diagnostics};
 use crate::compile::{Link, compile};
 use crate::config::{Config, LogFormat};
 use crate::control::Server;
-use crate::daemon::{self, Setup, SetupError};
+use crate::daemon::{self, Port, Setup, SetupError};
 use crate::lang::{Diagnostics, Loaded, Policy, SourceFile, load};
 use crate::preview;
 
@@ -86,15 +86,7 @@ fn log_to_stderr(config: &Config) -> WorkerGuard {
 
 /// Says what is in force, on which hook, and why.
 fn announce(setup: &Setup) {
-    for port in &setup.ports {
-        let (interface, hook) = (&port.interface.name, port.choice.hook.to_string());
-        for reason in &port.choice.reasons {
-            tracing::info!(interface, hook, "{reason}");
-        }
-        for warning in &port.choice.warnings {
-            tracing::warn!(interface, hook, "{warning}");
-        }
-    }
+    setup.ports.iter().for_each(Port::announce);
     let (zones, rules) = (setup.image.zones.len(), setup.image.rule_names.len().saturating_sub(1));
     tracing::info!(zones, rules, "the policy is in force");
 }

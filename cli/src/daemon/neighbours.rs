@@ -249,6 +249,23 @@ impl Neighbours {
         }
     }
 
+    /// Forgets all neighbours of a zone whose interface has gone or lost its link: others may be there when it is back.
+    pub fn forget_zone(&mut self, zone: u32) -> Vec<Action> {
+        let of_zone = (zone, [u32::MIN; 4])..=(zone, [u32::MAX; 4]);
+        let known: Vec<_> = self.entries.range(of_zone).map(|(index, _)| *index).collect();
+        let mut actions = Vec::new();
+        for index in known {
+            let waiting = self.take_queue(index);
+            actions.extend(waiting.into_iter().map(|frame| Action::Discard(frame, DropReason::InterfaceDown)));
+            let Some(entry) = self.entries.remove(&index) else { continue };
+            self.free.extend(entry.slot);
+            let key = NeighbourKey { zone, address: Address { words: index.1 } };
+            actions.extend(entry.slot.map(|slot| Action::Withdraw(slot, key)));
+        }
+        self.usage.remove(&zone);
+        actions
+    }
+
     /// When [`Self::tick`] has something to do next.
     pub fn next_deadline(&self) -> Option<u64> {
         self.entries.values().map(|entry| entry.deadline).min()
@@ -400,5 +417,27 @@ mod tests {
         assert!(matches!(table.resolve(frame(1), 0)[..], [Action::Discard(_, DropReason::QueueFull)]));
         assert_eq!(table.seen(&key(1), MAC, 1).len(), 3);
         assert_eq!((table.queued_bytes, table.usage[&1].bytes, table.usage[&1].entries), (0, 0, 1));
+    }
+
+    #[test]
+    fn a_zone_that_is_forgotten_leaves_nothing_behind() {
+        let mut table = table();
+        answered(&mut table, 7, 0);
+        table.resolve(frame(8), 0);
+        assert!(table.forget_zone(2).is_empty(), "another zone");
+        let actions = table.forget_zone(1);
+        let withdrawn =
+            actions.iter().filter(|action| matches!(action, Action::Withdraw(_, forgotten) if *forgotten == key(7)));
+        let discarded = actions.iter().filter(|action| matches!(action, Action::Discard(_, DropReason::InterfaceDown)));
+        assert_eq!((withdrawn.count(), discarded.count(), actions.len()), (1, 1, 2));
+        assert!(table.rows().is_empty() && table.next_deadline().is_none());
+        assert_eq!(table.queued_bytes, 0);
+        // The slot is free again, under a new generation.
+        let published = answered(&mut table, 7, SECOND);
+        let word = published.iter().find_map(|action| match action {
+            Action::Publish(_, _, word) => Some(word.generation()),
+            _ => None,
+        });
+        assert_eq!(word, Some(2));
     }
 }

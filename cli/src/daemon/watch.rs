@@ -16,7 +16,9 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::clock;
 use super::events::EventLog;
+use super::follow::Follower;
 use super::neighbours::{Action, Limits, Neighbours};
+use super::port::Port;
 use super::report::{Bucket, icmp_error};
 use super::setup::Setup;
 use super::solicit::solicitation;
@@ -97,13 +99,14 @@ struct Watch {
     ports: Ports,
     log: EventLog,
     buckets: HashMap<u16, Bucket>,
+    interfaces: Follower,
 }
 
 impl Watch {
     fn new(setup: &mut Setup, config: &Config) -> anyhow::Result<Self> {
         let mut ports = Ports::default();
-        for port in &setup.ports {
-            ports.open(port.interface.index)?;
+        for index in setup.ports.iter().filter_map(Port::index) {
+            ports.open(index)?;
         }
         Ok(Self {
             events: setup.kernel.take_events()?,
@@ -111,6 +114,7 @@ impl Watch {
             ports,
             log: EventLog::new(config.log.rate.get()),
             buckets: HashMap::new(),
+            interfaces: Follower::new(setup, config)?,
         })
     }
 
@@ -121,6 +125,7 @@ impl Watch {
                 PollFd::new(signals.as_fd(), PollFlags::POLLIN),
                 PollFd::new(self.events.as_fd(), PollFlags::POLLIN),
                 PollFd::new(self.punts.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.interfaces.as_fd(), PollFlags::POLLIN),
             ];
             match poll(&mut waiting, timeout) {
                 Ok(_) | Err(nix::errno::Errno::EINTR) => {}
@@ -129,8 +134,31 @@ impl Watch {
             if waiting[0].any() == Some(true) {
                 return Ok(());
             }
+            // First: what has gone must not be sent to.
+            self.follow_interfaces(shared)?;
             self.drain(shared);
         }
+    }
+
+    /// Does what the changes of interfaces ask for.
+    fn follow_interfaces(&mut self, shared: &Shared) -> anyhow::Result<()> {
+        let changes = self.interfaces.follow(shared)?;
+        for index in changes.gone {
+            self.ports.close(index);
+        }
+        for index in changes.come {
+            if let Err(error) = self.ports.open(index) {
+                tracing::error!(%error, index, "cannot send frames of the daemon's own; neighbours there stay unknown");
+            }
+        }
+        for zone in changes.forget {
+            let actions = lock(&shared.neighbours).forget_zone(u32::from(zone));
+            self.perform(shared, actions);
+        }
+        for (zone, frame) in changes.announce {
+            self.send(&zone, &frame);
+        }
+        Ok(())
     }
 
     fn drain(&mut self, shared: &Shared) {
