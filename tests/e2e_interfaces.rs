@@ -1,6 +1,7 @@
 //! Interfaces that change while vfw runs: they go and come back, lose their link, get another MTU or MAC.
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 use vfw_tests::network::{Firewall, KernelObjects, Network, Shape, until};
 
@@ -125,6 +126,32 @@ fn a_new_interface_of_the_same_number_is_not_taken_for_the_old_one() {
         }
         let links = KernelObjects::of(firewall.pid());
         assert_eq!((links.links.len(), links.existing().links.len()), (3, 3), "{hook}");
+    }
+}
+
+/// More happens than the kernel keeps notifications of, and vfw cannot know what it has missed.
+#[test]
+fn lost_notifications_are_made_up_for() {
+    for hook in HOOKS {
+        let Some(network) = Shape::new(PROGRAM, RULES).up() else { return };
+        let firewall = network.firewall(&mode(hook));
+        assert!(pings(&network, "app", "db"), "{hook}");
+        let pid = Pid::from_raw(firewall.pid());
+        kill(pid, Signal::SIGSTOP).expect("vfw runs");
+        network.ip_batch(&["link add noise type bridge".to_owned()]);
+        let noise: Vec<String> = (0..4000).map(|number| format!("link set noise mtu {}", 1000 + number % 2)).collect();
+        let options = format!("index {}", index(&network, "eth1"));
+        network.ip_batch(&noise);
+        network.ip_batch(&["link delete eth1".to_owned(), network.cable("eth1", &options, "app")]);
+        network.configure_host("app");
+        kill(pid, Signal::SIGCONT).expect("vfw runs");
+        let mac = text(network.mac("fw", "eth1"));
+        until("the new one is in use", || (zone(&firewall, "app")["mac"] == mac.as_str()).then_some(()));
+        wait_for(&firewall, "eth1", "up");
+        wait_for(&firewall, "eth2", "up");
+        assert!(pings(&network, "app", "db") && pings(&network, "db", "app"), "{hook}");
+        let objects = KernelObjects::of(firewall.pid());
+        assert_eq!(objects.existing().links.len(), 3, "{hook}");
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
+use firewall_core::DropReason;
 use firewall_core::tables::{Zone, zone_flag};
 
 use super::port::{Closed, Orders, Port, Status};
@@ -25,8 +26,6 @@ pub struct Changes {
     pub gone: BTreeSet<u32>,
     /// Numbers of interfaces that are new.
     pub come: BTreeSet<u32>,
-    /// Zones whose neighbours are to be forgotten.
-    pub forget: Vec<u16>,
     /// Frames that tell a zone its gateway's MAC.
     pub announce: Vec<(Zone, Vec<u8>)>,
 }
@@ -45,18 +44,22 @@ impl Follower {
         Ok(Self { changes, config: config.clone(), try_again: None })
     }
 
+    /// Whether an interface that was refused is to be tried again.
+    pub fn is_due(&self) -> bool {
+        self.try_again.is_some_and(|due| due <= Instant::now())
+    }
+
     /// Looks at the interfaces if there is a reason to, and makes of them what can be made.
     pub fn follow(&mut self, shared: &Shared) -> anyhow::Result<Changes> {
         let mut notices = self.changes.take()?;
         let known: Vec<(String, Option<u32>)> =
             lock(&shared.setup).ports.iter().map(|port| (port.name.clone(), port.index())).collect();
         let concern = |notices: &Notices| known.iter().any(|(name, index)| notices.concern(name, *index));
-        let is_due = self.try_again.is_some_and(|due| due <= Instant::now());
-        if !is_due && !concern(&notices) {
+        if !self.is_due() && !concern(&notices) {
             return Ok(Changes::default());
         }
         // What was deleted before it was looked at has to be known, and what came after the look has to be seen.
-        let mut found;
+        let mut found: Vec<_>;
         loop {
             found = known.iter().map(|(name, _)| interface::inspect(name)).collect();
             let later = self.changes.take()?;
@@ -70,7 +73,12 @@ impl Follower {
         let before: Vec<Seen> = setup.ports.iter().map(Seen::of).collect();
         let orders = Orders { policy: &shared.policy, config: &self.config };
         let zones = setup.image.zones.clone();
-        setup.follow(orders, &notices, found)?;
+        setup.close(&shared.policy, &notices, &found)?;
+        // Before the zones are open again: no frame may go to the MAC of a host that was there.
+        forget_neighbours(shared, &mut setup, &zones);
+        let closed = setup.image.zones.clone();
+        setup.open(orders, found)?;
+        forget_neighbours(shared, &mut setup, &closed);
         for (seen, port) in before.iter().zip(&setup.ports) {
             seen.tell(port);
         }
@@ -101,15 +109,28 @@ impl Changes {
             let (Some(old), Some(new)) = (before.get(id), after.get(id)) else { continue };
             let (was_open, is_open) = (is_open(old), is_open(new));
             let is_another = others.contains(zone.interface.as_str());
-            if was_open && (!is_open || is_another) {
-                changes.forget.push(id as u16);
-            }
             if is_open && (!was_open || is_another || old.mac != new.mac) {
                 let frames = zone.addresses.iter().filter_map(|gateway| announcement(new, gateway.ip()));
                 changes.announce.extend(frames.map(|frame| (*new, frame)));
             }
         }
         changes
+    }
+}
+
+/// Forgets the neighbours of zones that were open `before` and are not now.
+fn forget_neighbours(shared: &Shared, setup: &mut Setup, before: &[Zone]) {
+    let pairs = before.iter().zip(&setup.image.zones).enumerate();
+    let closed: Vec<u16> =
+        pairs.filter(|(_, (old, new))| is_open(old) && !is_open(new)).map(|(id, _)| id as u16).collect();
+    for zone in closed {
+        let (slots, frames) = lock(&shared.neighbours).forget_zone(u32::from(zone));
+        for (slot, key) in slots {
+            setup.kernel.remove_neighbour(slot, &key);
+        }
+        for frame in frames {
+            shared.count_drop(zone, DropReason::InterfaceDown, frame.bytes.len());
+        }
     }
 }
 

@@ -250,20 +250,20 @@ impl Neighbours {
     }
 
     /// Forgets all neighbours of a zone whose interface has gone or lost its link: others may be there when it is back.
-    pub fn forget_zone(&mut self, zone: u32) -> Vec<Action> {
+    /// Returns what the data path has to forget, and the frames that waited.
+    pub fn forget_zone(&mut self, zone: u32) -> (Vec<(u32, NeighbourKey)>, Vec<PuntedFrame>) {
         let of_zone = (zone, [u32::MIN; 4])..=(zone, [u32::MAX; 4]);
         let known: Vec<_> = self.entries.range(of_zone).map(|(index, _)| *index).collect();
-        let mut actions = Vec::new();
+        let (mut slots, mut frames) = (Vec::new(), Vec::new());
         for index in known {
-            let waiting = self.take_queue(index);
-            actions.extend(waiting.into_iter().map(|frame| Action::Discard(frame, DropReason::InterfaceDown)));
-            let Some(entry) = self.entries.remove(&index) else { continue };
-            self.free.extend(entry.slot);
-            let key = NeighbourKey { zone, address: Address { words: index.1 } };
-            actions.extend(entry.slot.map(|slot| Action::Withdraw(slot, key)));
+            frames.extend(self.take_queue(index));
+            if let Some(slot) = self.entries.remove(&index).and_then(|entry| entry.slot) {
+                self.free.push(slot);
+                slots.push((slot, NeighbourKey { zone, address: Address { words: index.1 } }));
+            }
         }
         self.usage.remove(&zone);
-        actions
+        (slots, frames)
     }
 
     /// When [`Self::tick`] has something to do next.
@@ -424,12 +424,9 @@ mod tests {
         let mut table = table();
         answered(&mut table, 7, 0);
         table.resolve(frame(8), 0);
-        assert!(table.forget_zone(2).is_empty(), "another zone");
-        let actions = table.forget_zone(1);
-        let withdrawn =
-            actions.iter().filter(|action| matches!(action, Action::Withdraw(_, forgotten) if *forgotten == key(7)));
-        let discarded = actions.iter().filter(|action| matches!(action, Action::Discard(_, DropReason::InterfaceDown)));
-        assert_eq!((withdrawn.count(), discarded.count(), actions.len()), (1, 1, 2));
+        assert!(table.forget_zone(2).0.is_empty(), "another zone");
+        let (slots, frames) = table.forget_zone(1);
+        assert_eq!((slots.len(), slots[0].1, frames.len()), (1, key(7), 1));
         assert!(table.rows().is_empty() && table.next_deadline().is_none());
         assert_eq!(table.queued_bytes, 0);
         // The slot is free again, under a new generation.

@@ -235,13 +235,13 @@ impl Port {
     pub fn part(&mut self, kernel: &mut Kernel, notices: &Notices, found: Option<&Interface>) {
         let Some(attached) = self.attached.take() else { return };
         let index = attached.interface.index;
-        if notices.deleted.contains(&index) {
-            attached.forget(kernel);
-        } else if !notices.lost && found.is_some_and(|found| found.index == index) {
-            self.attached = Some(attached);
-        } else {
-            // It has another name now. Or what became of it is not known: then it is attached anew, whatever it is.
-            attached.give_back(kernel);
+        let is_here = found.is_some_and(|found| found.index == index);
+        match (notices.deleted.contains(&index), is_here, notices.lost) {
+            (false, true, false) => self.attached = Some(attached),
+            // It has another name now; or it may be another of the same name and number, which is to be attached then.
+            (false, false, false) | (false, true, true) => attached.give_back(kernel),
+            // Also when nobody knows whether it was renamed or deleted.
+            (true, ..) | (false, false, true) => attached.forget(kernel),
         }
     }
 

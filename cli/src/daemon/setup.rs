@@ -84,18 +84,22 @@ impl Setup {
         Ok(self.kernel.move_zones((&before.0, &before.1), &self.image)?)
     }
 
-    /// Follows the interfaces to what they are now, `found` in the order of the ports, before all of `notices` were read.
-    pub fn follow(
+    /// Closes the zones of interfaces that are gone, before anything else is tried: as they were `found`, in the order of the
+    /// ports, before all of `notices` were read.
+    pub fn close(
         &mut self,
-        orders: Orders,
+        policy: &Policy,
         notices: &Notices,
-        found: Vec<Result<Interface, InterfaceError>>,
+        found: &[Result<Interface, InterfaceError>],
     ) -> Result<(), SetupError> {
-        for (port, found) in self.ports.iter_mut().zip(&found) {
+        for (port, found) in self.ports.iter_mut().zip(found) {
             port.part(&mut self.kernel, notices, found.as_ref().ok());
         }
-        // What is gone is closed before anything else is tried.
-        self.move_zones(orders.policy)?;
+        self.move_zones(policy)
+    }
+
+    /// Uses the interfaces as they were `found`, in the order of the ports.
+    pub fn open(&mut self, orders: Orders, found: Vec<Result<Interface, InterfaceError>>) -> Result<(), SetupError> {
         let mut newcomers = Vec::new();
         for (number, (port, found)) in self.ports.iter_mut().zip(found).enumerate() {
             let times = port.times;

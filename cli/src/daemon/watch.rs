@@ -135,7 +135,9 @@ impl Watch {
                 return Ok(());
             }
             // First: what has gone must not be sent to.
-            self.follow_interfaces(shared)?;
+            if waiting[3].any() == Some(true) || self.interfaces.is_due() {
+                self.follow_interfaces(shared)?;
+            }
             self.drain(shared);
         }
     }
@@ -150,10 +152,6 @@ impl Watch {
             if let Err(error) = self.ports.open(index) {
                 tracing::error!(%error, index, "cannot send frames of the daemon's own; neighbours there stay unknown");
             }
-        }
-        for zone in changes.forget {
-            let actions = lock(&shared.neighbours).forget_zone(u32::from(zone));
-            self.perform(shared, actions);
         }
         for (zone, frame) in changes.announce {
             self.send(&zone, &frame);
