@@ -262,3 +262,37 @@ default allow
         }
     }
 }
+
+/// A veth whose other end is in vfw's own namespace, a port of a bridge as with containers and guests of a hypervisor: the
+/// kernel drops what is sent into that end directly (`bpf_redirect_peer`), so frames have to leave through the interface.
+#[test]
+fn a_veth_into_a_bridge_of_the_same_namespace() {
+    const RULES: &str = "
+zone guest { interface eth1  address 10.0.1.1/24, fd00:1::1/64 }
+zone lan   { interface eth2  vlan 20  address 10.0.2.1/24, fd00:2::1/64 }
+default drop
+allow guest -> lan
+";
+    for hook in HOOKS {
+        let Some(network) = Shape::new(PROGRAM, RULES).up() else { return };
+        // The link of the guest becomes one port of a bridge, the other end of vfw's interface another.
+        let lines = [
+            "link set eth1 down",
+            "link set eth1 name tap0",
+            "link add br0 type bridge mcast_snooping 0",
+            "link add eth1 type veth peer name port0",
+            "link set port0 master br0 up",
+            "link set tap0 master br0 up",
+            "link set br0 up",
+        ];
+        network.ip_batch(&lines.map(ToOwned::to_owned));
+        // XDP redirects into a veth only while its other end polls.
+        network.within("fw", || vfw::interface::set_feature("port0", "rx-gro", true)).expect("veth has GRO");
+        let firewall = network.firewall(&mode(hook));
+        for v6 in [false, true] {
+            echoes(&network, "guest", "lan", v6, 8080);
+        }
+        assert_eq!((pings(&network, "guest", "lan"), pings(&network, "lan", "guest")), (2, 0), "{hook}");
+        assert_eq!(firewall.drop_reasons(&NOISE), ["lan policy"], "{hook}");
+    }
+}

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use firewall_core::DropReason;
-use vfw::interface::Hook;
+use vfw::interface::{Hook, add_clsact, ingress_filters};
 use vfw_tests::kernel::{TestRun, Veth};
 use vfw_tests::memory::MemoryBackend;
 use vfw_tests::scenario::{Backend, Outcome, Scenario, Step, run, scenarios};
@@ -67,9 +67,36 @@ fn tc_veth() {
 }
 
 #[test]
+fn clsact_veth() {
+    play(Veth::by_clsact, Veth::begin);
+}
+
+/// Before Linux 6.6 a program hangs on the interface itself and not on a link that ends with its owner.
+#[test]
+fn programs_on_clsact_are_found_and_taken_off() {
+    let mut veth = Veth::by_clsact(None);
+    let kernel = &mut veth.firewall().kernel;
+    assert_eq!(ingress_filters("eth1").expect("the interface"), ["vfw_tc"]);
+    assert!(add_clsact("eth1").expect("the interface").is_none(), "the qdisc is there");
+    let again = kernel.attach_by_clsact("eth1", 0).expect_err("one vfw at a time").to_string();
+    assert!(again.contains("eth1") && again.contains("`tc qdisc del dev eth1 clsact`"), "{again}");
+    assert_eq!(ingress_filters("eth1").expect("the interface"), ["vfw_tc"], "the first one stays");
+    kernel.detach();
+    let qdisc = add_clsact("eth1").expect("the interface").expect("vfw has taken its qdisc away");
+    assert_eq!(ingress_filters("eth1").expect("the interface"), [""; 0]);
+    drop(qdisc);
+}
+
+#[test]
 fn every_drop_reason_of_the_pipeline_has_a_scenario() {
-    // The kernel's and the daemon's own; memory and the kernel's LRU never refuse a half-open flow.
-    let elsewhere = [DropReason::Unreachable, DropReason::QueueFull, DropReason::Rewrite, DropReason::HalfOpenFull];
+    // The kernel's and the daemon's own; memory and the kernel's LRU never refuse a half-open flow; all interfaces are up.
+    let elsewhere = [
+        DropReason::Unreachable,
+        DropReason::QueueFull,
+        DropReason::Rewrite,
+        DropReason::HalfOpenFull,
+        DropReason::InterfaceDown,
+    ];
     let shown: BTreeSet<DropReason> = scenarios()
         .iter()
         .flat_map(|scenario| &scenario.steps)

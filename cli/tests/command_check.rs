@@ -1,7 +1,8 @@
 //! `vfw check` as a user runs it.
 
+use std::io::Write as _;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 fn vfw(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_vfw")).args(arguments).output().expect("vfw runs")
@@ -63,4 +64,15 @@ fn exit_codes_tell_bad_input_from_a_system_that_refuses() {
     let help = vfw(&["check", "--help"]);
     assert_eq!(help.status.code(), Some(0));
     assert!(out(&help).contains("vfw check rules/examples/two-tier.fw"));
+}
+
+#[test]
+fn a_dash_is_standard_input_and_called_so() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vfw"));
+    let command = command.args(["check", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("vfw runs");
+    child.stdin.take().expect("piped").write_all(b"default allow\nalow any -> any\n").expect("vfw reads");
+    let output = child.wait_with_output().expect("vfw ends");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(err(&output).contains("standard input:2:1"), "{}", err(&output));
 }

@@ -436,6 +436,9 @@ fn egress<'a, F: Frame, T: Tables>(
         return Err(DropReason::TtlExceeded);
     }
     let egress = ingress.tables.zone(zone).ok_or(DropReason::NoRoute)?;
+    if egress.flags & zone_flag::DOWN != 0 {
+        return Err(DropReason::InterfaceDown);
+    }
     if packet.ip_length > egress.mtu && segment_length(frame, packet) > egress.mtu {
         return Err(DropReason::TooBig);
     }

@@ -63,7 +63,7 @@ impl Settings {
 plain! {
     /// A zone: one VLAN (or the untagged frames) of one interface.
     pub struct Zone {
-        /// Kernel index of the interface.
+        /// Kernel index of the interface; 0 while it is away, so that no other device is ever meant.
         pub ifindex: u32,
         /// Largest IP packet that may leave, bytes.
         pub mtu: u32,
@@ -84,6 +84,8 @@ pub mod zone_flag {
     pub const PARTIAL_CHECKSUMS: u16 = 1;
     /// The interface is a veth whose peer may be entered directly (`bpf_redirect_peer`).
     pub const PEER: u16 = 2;
+    /// Nothing can leave by the interface: it is down or away.
+    pub const DOWN: u16 = 4;
 }
 
 impl Zone {

@@ -164,6 +164,8 @@ drop_reasons! {
     Rewrite = 31, "rewrite";
     /// The zone sends more to neighbours that are not known yet than `limits.resolve_rate` allows.
     ResolveLimit = 32, "resolve-limit";
+    /// The interface of the egress zone is down or away.
+    InterfaceDown = 33, "interface-down";
 }
 
 impl DropReason {

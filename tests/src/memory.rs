@@ -32,6 +32,7 @@ pub fn links() -> Vec<Link> {
         mtu: interface.mtu,
         partial_checksums: interface.partial_checksums,
         peer: false,
+        up: true,
     };
     INTERFACES.iter().enumerate().map(link).collect()
 }

@@ -195,6 +195,39 @@ impl Network {
         self.within(place, || vfw::interface::inspect(interface)).expect("the interface").mac
     }
 
+    /// The command of iproute2 that makes the link between `interface` of the firewall and the host of an untagged zone
+    /// anew; `options` are of the firewall's end. The old one must be deleted.
+    pub fn cable(&self, interface: &str, options: &str, zone: &str) -> String {
+        let layout = self.lab.layout();
+        let host = &layout.host(zone).expect("a zone of the lab").namespace;
+        let firewall = &layout.firewall;
+        format!("link add {interface} {options} netns {firewall} type veth peer name eth0 netns {host}")
+    }
+
+    /// Readies the host of a zone whose link is new, as the lab does.
+    pub fn configure_host(&self, zone: &str) {
+        let host = self.lab.layout().host(zone).expect("a zone of the lab");
+        for address in &host.addresses {
+            let nodad: &[&str] = if address.is_ipv6() { &["nodad"] } else { &[] };
+            let address = address.to_string();
+            self.must(zone, &[&["ip", "address", "add", &address, "dev", "eth0"], nodad].concat());
+        }
+        self.must(zone, &["ip", "link", "set", "eth0", "up"]);
+        for gateway in &host.gateways {
+            let gateway = gateway.to_string();
+            self.must(zone, &["ip", "route", "add", "default", "via", &gateway, "dev", "eth0", "onlink"]);
+        }
+        // XDP redirects into a veth only while its other end polls.
+        self.within(zone, || vfw::interface::set_feature("eth0", "rx-gro", true)).expect("veth has GRO");
+    }
+
+    /// Runs lines of `ip -batch` in the firewall's place.
+    pub fn ip_batch(&self, lines: &[String]) {
+        let file = self.folder().join("batch");
+        fs::write(&file, lines.join("\n") + "\n").expect("a file");
+        self.must("fw", &["ip", "-batch", file.to_str().expect("UTF-8")]);
+    }
+
     /// Frames of the host of a zone, past its stack.
     pub fn wire(&self, place: &str) -> Wire {
         let socket = self.within(place, || RawSocket::open(vfw::interface::inspect("eth0").expect("eth0").index));

@@ -1,11 +1,10 @@
 //! `vfw check`: is this policy good, and does it do what its tests say?
 
 use std::io::Write as _;
-use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::{Exit, Failure, read_config, read_sources, show_diagnostics};
+use super::{Exit, Failure, Inputs, show_diagnostics};
 use crate::compile::{CompileError, Image, Link, compile};
 use crate::config::Config;
 use crate::lang::{Diagnostic, Diagnostics, Loaded, Policy, Severity, SourceFile, load};
@@ -22,12 +21,9 @@ Exit code: 0 the policy is good, 1 it is not, 2 a file could not be read.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLE)]
 pub struct Arguments {
-    /// Rule files; together they are one policy.
-    #[arg(required = true, value_name = "FILE")]
-    pub files: Vec<PathBuf>,
-    /// Settings, for the sizes of tables.
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    /// What to read.
+    #[command(flatten)]
+    pub inputs: Inputs,
     /// Print one JSON object instead of text.
     #[arg(long)]
     pub json: bool,
@@ -68,8 +64,7 @@ struct Message {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Exit {
-    let inputs = read_sources(&arguments.files).and_then(|files| Ok((files, read_config(arguments.config.as_ref())?)));
-    let (sources, config) = match inputs {
+    let (sources, config) = match arguments.inputs.read() {
         Ok(inputs) => inputs,
         Err(Failure { exit, message }) => {
             eprintln!("error: {message}");

@@ -8,9 +8,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::lab::{NAME, spec};
-use super::{Exit, Failure, show};
+use super::{Exit, Failure, STANDARD_INPUT, show};
 use crate::config::SocketPath;
-use crate::control::{Question, Request, ask};
+use crate::control::{Answer, Question, Request, ask};
 use crate::lab::{Lab, LabGuard, LabSpec};
 use crate::lang::{Loaded, SourceFile, ast::Statement, load, parse, print};
 
@@ -106,11 +106,22 @@ fn try_rules() -> Result<bool, Failure> {
         [(Question::Flows, "vfw show flows"), (Question::Rules, "vfw show rules"), (Question::Drops, "vfw show drops")]
     {
         let answer = ask(SocketPath::standard().as_path(), &Request::Show(question)).map_err(Failure::refused)?;
+        let answer = with_file_name(answer);
         println!("$ {title}\n{}\n", show::table(&answer));
     }
     stop(&mut vfw)?;
     Lab::down(NAME).map_err(Failure::refused)?;
     Ok(as_expected)
+}
+
+/// The rules go in by standard input and are those of a file that the reader can open.
+fn with_file_name(mut answer: Answer) -> Answer {
+    if let Answer::Rules(rules) = &mut answer {
+        for rule in rules {
+            rule.place = rule.place.replace(STANDARD_INPUT.1, RULES_NAME);
+        }
+    }
+    answer
 }
 
 fn lab_spec(rules: &str) -> Result<LabSpec, Failure> {
@@ -127,7 +138,7 @@ fn lab_spec(rules: &str) -> Result<LabSpec, Failure> {
 fn start(lab: &Lab, rules: &str) -> Result<Child, Failure> {
     let spawn = || -> io::Result<Child> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(["run", "/dev/stdin"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.args(["run", STANDARD_INPUT.0]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn()?;
         if let Some(mut input) = child.stdin.take() {
             input.write_all(rules.as_bytes())?;

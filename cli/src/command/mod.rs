@@ -7,7 +7,7 @@ pub mod lab;
 pub mod run;
 pub mod show;
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Read as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -54,6 +54,27 @@ pub fn main() -> ExitCode {
     outcome.unwrap_or_else(Failure::report).into()
 }
 
+/// What the commands read that take a policy.
+#[derive(Debug, clap::Args)]
+pub struct Inputs {
+    /// Rule files; together they are one policy. `-` is standard input.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Settings of the engine; the built-in ones without.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+impl Inputs {
+    /// Reads the files.
+    fn read(&self) -> Result<(Vec<SourceFile>, Config), Failure> {
+        Ok((read_sources(&self.files)?, read_config(self.config.as_ref())?))
+    }
+}
+
+/// The file name that stands for standard input, and what messages call that.
+const STANDARD_INPUT: (&str, &str) = ("-", "standard input");
+
 /// What ends a command before it could begin, already in words.
 pub struct Failure {
     exit: Exit,
@@ -88,11 +109,16 @@ fn chain(error: &anyhow::Error) -> String {
 fn read_sources(files: &[PathBuf]) -> Result<Vec<SourceFile>, Failure> {
     files
         .iter()
-        .map(|path| match std::fs::read(path) {
-            Ok(bytes) => Ok(SourceFile::from_bytes(path.display().to_string(), bytes)),
-            Err(error) => {
-                let message = format!("cannot read {}: {error}", path.display());
-                Err(Failure { exit: Exit::Refused, message })
+        .map(|path| {
+            let (name, bytes) = if path.as_os_str() == STANDARD_INPUT.0 {
+                let mut bytes = Vec::new();
+                (STANDARD_INPUT.1.to_owned(), std::io::stdin().read_to_end(&mut bytes).map(|_| bytes))
+            } else {
+                (path.display().to_string(), std::fs::read(path))
+            };
+            match bytes {
+                Ok(bytes) => Ok(SourceFile::from_bytes(name, bytes)),
+                Err(error) => Err(Failure { exit: Exit::Refused, message: format!("cannot read {name}: {error}") }),
             }
         })
         .collect()

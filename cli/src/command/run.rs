@@ -1,16 +1,15 @@
 //! `vfw run`: put a policy in force and stay.
 
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
 
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::LevelFilter;
 
-use super::{Exit, Failure, read_config, read_sources, show_diagnostics};
+use super::{Exit, Failure, Inputs, show_diagnostics};
 use crate::compile::{Link, compile};
 use crate::config::{Config, LogFormat};
 use crate::control::Server;
-use crate::daemon::{self, Setup, SetupError};
+use crate::daemon::{self, Port, Setup, SetupError};
 use crate::lang::{Diagnostics, Loaded, Policy, SourceFile, load};
 use crate::preview;
 
@@ -27,18 +26,14 @@ refused.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLE)]
 pub struct Arguments {
-    /// Rule files; together they are one policy.
-    #[arg(required = true, value_name = "FILE")]
-    pub files: Vec<PathBuf>,
-    /// Settings of the engine.
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    /// What to read.
+    #[command(flatten)]
+    pub inputs: Inputs,
 }
 
 /// Runs until it is told to end.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let config = read_config(arguments.config.as_ref())?;
-    let sources = read_sources(&arguments.files)?;
+    let (sources, config) = arguments.inputs.read()?;
     let _log = log_to_stderr(&config);
     let policy = good_policy(&sources, &config)?;
     // First: the socket tells whether another vfw is running, before anything is touched.
@@ -86,15 +81,7 @@ fn log_to_stderr(config: &Config) -> WorkerGuard {
 
 /// Says what is in force, on which hook, and why.
 fn announce(setup: &Setup) {
-    for port in &setup.ports {
-        let (interface, hook) = (&port.interface.name, port.choice.hook.to_string());
-        for reason in &port.choice.reasons {
-            tracing::info!(interface, hook, "{reason}");
-        }
-        for warning in &port.choice.warnings {
-            tracing::warn!(interface, hook, "{warning}");
-        }
-    }
+    setup.ports.iter().for_each(Port::announce);
     let (zones, rules) = (setup.image.zones.len(), setup.image.rule_names.len().saturating_sub(1));
     tracing::info!(zones, rules, "the policy is in force");
 }

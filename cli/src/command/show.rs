@@ -98,18 +98,20 @@ pub fn table(answer: &Answer) -> String {
             }),
         ),
         Answer::Interfaces(interfaces) => rows(
-            &["interface", "driver", "hook", "mtu", "zones", "why"],
+            &["interface", "state", "driver", "hook", "mtu", "zones", "why"],
             interfaces.iter().map(|interface| {
                 let warnings = interface.warnings.iter().map(|warning| format!("WARNING: {warning}"));
                 let lost = interface.lost_events.iter().map(|lost| {
                     format!("WARNING: {} {} events of zone {} were lost", lost.events, lost.topic, lost.zone)
                 });
                 let why: Vec<String> = interface.reasons.iter().cloned().chain(warnings).chain(lost).collect();
+                let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
                 vec![
                     interface.interface.clone(),
-                    interface.driver.clone(),
-                    interface.hook.clone(),
-                    interface.mtu.to_string(),
+                    interface.state.clone(),
+                    or_dash(&interface.driver),
+                    or_dash(&interface.hook),
+                    or_dash(&interface.mtu.map(|mtu| mtu.to_string())),
                     interface.zones.join("\n"),
                     why.join("\n"),
                 ]

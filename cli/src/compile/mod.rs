@@ -27,7 +27,7 @@ pub use rule::{MAX_ENTRIES, RuleName};
 pub struct Link {
     /// Its name.
     pub name: String,
-    /// Its kernel index.
+    /// Its kernel index; 0 when it is away.
     pub ifindex: u32,
     /// Its MAC, which becomes the gateway's.
     pub mac: [u8; 6],
@@ -37,6 +37,8 @@ pub struct Link {
     pub partial_checksums: bool,
     /// It is a veth whose peer may be entered directly.
     pub peer: bool,
+    /// Frames can leave by it.
+    pub up: bool,
 }
 
 impl Link {
@@ -54,10 +56,17 @@ impl Link {
                     mtu: 1500,
                     partial_checksums: false,
                     peer: false,
+                    up: true,
                 });
             }
         }
         links
+    }
+
+    /// Stands for an interface that is not there: nothing comes from it, nothing leaves by it.
+    pub fn away(name: &str) -> Self {
+        let name = name.to_owned();
+        Self { name, ifindex: 0, mac: [0; 6], mtu: 0, partial_checksums: false, peer: false, up: false }
     }
 }
 
@@ -116,6 +125,14 @@ impl Image {
             ("fragments", config.flows.fragments.get() as usize * fragment),
             ("neighbours", config.neighbours.max.get() as usize * neighbour),
         ]
+    }
+
+    /// Puts the zones on links that have changed. Rules and routes name zones and stay as they are.
+    pub fn move_zones(&mut self, policy: &Policy, links: &[Link]) -> Result<(), CompileError> {
+        let zones = zone::records(policy, links)?;
+        self.zone_index = zone::index(policy, &zones)?;
+        self.zones = zones;
+        Ok(())
     }
 }
 

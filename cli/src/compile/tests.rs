@@ -1,7 +1,7 @@
 use std::net::IpAddr;
 
 use firewall_core::Address;
-use firewall_core::tables::{MAX_ZONES, RouteKind, Tables, ZONE_PROBES, ZONE_SLOTS, zone_slot_start};
+use firewall_core::tables::{MAX_ZONES, RouteKind, Tables, ZONE_PROBES, ZONE_SLOTS, zone_flag, zone_slot_start};
 
 use super::*;
 use crate::backend::memory::{Limits, Memory};
@@ -173,4 +173,22 @@ fn any_thousand_vlans_find_room() {
         let mut visible = slots.take_while(|slot| *slot != 0);
         assert!(visible.any(|slot| slot as u16 == id as u16 && slot >> 32 == u64::from(zone.ifindex)), "zone {id}");
     }
+}
+
+#[test]
+fn zones_follow_their_links_and_are_closed_while_these_are_away() {
+    let policy = policy("allow any -> any");
+    let mut links = Link::invent(&policy);
+    let mut image = compile(&policy, &Config::default(), &links).expect("compiles");
+    let first = image.clone();
+    links[0] = Link::away("eth1");
+    image.move_zones(&policy, &links).expect("fits");
+    assert_eq!((image.zones[0].ifindex, image.zones[0].flags), (0, zone_flag::DOWN));
+    assert_eq!(image.zones[1], first.zones[1]);
+    let of_zone = |image: &Image, zone: u16| image.zone_index.iter().any(|slot| *slot != 0 && *slot as u16 == zone);
+    assert!(!of_zone(&image, 0) && of_zone(&image, 1), "no frame comes from an interface that is away");
+    links[0] = Link { name: "eth1".to_owned(), ifindex: 77, ..Link::invent(&policy)[0].clone() };
+    image.move_zones(&policy, &links).expect("fits");
+    assert_eq!((image.zones[0].ifindex, image.zones[0].flags), (77, 0));
+    assert!(of_zone(&image, 0));
 }

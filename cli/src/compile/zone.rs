@@ -23,6 +23,9 @@ pub(super) fn records(policy: &Policy, links: &[Link]) -> Result<Vec<Zone>, Comp
         if link.peer {
             flags |= zone_flag::PEER;
         }
+        if !link.up {
+            flags |= zone_flag::DOWN;
+        }
         let vlan = zone.vlan.unwrap_or(0);
         zones.push(Zone { ifindex: link.ifindex, mtu: link.mtu, vlan, flags, mac: link.mac, padding: 0 });
     }
@@ -33,7 +36,8 @@ pub(super) fn records(policy: &Policy, links: &[Link]) -> Result<Vec<Zone>, Comp
 /// that no zone is further away than the data path looks.
 pub(super) fn index(policy: &Policy, zones: &[Zone]) -> Result<Vec<u64>, CompileError> {
     let mut slots = vec![0u64; ZONE_SLOTS as usize];
-    for (id, zone) in zones.iter().enumerate() {
+    // No frame comes from an interface that is away.
+    for (id, zone) in zones.iter().enumerate().filter(|(_, zone)| zone.ifindex != 0) {
         let mut entry = zone_slot(zone.ifindex, zone.vlan, id as u16);
         let mut distance = 0;
         loop {

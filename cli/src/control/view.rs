@@ -154,14 +154,16 @@ pub struct DropView {
 pub struct InterfaceView {
     /// Its name.
     pub interface: String,
-    /// Its driver.
-    pub driver: String,
+    /// `up`, `down`, `away` or `refused`.
+    pub state: String,
+    /// Its driver; like what follows absent while vfw has no such interface.
+    pub driver: Option<String>,
     /// Hook in use.
-    pub hook: String,
+    pub hook: Option<String>,
     /// Largest IP packet.
-    pub mtu: u32,
+    pub mtu: Option<u32>,
     /// MAC.
-    pub mac: String,
+    pub mac: Option<String>,
     /// Zones on it.
     pub zones: Vec<String>,
     /// Why this hook.

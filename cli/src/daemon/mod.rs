@@ -5,8 +5,10 @@
 
 mod clock;
 mod events;
+mod follow;
 mod neighbours;
 mod packet_socket;
+mod port;
 mod report;
 mod setup;
 mod solicit;
@@ -15,5 +17,6 @@ mod transmit;
 mod watch;
 
 pub use neighbours::{Row, State};
+pub use port::{Port, Status};
 pub use setup::{Setup, SetupError};
 pub use watch::run;

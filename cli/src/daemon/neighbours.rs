@@ -267,6 +267,27 @@ impl Neighbours {
         }
     }
 
+    /// Forgets all neighbours of a zone whose interface has gone or lost its link: others may be there when it is back.
+    /// Returns what the data path has to forget, and the frames that waited.
+    pub fn forget_zone(&mut self, zone: u32) -> (Vec<(u32, NeighbourKey)>, Vec<PuntedFrame>) {
+        let of_zone = (zone, [u32::MIN; 4])..=(zone, [u32::MAX; 4]);
+        let known: Vec<_> = self.entries.range(of_zone).map(|(index, _)| *index).collect();
+        let (mut slots, mut frames) = (Vec::new(), Vec::new());
+        for index in known {
+            frames.extend(self.take_queue(index));
+            let Some(entry) = self.entries.remove(&index) else { continue };
+            self.usage.entry(index.0 as u16).or_default().entries -= 1;
+            if let Some(asker) = entry.asker {
+                self.usage.entry(asker).or_default().asked -= 1;
+            }
+            if let Some(slot) = entry.slot {
+                self.free.push(slot);
+                slots.push((slot, NeighbourKey { zone, address: Address { words: index.1 } }));
+            }
+        }
+        (slots, frames)
+    }
+
     /// When [`Self::tick`] has something to do next.
     pub fn next_deadline(&self) -> Option<u64> {
         self.entries.values().map(|entry| entry.deadline).min()
@@ -442,5 +463,24 @@ mod tests {
         assert!(matches!(table.resolve(frame(1), 0)[..], [Action::Discard(_, DropReason::QueueFull)]));
         assert_eq!(table.seen(&key(1), MAC, 1).len(), 3);
         assert_eq!((table.queued_bytes, table.usage[&0].bytes, table.usage[&1].entries), (0, 0, 1));
+    }
+
+    #[test]
+    fn a_zone_that_is_forgotten_leaves_nothing_behind() {
+        let mut table = table();
+        answered(&mut table, 7, 0);
+        table.resolve(frame(8), 0);
+        assert!(table.forget_zone(2).0.is_empty(), "another zone");
+        let (slots, frames) = table.forget_zone(1);
+        assert_eq!((slots.len(), slots[0].1, frames.len()), (1, key(7), 1));
+        assert!(table.rows().is_empty() && table.next_deadline().is_none());
+        assert_eq!(table.queued_bytes, 0);
+        // The slot is free again, under a new generation.
+        let published = answered(&mut table, 7, SECOND);
+        let word = published.iter().find_map(|action| match action {
+            Action::Publish(_, _, word) => Some(word.generation()),
+            _ => None,
+        });
+        assert_eq!(word, Some(2));
     }
 }

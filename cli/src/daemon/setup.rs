@@ -7,13 +7,11 @@ use firewall_core::Address;
 use firewall_core::tables::Zone;
 use thiserror::Error;
 
+use super::port::{Attached, Orders, Port};
 use crate::backend::kernel::{Kernel, KernelError};
 use crate::compile::{CompileError, Image, Link, compile};
 use crate::config::Config;
-use crate::interface::{
-    self, Guard, Hook, HookChoice, HookError, Interface, InterfaceError, ZoneTags, choose_hook, prepare,
-    set_rx_vlan_offload,
-};
+use crate::interface::{self, HookChoice, HookError, Interface, InterfaceError, LinkChanges, Notices};
 use crate::lang::Policy;
 
 /// Why a policy could not be put in force.
@@ -33,50 +31,93 @@ pub enum SetupError {
     Kernel(#[from] KernelError),
 }
 
-/// An interface in use.
-pub struct Port {
-    /// What it is.
-    pub interface: Interface,
-    /// How vfw hangs on it.
-    pub choice: HookChoice,
-}
-
 /// A firewall in force. Dropping it detaches everything and gives the interfaces back.
 pub struct Setup {
     /// Programs and tables.
     pub kernel: Kernel,
     /// The compiled policy.
     pub image: Image,
-    /// Its interfaces.
+    /// Its interfaces. Dropping them gives them back, so they go after the programs.
     pub ports: Vec<Port>,
-    guards: Vec<Guard>,
+    changes: Option<LinkChanges>,
 }
 
 impl Setup {
     /// Puts `policy` in force on the interfaces of the calling thread's network namespace.
     pub fn start(policy: &Policy, config: &Config) -> Result<Self, SetupError> {
-        let ports = names(policy).into_iter().map(|name| port(policy, config, name)).collect::<Result<Vec<_>, _>>()?;
-        let links: Vec<Link> = ports.iter().map(link).collect();
+        // From here on nothing that happens to them is missed.
+        let changes = LinkChanges::open()?;
+        let orders = Orders { policy, config };
+        let chosen = names(policy).into_iter().map(|name| choose(orders, name)).collect::<Result<Vec<_>, _>>()?;
+        // The zones are closed until all of them are ready.
+        let links: Vec<Link> = chosen.iter().map(|(interface, _)| Link::away(&interface.name)).collect();
         let image = compile(policy, config, &links)?;
-        let mut kernel = Kernel::load(&image, config)?;
-        for (id, zone) in image.zones.iter().enumerate() {
-            kernel.set_device(id as u16, zone.ifindex)?;
-        }
+        let kernel = Kernel::load(&image, config)?;
+        let mut setup = Self { kernel, image, ports: Vec::new(), changes: Some(changes) };
         // The programs first, then the link: no frame reaches the kernel's stack in between.
-        for port in &ports {
-            if port.choice.turn_off_rx_vlan_offload {
-                set_rx_vlan_offload(&port.interface.name, false)?;
-            }
-            kernel.attach(&port.interface.name, port.interface.index, port.choice.hook)?;
+        for (interface, choice) in chosen {
+            setup.ports.push(Port::new(Attached::new(&mut setup.kernel, interface, choice)?));
         }
-        let guards = ports.iter().map(|port| prepare(&port.interface.name)).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { kernel, image, ports, guards })
+        for attached in setup.ports.iter_mut().filter_map(|port| port.attached.as_mut()) {
+            attached.raise()?;
+        }
+        setup.move_zones(policy)?;
+        Ok(setup)
+    }
+
+    /// The notifications since the start. They can be taken once.
+    pub fn take_changes(&mut self) -> Option<LinkChanges> {
+        self.changes.take()
     }
 
     /// Detaches the programs and gives the interfaces back.
     pub fn stop(&mut self) {
         self.kernel.detach();
-        self.guards.clear();
+        self.ports.clear();
+    }
+
+    /// Makes the tables follow the interfaces.
+    fn move_zones(&mut self, policy: &Policy) -> Result<(), SetupError> {
+        let links: Vec<Link> = self.ports.iter().map(Port::link).collect();
+        let before = (self.image.zones.clone(), self.image.zone_index.clone());
+        self.image.move_zones(policy, &links)?;
+        Ok(self.kernel.move_zones((&before.0, &before.1), &self.image)?)
+    }
+
+    /// Closes the zones of interfaces that are gone, before anything else is tried: as they were `found`, in the order of the
+    /// ports, before all of `notices` were read.
+    pub fn close(
+        &mut self,
+        policy: &Policy,
+        notices: &Notices,
+        found: &[Result<Interface, InterfaceError>],
+    ) -> Result<(), SetupError> {
+        for (port, found) in self.ports.iter_mut().zip(found) {
+            port.part(&mut self.kernel, notices, found.as_ref().ok());
+        }
+        self.move_zones(policy)
+    }
+
+    /// Uses the interfaces as they were `found`, in the order of the ports.
+    pub fn open(&mut self, orders: Orders, found: Vec<Result<Interface, InterfaceError>>) -> Result<(), SetupError> {
+        let mut newcomers = Vec::new();
+        for (number, (port, found)) in self.ports.iter_mut().zip(found).enumerate() {
+            let times = port.times;
+            port.follow(&mut self.kernel, orders, found);
+            if port.times != times {
+                newcomers.push(number);
+            }
+        }
+        match self.move_zones(orders.policy) {
+            // Their numbers find no room in the index of zones; the others do, as before.
+            Err(SetupError::Compile(error)) => {
+                for number in newcomers {
+                    self.ports[number].refuse(&mut self.kernel, error.to_string());
+                }
+                self.move_zones(orders.policy)
+            }
+            done => done,
+        }
     }
 
     /// MTU of the zone that leads to `destination`, or the smallest that IPv4 and IPv6 allow.
@@ -100,26 +141,11 @@ fn names(policy: &Policy) -> BTreeSet<&str> {
     policy.zones.iter().map(|zone| zone.interface.as_str()).collect()
 }
 
-fn port(policy: &Policy, config: &Config, name: &str) -> Result<Port, SetupError> {
+fn choose(orders: Orders, name: &str) -> Result<(Interface, HookChoice), SetupError> {
     let interface = interface::inspect(name)?;
     // Before anything is attached: it may be the way by which the operator is logged in.
     interface::refuse_addresses(&interface)?;
     interface::refuse_controller(&interface)?;
-    let zones = || policy.zones.iter().filter(|zone| zone.interface == name);
-    let tags =
-        ZoneTags { tagged: zones().any(|zone| zone.vlan.is_some()), untagged: zones().any(|zone| zone.vlan.is_none()) };
-    let choice = choose_hook(&interface, config.mode_of(name), tags)?;
-    Ok(Port { interface, choice })
-}
-
-fn link(port: &Port) -> Link {
-    Link {
-        name: port.interface.name.clone(),
-        ifindex: port.interface.index,
-        mac: port.interface.mac,
-        mtu: port.interface.mtu,
-        partial_checksums: port.choice.finish_checksums,
-        // The peer of a veth may be entered directly only where frames arrive as socket buffers.
-        peer: port.interface.peer_is_elsewhere && port.choice.hook == Hook::Tc,
-    }
+    let choice = orders.choose(&interface)?;
+    Ok((interface, choice))
 }

@@ -12,6 +12,7 @@ use firewall_core::{Address, DropReason};
 
 use super::clock;
 use super::neighbours::Neighbours;
+use super::port::Port;
 use super::setup::Setup;
 use crate::backend::kernel::{Flows, KernelError, LiveFlow};
 use crate::control::{
@@ -225,27 +226,26 @@ impl Shared {
 
     fn interfaces(&self) -> Vec<InterfaceView> {
         let lost = self.lost_events();
-        let setup = lock(&self.setup);
-        let ports = setup.ports.iter();
-        ports
-            .map(|port| InterfaceView {
-                interface: port.interface.name.clone(),
-                driver: port.interface.driver.clone(),
-                hook: port.choice.hook.to_string(),
-                mtu: port.interface.mtu,
-                mac: mac(port.interface.mac),
-                zones: self
-                    .policy
-                    .zones
-                    .iter()
-                    .filter(|zone| zone.interface == port.interface.name)
-                    .map(|zone| zone.name.clone())
-                    .collect(),
-                reasons: port.choice.reasons.clone(),
-                warnings: port.choice.warnings.clone(),
-                lost_events: self.lost_on(&port.interface.name, &lost),
-            })
-            .collect()
+        lock(&self.setup).ports.iter().map(|port| self.interface(port, &lost)).collect()
+    }
+
+    fn interface(&self, port: &Port, lost: &[LostEvents]) -> InterfaceView {
+        let on_it = self.policy.zones.iter().filter(|zone| zone.interface == port.name);
+        let attached = port.attached.as_ref();
+        let mut warnings: Vec<String> = port.warning().into_iter().collect();
+        warnings.extend(attached.iter().flat_map(|attached| attached.choice.warnings.clone()));
+        InterfaceView {
+            interface: port.name.clone(),
+            state: port.status().to_string(),
+            driver: attached.map(|attached| attached.interface.driver.clone()),
+            hook: attached.map(|attached| attached.choice.hook.to_string()),
+            mtu: attached.map(|attached| attached.interface.mtu),
+            mac: attached.map(|attached| mac(attached.interface.mac)),
+            zones: on_it.map(|zone| zone.name.clone()).collect(),
+            reasons: attached.map(|attached| attached.choice.reasons.clone()).unwrap_or_default(),
+            warnings,
+            lost_events: self.lost_on(&port.name, lost),
+        }
     }
 
     /// The lost events of an interface's zones.

@@ -25,6 +25,11 @@ impl Ports {
         Ok(())
     }
 
+    /// Closes the socket of an interface that is gone.
+    pub fn close(&mut self, ifindex: u32) {
+        self.sockets.remove(&ifindex);
+    }
+
     /// Sends a frame as it is.
     pub fn send(&self, zone: &Zone, frame: &[u8]) -> io::Result<()> {
         self.send_offloaded(zone, frame, Offload::default())

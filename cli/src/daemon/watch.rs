@@ -16,7 +16,9 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::clock;
 use super::events::EventLog;
+use super::follow::Follower;
 use super::neighbours::{Action, Limits, Neighbours};
+use super::port::Port;
 use super::report::{ErrorLimit, Received, icmp_error};
 use super::setup::Setup;
 use super::solicit::solicitation;
@@ -99,13 +101,14 @@ struct Watch {
     ports: Ports,
     log: EventLog,
     errors: ErrorLimit,
+    interfaces: Follower,
 }
 
 impl Watch {
     fn new(setup: &mut Setup, config: &Config) -> anyhow::Result<Self> {
         let mut ports = Ports::default();
-        for port in &setup.ports {
-            ports.open(port.interface.index)?;
+        for index in setup.ports.iter().filter_map(Port::index) {
+            ports.open(index)?;
         }
         Ok(Self {
             logged: setup.kernel.take_events(Topic::Log)?,
@@ -115,6 +118,7 @@ impl Watch {
             ports,
             log: EventLog::default(),
             errors: ErrorLimit::new(config.limits.errors()),
+            interfaces: Follower::new(setup, config)?,
         })
     }
 
@@ -127,6 +131,7 @@ impl Watch {
                 PollFd::new(self.neighbour_news.as_fd(), PollFlags::POLLIN),
                 PollFd::new(self.unresolved.as_fd(), PollFlags::POLLIN),
                 PollFd::new(self.reports.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.interfaces.as_fd(), PollFlags::POLLIN),
             ];
             match poll(&mut waiting, timeout) {
                 Ok(_) | Err(nix::errno::Errno::EINTR) => {}
@@ -135,8 +140,29 @@ impl Watch {
             if waiting[0].any() == Some(true) {
                 return Ok(());
             }
+            // First: what has gone must not be sent to.
+            if waiting[5].any() == Some(true) || self.interfaces.is_due() {
+                self.follow_interfaces(shared)?;
+            }
             self.drain(shared);
         }
+    }
+
+    /// Does what the changes of interfaces ask for.
+    fn follow_interfaces(&mut self, shared: &Shared) -> anyhow::Result<()> {
+        let changes = self.interfaces.follow(shared)?;
+        for index in changes.gone {
+            self.ports.close(index);
+        }
+        for index in changes.come {
+            if let Err(error) = self.ports.open(index) {
+                tracing::error!(%error, index, "cannot send frames of the daemon's own; neighbours there stay unknown");
+            }
+        }
+        for (zone, frame) in changes.announce {
+            self.send(&zone, &frame);
+        }
+        Ok(())
     }
 
     fn drain(&mut self, shared: &Shared) {

@@ -73,7 +73,7 @@ pub struct ZoneTags {
 pub struct HookChoice {
     /// The hook.
     pub hook: Hook,
-    /// Call [`super::set_rx_vlan_offload`] with `false` before attaching: the program must see every tag.
+    /// Call [`super::turn_off_rx_vlan_offload`] before attaching: the program must see every tag.
     pub turn_off_rx_vlan_offload: bool,
     /// The program must finish partial checksums itself.
     pub finish_checksums: bool,

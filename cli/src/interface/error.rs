@@ -87,9 +87,10 @@ pub enum InterfaceError {
 }
 
 impl InterfaceError {
-    /// Whether the interface vanished while it was being asked about.
-    pub(super) fn is_gone(&self) -> bool {
-        matches!(self, Self::System { source, .. } if source.raw_os_error() == Some(libc::ENODEV))
+    /// Whether there is no such interface, or none any more.
+    pub(crate) fn is_gone(&self) -> bool {
+        matches!(self, Self::NotFound { .. })
+            || matches!(self, Self::System { source, .. } if source.raw_os_error() == Some(libc::ENODEV))
     }
 
     /// Adds the interface and the action to what the kernel said.

@@ -130,9 +130,8 @@ impl FeatureSets {
 }
 
 /// Asks for `names` to be on or off; the driver may keep some, so read them back.
-pub(super) fn write_features(index: u32, names: &[&str], on: bool) -> io::Result<()> {
-    let mut netlink = Netlink::generic()?;
-    let family = ethtool(&mut netlink)?;
+pub(super) fn write_features(netlink: &mut Netlink, index: u32, names: &[&str], on: bool) -> io::Result<()> {
+    let family = ethtool(netlink)?;
     let wanted = names.iter().fold(Attributes::default(), |list, name| {
         list.nest(BITS_BIT, &Attributes::default().text(BIT_NAME, name).flag(BIT_VALUE, on))
     });

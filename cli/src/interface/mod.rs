@@ -4,11 +4,14 @@
 //! `/sys/class/net` is never read: it shows the namespace of the mount, not of the thread.
 
 mod choose;
+mod clsact;
 mod driver_ioctl;
 mod error;
 mod ethtool;
 pub(crate) mod netlink;
+mod offload;
 mod prepare;
+mod watch;
 
 use std::net::IpAddr;
 
@@ -20,9 +23,12 @@ use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkInfo, LinkMessage
 use serde::Serialize;
 
 pub use choose::{Hook, HookChoice, HookError, ZoneTags, choose_hook};
+pub use clsact::{Clsact, add_clsact, ingress_filters};
 pub use error::InterfaceError;
 pub use ethtool::{Feature, Features, XdpFeatures};
+pub use offload::{OffloadGuard, turn_off_rx_vlan_offload};
 pub use prepare::{Guard, prepare, refuse_addresses, refuse_controller};
+pub use watch::{LinkChanges, Notices};
 
 use ethtool::FeatureSets;
 use netlink::Netlink;
@@ -116,20 +122,6 @@ pub fn list() -> Result<Vec<Interface>, InterfaceError> {
         .collect()
 }
 
-/// Turns the stripping of VLAN tags (802.1Q and 802.1ad) on receipt on or off, and makes sure that the driver has done it.
-pub fn set_rx_vlan_offload(name: &str, on: bool) -> Result<(), InterfaceError> {
-    const NAMES: [&str; 2] = ["rx-vlan-hw-parse", "rx-vlan-stag-hw-parse"];
-    let index = index_of(name)?;
-    let sets = read_features(name, index)?;
-    let wrong: Vec<&str> = NAMES.into_iter().filter(|feature| sets.state(feature).is_on() != on).collect();
-    // A NIC need not be able to strip both tags: turning on means what it can.
-    let possible: Vec<&str> = wrong.into_iter().filter(|feature| !on || !sets.state(feature).is_fixed()).collect();
-    if on && possible.is_empty() && !sets.summary().rx_vlan_offload.is_on() {
-        return Err(InterfaceError::FeatureFixed { name: name.to_owned(), feature: NAMES[0], state: "off" });
-    }
-    possible.into_iter().try_for_each(|feature| set_feature(name, feature, on))
-}
-
 /// Turns one feature, by the kernel's name for it (`ethtool -k`), on or off, and makes sure that the driver has done it.
 pub fn set_feature(name: &str, feature: &'static str, on: bool) -> Result<(), InterfaceError> {
     let index = index_of(name)?;
@@ -141,7 +133,9 @@ pub fn set_feature(name: &str, feature: &'static str, on: bool) -> Result<(), In
     if before.is_fixed() {
         return Err(InterfaceError::FeatureFixed { name: name.to_owned(), feature, state });
     }
-    ethtool::write_features(index, &[feature], on).map_err(InterfaceError::system(name, "change offloads"))?;
+    Netlink::generic()
+        .and_then(|mut netlink| ethtool::write_features(&mut netlink, index, &[feature], on))
+        .map_err(InterfaceError::system(name, "change offloads"))?;
     if read_features(name, index)?.state(feature).is_on() == on {
         Ok(())
     } else {

@@ -56,7 +56,7 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Leaves the interface as it is now, for a daemon that stops while forwarding goes on.
+    /// Leaves the interface as it is now: for one that is gone, whose number may mean another by now.
     pub fn keep(mut self) {
         self.ipv6 = None;
         self.flags = LinkFlags::empty();

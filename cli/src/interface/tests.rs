@@ -72,16 +72,29 @@ fn vlan_stripping_is_turned_off_and_read_back() {
     in_own_namespace(
         "link add vfw0 type veth peer name peer0\nlink add br0 type bridge\ntuntap add tap0 mode tap\n",
         || {
-            set_rx_vlan_offload("vfw0", false).unwrap();
-            assert_eq!(inspect("vfw0").unwrap().features.rx_vlan_offload, Feature::Off);
-            set_rx_vlan_offload("vfw0", false).unwrap();
-            set_rx_vlan_offload("vfw0", true).unwrap();
-            assert_eq!(inspect("vfw0").unwrap().features.rx_vlan_offload, Feature::On);
+            let state = |name: &str| inspect(name).unwrap().features.rx_vlan_offload;
+            // One of the two was off before vfw came, and stays off.
+            set_feature("vfw0", "rx-vlan-stag-hw-parse", false).unwrap();
+            let guard = turn_off_rx_vlan_offload("vfw0").unwrap();
+            assert_eq!(state("vfw0"), Feature::Off);
+            drop(turn_off_rx_vlan_offload("vfw0").unwrap());
+            assert_eq!(state("vfw0"), Feature::Off, "it was off, so it stays off");
+            // Another namespace has no vfw0: the guard must not look there.
+            let elsewhere = std::thread::spawn(move || {
+                unshare(CloneFlags::CLONE_NEWNET).unwrap();
+                drop(guard);
+            });
+            elsewhere.join().unwrap();
+            assert_eq!(state("vfw0"), Feature::On, "given back as it was found");
+            let index = inspect("vfw0").unwrap().index;
+            assert!(!read_features("vfw0", index).unwrap().state("rx-vlan-stag-hw-parse").is_on());
+            turn_off_rx_vlan_offload("vfw0").unwrap().keep();
+            assert_eq!(state("vfw0"), Feature::Off);
 
             let tap = inspect("tap0").unwrap();
             assert_eq!((tap.driver.as_str(), tap.features.rx_vlan_offload), ("tun", Feature::FixedOff));
-            set_rx_vlan_offload("tap0", false).unwrap();
-            let error = set_rx_vlan_offload("tap0", true).unwrap_err().to_string();
+            drop(turn_off_rx_vlan_offload("tap0").unwrap());
+            let error = set_feature("tap0", "rx-vlan-hw-parse", true).unwrap_err().to_string();
             assert!(error.contains("`tap0`: the driver has rx-vlan-hw-parse fixed off"), "{error}");
             assert_eq!(inspect("br0").unwrap().driver, "bridge");
         },

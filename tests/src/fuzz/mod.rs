@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 pub use mutate::Mutator;
+pub use pipeline::repair;
 
 /// Something to fuzz.
 #[derive(Clone, Copy)]

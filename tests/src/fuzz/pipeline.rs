@@ -197,7 +197,7 @@ impl Run<'_> {
 }
 
 /// Makes the lengths fit the frame and the IPv4 and neighbour discovery checksums right.
-fn repair(frame: &mut [u8]) {
+pub fn repair(frame: &mut [u8]) {
     let start = frame.len() - network(frame).len();
     let packet = &mut frame[start..];
     let room = packet.len();

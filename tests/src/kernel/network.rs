@@ -73,6 +73,7 @@ fn link(interface: &Interface) -> Link {
         mtu: interface.mtu,
         partial_checksums: interface.partial_checksums,
         peer: true,
+        up: true,
     }
 }
 

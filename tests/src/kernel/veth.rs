@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use vfw::backend::kernel::{Kernel, KernelError};
+use vfw::compile::Link;
 use vfw::interface::Hook;
 
 use super::test_run::with_tag;
@@ -27,11 +29,24 @@ const SETTLE: Duration = Duration::from_millis(3);
 impl Veth {
     /// Loads and attaches the programs in a new network namespace, in which the calling thread stays.
     pub fn new(hook: Hook, tables: Option<(usize, usize)>) -> Self {
+        Self::attached(hook, tables, |kernel, link| kernel.attach(&link.name, link.ifindex, hook))
+    }
+
+    /// The same for tc, in the way of kernels before 6.6.
+    pub fn by_clsact(tables: Option<(usize, usize)>) -> Self {
+        Self::attached(Hook::Tc, tables, |kernel, link| kernel.attach_by_clsact(&link.name, link.ifindex))
+    }
+
+    fn attached(
+        hook: Hook,
+        tables: Option<(usize, usize)>,
+        attach: impl Fn(&mut Kernel, &Link) -> Result<(), KernelError>,
+    ) -> Self {
         let (links, nics) = network::build();
         let mut firewall = Firewall::load(links, tables);
         firewall.set_devices();
-        for (interface, link) in INTERFACES.iter().zip(&firewall.links.clone()) {
-            firewall.kernel.attach(interface.name, link.ifindex, hook).expect("attaches");
+        for link in &firewall.links.clone() {
+            attach(&mut firewall.kernel, link).expect("attaches");
         }
         let tags = vec![Some(10), Some(20), None, Some(100), Some(200), None, None];
         Self { firewall, hook, nics, tags }
@@ -43,6 +58,11 @@ impl Veth {
         for nic in &self.nics {
             while nic.receive().is_some() {}
         }
+    }
+
+    /// The firewall, whose programs are attached.
+    pub fn firewall(&mut self) -> &mut Firewall {
+        &mut self.firewall
     }
 
     /// The interface and bytes of a frame that left, if one did.

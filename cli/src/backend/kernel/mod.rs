@@ -1,16 +1,17 @@
 //! The kernel back end: loads the eBPF programs with the tables of a policy, attaches them, reads what they count.
 
+mod attach;
 mod error;
 mod flows;
 mod mmap;
 mod object;
 mod rings;
 
+use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 
 use aya::Ebpf;
 use aya::maps::{Array, DevMap, HashMap, LpmTrie, MapData, PerCpuArray, lpm_trie::Key, xdp::XdpMapError};
-use aya::programs::{SchedClassifier, TcAttachType, Xdp, XdpMode, tc};
 use firewall_core::event::Topic;
 use firewall_core::tables::{
     Counter, Direction, NeighbourKey, NeighbourWord, Route, RuleCounter, RuleEntry, Settings, Zone,
@@ -25,7 +26,7 @@ pub use rings::{Events, PuntedFrame, Punts};
 
 use crate::compile::Image;
 use crate::config::Config;
-use crate::interface::Hook;
+use attach::Attachment;
 use mmap::Words;
 use object::{map_error, take_data, take_map};
 
@@ -40,7 +41,11 @@ pub struct Kernel {
     neighbours: Words,
     settings: Array<MapData, [u8; size_of::<Settings>()]>,
     rules: Array<MapData, [u8; size_of::<RuleEntry>()]>,
+    zones: Array<MapData, [u8; size_of::<Zone>()]>,
+    zone_index: Array<MapData, [u8; size_of::<u64>()]>,
     devices: DevMap<MapData>,
+    /// By the number of the interface.
+    attachments: BTreeMap<u32, Attachment>,
 }
 
 /// Size and cost of one loaded program.
@@ -66,7 +71,10 @@ impl Kernel {
             neighbour_slots: take_map(&mut ebpf, "NEIGHBOUR_SLOTS")?,
             settings: take_map(&mut ebpf, "SETTINGS")?,
             rules: take_map(&mut ebpf, "RULES")?,
+            zones: take_map(&mut ebpf, "ZONES")?,
+            zone_index: take_map(&mut ebpf, "ZONE_INDEX")?,
             devices: take_map(&mut ebpf, "DEVICES")?,
+            attachments: BTreeMap::new(),
             neighbours: Words::map(take_data(&mut ebpf, "NEIGHBOURS")?.fd().as_fd(), config.neighbours.max.get())
                 .map_err(|source| KernelError::Mmap { map: "NEIGHBOURS", source })?,
             ebpf,
@@ -77,8 +85,8 @@ impl Kernel {
 
     /// Writes the policy's tables; the settings, which put it in force, last.
     fn fill(&mut self, image: &Image) -> Result<(), KernelError> {
-        fill_array::<_, { size_of::<Zone>() }>(&mut self.ebpf, "ZONES", &image.zones)?;
-        fill_array::<_, 8>(&mut self.ebpf, "ZONE_INDEX", &image.zone_index)?;
+        fill_array(&mut self.zones, "ZONES", &image.zones, &[])?;
+        fill_array(&mut self.zone_index, "ZONE_INDEX", &image.zone_index, &[])?;
         self.write_rules(&image.rules)?;
         let mut routes: LpmTrie<MapData, [u8; 16], [u8; size_of::<Route>()]> = take_map(&mut self.ebpf, "ROUTES")?;
         for (key, route) in &image.routes {
@@ -96,39 +104,23 @@ impl Kernel {
         Ok(())
     }
 
+    /// Replaces zones and their index, those `before`, by the ones of `image`: first where frames may leave, then where they
+    /// come from. While the index changes, a frame may find no zone; it never finds another than its own.
+    pub fn move_zones(&mut self, before: (&[Zone], &[u64]), image: &Image) -> Result<(), KernelError> {
+        let (zones, index) = before;
+        for (id, (zone, old)) in image.zones.iter().zip(zones).enumerate() {
+            // The kernel takes an interface that goes away out of the table by itself.
+            if zone.ifindex != 0 && zone.ifindex != old.ifindex {
+                self.set_device(id as u16, zone.ifindex)?;
+            }
+        }
+        fill_array(&mut self.zones, "ZONES", &image.zones, zones)?;
+        fill_array(&mut self.zone_index, "ZONE_INDEX", &image.zone_index, index)
+    }
+
     /// Replaces the settings.
     pub fn write_settings(&mut self, settings: &Settings) -> Result<(), KernelError> {
         self.settings.set(0, bytes(settings), 0).map_err(map_error("fill", "SETTINGS"))
-    }
-
-    /// Attaches the programs of a hook to an interface of the calling thread's network namespace.
-    pub fn attach(&mut self, interface: &str, ifindex: u32, hook: Hook) -> Result<(), KernelError> {
-        let fail = |reason: String| KernelError::Attach { interface: interface.to_owned(), hook, reason };
-        match hook {
-            Hook::Xdp => {
-                let program: &mut Xdp = object::program(&mut self.ebpf, object::XDP[0])?;
-                let attached = program.attach_to_if_index(ifindex, XdpMode::Driver);
-                attached.map_err(|error| fail(error::program_error(&error)))?;
-            }
-            Hook::Tc => {
-                prepare_tc(interface).map_err(fail)?;
-                let program: &mut SchedClassifier = object::program(&mut self.ebpf, object::TC[0])?;
-                let attached = program.attach(interface, TcAttachType::Ingress);
-                attached.map_err(|error| fail(error::program_error(&error)))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes the programs off all interfaces.
-    pub fn detach(&mut self) {
-        // Unloading a program closes its links; the kernel then detaches it.
-        if let Ok(program) = object::program::<Xdp>(&mut self.ebpf, object::XDP[0]) {
-            let _ = program.unload();
-        }
-        if let Ok(program) = object::program::<SchedClassifier>(&mut self.ebpf, object::TC[0]) {
-            let _ = program.unload();
-        }
     }
 
     /// Lets XDP programs send frames of `zone` out of an interface of the calling thread's network namespace.
@@ -232,24 +224,6 @@ impl Kernel {
     }
 }
 
-/// Makes sure that the program will be the one that decides: no other vfw before it; and, on kernels without tcx (before
-/// 6.6), a qdisc that it can hang on.
-fn prepare_tc(interface: &str) -> Result<(), String> {
-    if let Ok((_, programs)) = SchedClassifier::query_tcx(interface, TcAttachType::Ingress) {
-        let is_ours = |program: &aya::programs::ProgramInfo| program.name_as_str() == Some(object::TC[0]);
-        if programs.iter().any(is_ours) {
-            return Err("another vfw is attached to it; end that one first".to_owned());
-        }
-        return Ok(());
-    }
-    match tc::qdisc_add_clsact(interface) {
-        Ok(()) | Err(tc::TcError::AlreadyAttached) => Ok(()),
-        // The kernel says so when the qdisc is there already.
-        Err(error) if error::chain(&error).contains("exists") => Ok(()),
-        Err(error) => Err(format!("it has no clsact qdisc and takes none: {}", error::chain(&error))),
-    }
-}
-
 /// The bytes of a record.
 fn bytes<T: IntoBytes + Immutable, const N: usize>(record: &T) -> [u8; N] {
     let mut bytes = [0; N];
@@ -259,13 +233,15 @@ fn bytes<T: IntoBytes + Immutable, const N: usize>(record: &T) -> [u8; N] {
     bytes
 }
 
-fn fill_array<T: IntoBytes + Immutable, const N: usize>(
-    ebpf: &mut Ebpf,
+/// Writes the records that differ from those of `before`.
+fn fill_array<T: IntoBytes + Immutable + PartialEq, const N: usize>(
+    array: &mut Array<MapData, [u8; N]>,
     name: &'static str,
     records: &[T],
+    before: &[T],
 ) -> Result<(), KernelError> {
-    let mut array: Array<MapData, [u8; N]> = take_map(ebpf, name)?;
-    for (index, record) in records.iter().enumerate() {
+    let changed = records.iter().enumerate().filter(|(index, record)| before.get(*index) != Some(record));
+    for (index, record) in changed {
         array.set(index as u32, bytes::<T, N>(record), 0).map_err(map_error("fill", name))?;
     }
     Ok(())

@@ -1,0 +1,190 @@
+//! Following the interfaces while vfw runs: they go, come back, change their MTU and MAC, lose their link.
+
+use std::collections::BTreeSet;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use firewall_core::DropReason;
+use firewall_core::tables::{Zone, zone_flag};
+
+use super::port::{Closed, Orders, Port, Status};
+use super::setup::{Setup, SetupError};
+use super::solicit::announcement;
+use super::state::{Shared, lock, mac};
+use crate::config::Config;
+use crate::interface::{self, LinkChanges, Notices};
+use crate::lang::Policy;
+
+/// Pause before an interface that was refused is tried again though nothing was heard of it: what stood in the way, such
+/// as an address, need not be part of the link.
+const TRY_AGAIN: Duration = Duration::from_secs(2);
+
+/// What a look at the interfaces asks the daemon to do.
+#[derive(Default)]
+pub struct Changes {
+    /// Numbers of interfaces that are no longer vfw's.
+    pub gone: BTreeSet<u32>,
+    /// Numbers of interfaces that are new.
+    pub come: BTreeSet<u32>,
+    /// Frames that tell a zone its gateway's MAC.
+    pub announce: Vec<(Zone, Vec<u8>)>,
+}
+
+/// Listens to the kernel and keeps ports and tables as the interfaces are.
+pub struct Follower {
+    changes: LinkChanges,
+    config: Config,
+    try_again: Option<Instant>,
+}
+
+impl Follower {
+    /// Follows the interfaces of `setup`, from its start on.
+    pub fn new(setup: &mut Setup, config: &Config) -> Result<Self, SetupError> {
+        let changes = setup.take_changes().map_or_else(LinkChanges::open, Ok)?;
+        Ok(Self { changes, config: config.clone(), try_again: None })
+    }
+
+    /// Whether an interface that was refused is to be tried again.
+    pub fn is_due(&self) -> bool {
+        self.try_again.is_some_and(|due| due <= Instant::now())
+    }
+
+    /// Looks at the interfaces if there is a reason to, and makes of them what can be made.
+    pub fn follow(&mut self, shared: &Shared) -> anyhow::Result<Changes> {
+        let mut notices = self.changes.take()?;
+        let known: Vec<(String, Option<u32>)> =
+            lock(&shared.setup).ports.iter().map(|port| (port.name.clone(), port.index())).collect();
+        let concern = |notices: &Notices| known.iter().any(|(name, index)| notices.concern(name, *index));
+        if !self.is_due() && !concern(&notices) {
+            return Ok(Changes::default());
+        }
+        // What was deleted before it was looked at has to be known, and what came after the look has to be seen.
+        let mut found: Vec<_>;
+        loop {
+            found = known.iter().map(|(name, _)| interface::inspect(name)).collect();
+            let later = self.changes.take()?;
+            let is_latest = !concern(&later);
+            notices.extend(later);
+            if is_latest {
+                break;
+            }
+        }
+        let mut setup = lock(&shared.setup);
+        let before: Vec<Seen> = setup.ports.iter().map(Seen::of).collect();
+        let orders = Orders { policy: &shared.policy, config: &self.config };
+        let zones = setup.image.zones.clone();
+        setup.close(&shared.policy, &notices, &found)?;
+        // Before the zones are open again: no frame may go to the MAC of a host that was there.
+        forget_neighbours(shared, &mut setup, &zones);
+        let closed = setup.image.zones.clone();
+        setup.open(orders, found)?;
+        forget_neighbours(shared, &mut setup, &closed);
+        for (seen, port) in before.iter().zip(&setup.ports) {
+            seen.tell(port);
+        }
+        let is_refused = |port: &Port| matches!(port.closed, Some(Closed::Refused(_)));
+        self.try_again = setup.ports.iter().any(is_refused).then(|| Instant::now() + TRY_AGAIN);
+        Ok(Changes::between(&shared.policy, &zones, &setup.image.zones, &before, &setup.ports))
+    }
+}
+
+impl AsFd for Follower {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.changes.as_fd()
+    }
+}
+
+impl Changes {
+    fn between(policy: &Policy, before: &[Zone], after: &[Zone], seen: &[Seen], ports: &[Port]) -> Self {
+        let mut changes = Self::default();
+        let mut others: BTreeSet<&str> = BTreeSet::new();
+        for (seen, port) in seen.iter().zip(ports) {
+            if seen.times != port.times || seen.index != port.index() {
+                others.insert(&port.name);
+                changes.gone.extend(seen.index);
+                changes.come.extend(port.index());
+            }
+        }
+        for (id, zone) in policy.zones.iter().enumerate() {
+            let (Some(old), Some(new)) = (before.get(id), after.get(id)) else { continue };
+            let (was_open, is_open) = (is_open(old), is_open(new));
+            let is_another = others.contains(zone.interface.as_str());
+            if is_open && (!was_open || is_another || old.mac != new.mac) {
+                let frames = zone.addresses.iter().filter_map(|gateway| announcement(new, gateway.ip()));
+                changes.announce.extend(frames.map(|frame| (*new, frame)));
+            }
+        }
+        changes
+    }
+}
+
+/// Forgets the neighbours of zones that were open `before` and are not now.
+fn forget_neighbours(shared: &Shared, setup: &mut Setup, before: &[Zone]) {
+    let pairs = before.iter().zip(&setup.image.zones).enumerate();
+    let closed: Vec<u16> =
+        pairs.filter(|(_, (old, new))| is_open(old) && !is_open(new)).map(|(id, _)| id as u16).collect();
+    for zone in closed {
+        let (slots, frames) = lock(&shared.neighbours).forget_zone(u32::from(zone));
+        for (slot, key) in slots {
+            setup.kernel.remove_neighbour(slot, &key);
+        }
+        for frame in frames {
+            shared.count_drop(zone, DropReason::InterfaceDown, frame.bytes.len());
+        }
+    }
+}
+
+fn is_open(zone: &Zone) -> bool {
+    zone.flags & zone_flag::DOWN == 0
+}
+
+/// A port as it was, to tell what has changed.
+struct Seen {
+    status: Status,
+    closed: Option<Closed>,
+    index: Option<u32>,
+    times: u32,
+    mtu: u32,
+    mac: [u8; 6],
+}
+
+impl Seen {
+    fn of(port: &Port) -> Self {
+        let (mtu, mac) =
+            port.attached.as_ref().map_or((0, [0; 6]), |attached| (attached.interface.mtu, attached.interface.mac));
+        Self { status: port.status(), closed: port.closed.clone(), index: port.index(), times: port.times, mtu, mac }
+    }
+
+    /// Logs what has become of the port since.
+    fn tell(&self, port: &Port) {
+        let now = Self::of(port);
+        let interface = port.name.as_str();
+        match (now.status, now.index) {
+            (Status::Away, _) if self.status != Status::Away => {
+                tracing::warn!(interface, "the interface is gone; its zones are closed until it is back");
+            }
+            (Status::Refused, _) if self.closed != now.closed => {
+                if let Some(warning) = port.warning() {
+                    tracing::error!(interface, "{warning}");
+                }
+            }
+            (Status::Up | Status::Down, Some(index)) if self.times != now.times => {
+                tracing::info!(interface, index, mtu = now.mtu, mac = mac(now.mac), "the interface is attached again");
+                port.announce();
+            }
+            (Status::Up, _) if self.status != Status::Up => tracing::info!(interface, "the link is up"),
+            (Status::Down, _) if self.status != Status::Down => {
+                tracing::warn!(interface, "the link is down; frames to its zones are dropped as interface-down");
+            }
+            _ => {}
+        }
+        if self.times == now.times && now.index.is_some() {
+            if self.mtu != now.mtu {
+                tracing::info!(interface, before = self.mtu, mtu = now.mtu, "the MTU has changed");
+            }
+            if self.mac != now.mac {
+                tracing::info!(interface, before = mac(self.mac), mac = mac(now.mac), "the MAC has changed");
+            }
+        }
+    }
+}

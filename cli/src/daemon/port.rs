@@ -1,0 +1,281 @@
+//! An interface that the policy names: how vfw gets it, follows its changes, and gives it back.
+
+use std::fmt;
+
+use super::setup::SetupError;
+use crate::backend::kernel::Kernel;
+use crate::compile::Link;
+use crate::config::Config;
+use crate::interface::{
+    self, Guard, Hook, HookChoice, Interface, InterfaceError, Notices, OffloadGuard, ZoneTags, choose_hook, prepare,
+    turn_off_rx_vlan_offload,
+};
+use crate::lang::Policy;
+
+/// What decides how an interface is to be used.
+#[derive(Clone, Copy)]
+pub struct Orders<'a> {
+    /// Which zones are on it.
+    pub policy: &'a Policy,
+    /// Which hook it was given.
+    pub config: &'a Config,
+}
+
+impl Orders<'_> {
+    /// The hook for an interface that may be taken.
+    pub fn choose(self, interface: &Interface) -> Result<HookChoice, SetupError> {
+        let zones = || self.policy.zones.iter().filter(|zone| zone.interface == interface.name);
+        let tags = ZoneTags {
+            tagged: zones().any(|zone| zone.vlan.is_some()),
+            untagged: zones().any(|zone| zone.vlan.is_none()),
+        };
+        Ok(choose_hook(interface, self.config.mode_of(&interface.name), tags)?)
+    }
+}
+
+/// How an interface is, in a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// In use.
+    Up,
+    /// Attached, and frames cannot leave: no carrier, or set down.
+    Down,
+    /// There is no interface of that name.
+    Away,
+    /// There is one, and vfw cannot use it.
+    Refused,
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Away => "away",
+            Self::Refused => "refused",
+        })
+    }
+}
+
+/// An interface that the policy names.
+pub struct Port {
+    /// Its name, by which it is found again.
+    pub name: String,
+    /// What vfw has of it.
+    pub attached: Option<Attached>,
+    /// Why its zones are closed, if they are.
+    pub closed: Option<Closed>,
+    /// How often it was attached; the number of the interface need not tell the new one from the old one.
+    pub times: u32,
+}
+
+/// Why nothing passes an interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// It is not there.
+    Away,
+    /// It cannot be used, for this reason.
+    Refused(String),
+}
+
+/// An interface that programs hang on.
+pub struct Attached {
+    /// What it is.
+    pub interface: Interface,
+    /// How vfw hangs on it.
+    pub choice: HookChoice,
+    offload: Option<OffloadGuard>,
+    link: Option<Guard>,
+}
+
+impl Attached {
+    /// Hangs the programs on an interface that passes the checks. It is not raised yet.
+    pub fn new(kernel: &mut Kernel, interface: Interface, choice: HookChoice) -> Result<Self, SetupError> {
+        let turn_off = choice.turn_off_rx_vlan_offload;
+        let offload = turn_off.then(|| turn_off_rx_vlan_offload(&interface.name)).transpose()?;
+        kernel.attach(&interface.name, interface.index, choice.hook)?;
+        Ok(Self { interface, choice, offload, link: None })
+    }
+
+    /// Takes the link from the kernel's stack and sets it up.
+    pub fn raise(&mut self) -> Result<(), InterfaceError> {
+        self.link = Some(prepare(&self.interface.name)?);
+        self.see(interface::inspect(&self.interface.name)?);
+        Ok(())
+    }
+
+    /// Takes over what has changed, but for the offloads that vfw itself has turned off.
+    fn see(&mut self, found: Interface) {
+        let before = self.interface.features.rx_vlan_offload;
+        self.interface = found;
+        if self.offload.is_some() {
+            self.interface.features.rx_vlan_offload = before;
+        }
+    }
+
+    /// Follows changes of the interface. False when it needs another hook.
+    fn update(&mut self, orders: Orders, found: Interface) -> Result<bool, SetupError> {
+        let strips_tags = found.features.rx_vlan_offload.is_on();
+        self.see(found);
+        interface::refuse_controller(&self.interface)?;
+        let choice = orders.choose(&self.interface)?;
+        if choice.hook != self.choice.hook {
+            return Ok(false);
+        }
+        if choice.turn_off_rx_vlan_offload && strips_tags {
+            let again = turn_off_rx_vlan_offload(&self.interface.name)?;
+            match &self.offload {
+                // What the first one remembers is what to give back.
+                Some(_) => again.keep(),
+                None => self.offload = Some(again),
+            }
+        }
+        self.choice = choice;
+        Ok(true)
+    }
+
+    /// Takes the programs off and gives the interface back.
+    fn give_back(self, kernel: &mut Kernel) {
+        kernel.detach_from(self.interface.index);
+    }
+
+    /// Forgets an interface that is gone. Nothing may be put back: its number may be another's by now.
+    fn forget(self, kernel: &mut Kernel) {
+        kernel.forget_interface(self.interface.index);
+        if let Some(offload) = self.offload {
+            offload.keep();
+        }
+        if let Some(link) = self.link {
+            link.keep();
+        }
+    }
+}
+
+impl Port {
+    /// An interface in use.
+    pub fn new(attached: Attached) -> Self {
+        Self { name: attached.interface.name.clone(), attached: Some(attached), closed: None, times: 1 }
+    }
+
+    /// How it is.
+    pub fn status(&self) -> Status {
+        match (&self.closed, &self.attached) {
+            (Some(Closed::Refused(_)), _) => Status::Refused,
+            (Some(Closed::Away), _) | (None, None) => Status::Away,
+            (None, Some(attached)) if attached.interface.up && attached.interface.carrier => Status::Up,
+            (None, Some(_)) => Status::Down,
+        }
+    }
+
+    /// Logs on which hook it is, and why.
+    pub fn announce(&self) {
+        let interface = self.name.as_str();
+        if let Some(Attached { choice, .. }) = &self.attached {
+            let hook = choice.hook.to_string();
+            for reason in &choice.reasons {
+                tracing::info!(interface, hook, "{reason}");
+            }
+            for warning in &choice.warnings {
+                tracing::warn!(interface, hook, "{warning}");
+            }
+        }
+        if let Some(warning) = self.warning() {
+            tracing::warn!(interface, "{warning}");
+        }
+    }
+
+    /// What the operator should know when it is not up.
+    pub fn warning(&self) -> Option<String> {
+        match (&self.closed, self.status()) {
+            (Some(Closed::Refused(reason)), _) => {
+                Some(format!("cannot be used, so nothing passes it; tried again at every change: {reason}"))
+            }
+            (_, Status::Away) => {
+                Some("there is no interface of this name; its zones are closed until it is back".to_owned())
+            }
+            (_, Status::Down) => Some("the link is down: frames to its zones are dropped as interface-down".to_owned()),
+            _ => None,
+        }
+    }
+
+    /// What the compiler has to know of it.
+    pub fn link(&self) -> Link {
+        let (Some(Attached { interface, choice, .. }), None) = (&self.attached, &self.closed) else {
+            return Link::away(&self.name);
+        };
+        Link {
+            name: self.name.clone(),
+            ifindex: interface.index,
+            mac: interface.mac,
+            mtu: interface.mtu,
+            partial_checksums: choice.finish_checksums,
+            // The peer of a veth may be entered directly only where frames arrive as socket buffers.
+            peer: interface.peer_is_elsewhere && choice.hook == Hook::Tc,
+            up: self.status() == Status::Up,
+        }
+    }
+
+    /// Its number while programs hang on it.
+    pub fn index(&self) -> Option<u32> {
+        self.attached.as_ref().map(|attached| attached.interface.index)
+    }
+
+    /// Makes of the interface what can be made of it as it was `found`.
+    pub fn follow(&mut self, kernel: &mut Kernel, orders: Orders, found: Result<Interface, InterfaceError>) {
+        let outcome = match found {
+            Ok(found) => self.take(kernel, orders, found).map_err(|error| Closed::Refused(error.to_string())),
+            Err(error) if error.is_gone() => Err(Closed::Away),
+            Err(error) => Err(Closed::Refused(error.to_string())),
+        };
+        self.closed = outcome.err();
+    }
+
+    /// Ends what vfw has of an interface that is no longer the one of this name: as it was `found`, before all of `notices`
+    /// were read.
+    pub fn part(&mut self, kernel: &mut Kernel, notices: &Notices, found: Option<&Interface>) {
+        let Some(attached) = self.attached.take() else { return };
+        let index = attached.interface.index;
+        let is_here = found.is_some_and(|found| found.index == index);
+        match (notices.deleted.contains(&index), is_here, notices.lost) {
+            (false, true, false) => self.attached = Some(attached),
+            // It has another name now; or it may be another of the same name and number, which is to be attached then.
+            (false, false, false) | (false, true, true) => attached.give_back(kernel),
+            // Also when nobody knows whether it was renamed or deleted.
+            (true, ..) | (false, false, true) => attached.forget(kernel),
+        }
+    }
+
+    /// Uses an interface: the one that vfw has, or a new one after the same checks as at the start.
+    fn take(&mut self, kernel: &mut Kernel, orders: Orders, found: Interface) -> Result<(), SetupError> {
+        if let Some(attached) = &mut self.attached {
+            if attached.update(orders, found.clone())? {
+                return Ok(());
+            }
+            self.release(kernel);
+        }
+        interface::refuse_addresses(&found)?;
+        interface::refuse_controller(&found)?;
+        let choice = orders.choose(&found)?;
+        let mut attached = Attached::new(kernel, found, choice)?;
+        if let Err(error) = attached.raise() {
+            attached.give_back(kernel);
+            return Err(error.into());
+        }
+        self.attached = Some(attached);
+        self.times += 1;
+        Ok(())
+    }
+
+    /// Takes the programs off an interface that is there.
+    fn release(&mut self, kernel: &mut Kernel) {
+        if let Some(attached) = self.attached.take() {
+            attached.give_back(kernel);
+        }
+    }
+
+    /// Gives up an interface for `reason`.
+    pub fn refuse(&mut self, kernel: &mut Kernel, reason: String) {
+        self.release(kernel);
+        self.closed = Some(Closed::Refused(reason));
+    }
+}
