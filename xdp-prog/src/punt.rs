@@ -14,6 +14,7 @@ use crate::tables::KernelTables;
 use crate::{maps, opaque};
 
 const HEADER: u32 = size_of::<PuntHeader>() as u32;
+
 /// Bytes of a frame that an ICMP error can use: IPv6 quotes up to 1,232 (RFC 4443 section 2.4 c), and the link header.
 const QUOTED: u32 = 1_280;
 
