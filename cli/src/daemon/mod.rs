@@ -1,7 +1,7 @@
 //! The daemon: puts a policy in force on this system's interfaces, resolves neighbours, logs, answers questions.
 //!
 //! Forwarding is the kernel programs' work; the daemon does what they cannot finish. It runs in one thread that waits
-//! for events, punted frames and timers; a second thread removes ended flows, a third answers the control socket.
+//! for events, punted frames, changes of interfaces and timers; a second thread removes ended flows, a third answers the control socket.
 
 mod clock;
 mod events;
