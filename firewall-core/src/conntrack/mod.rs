@@ -40,14 +40,8 @@ pub fn find<F: Frame, T: Tables>(
     let tables = ingress.tables;
     let is_related = packet.is_icmp_error();
     let (key, sender) = if is_related { related_key(frame, packet)? } else { FlowKey::of(packet) };
-    let (flow, table) = if let Some(flow) = tables.flow(FlowTable::Established, &key) {
-        (flow, FlowTable::Established)
-    } else if let Some(flow) = tables.flow(FlowTable::HalfOpen, &key) {
-        (flow, FlowTable::HalfOpen)
-    } else if is_related {
-        return Err(DropReason::NoFlow);
-    } else {
-        return Ok(None);
+    let Some((flow, table)) = look_up(tables, &key) else {
+        return if is_related { Err(DropReason::NoFlow) } else { Ok(None) };
     };
     if flow.expires.get() <= ingress.now {
         tables.remove_flow(table, &key);
@@ -58,6 +52,19 @@ pub fn find<F: Frame, T: Tables>(
         return Err(DropReason::OtherZone);
     }
     Ok(Some(Known { flow, sender, key, table }))
+}
+
+/// The record of a flow, in whichever table it is.
+#[inline(always)]
+fn look_up<T: Tables>(tables: &T, key: &FlowKey) -> Option<(T::Flow, FlowTable)> {
+    if let Some(flow) = tables.flow(FlowTable::Established, key) {
+        return Some((flow, FlowTable::Established));
+    }
+    if let Some(flow) = tables.flow(FlowTable::HalfOpen, key) {
+        return Some((flow, FlowTable::HalfOpen));
+    }
+    // Another CPU may just have moved it: into the one table, then out of the other.
+    tables.flow(FlowTable::Established, key).map(|flow| (flow, FlowTable::Established))
 }
 
 /// Moves a flow to the state that a packet of it leads to, and returns its record; `None` when the packet begins
