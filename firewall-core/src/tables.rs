@@ -15,6 +15,8 @@ use crate::verdict::DropReason;
 pub const MAX_ZONES: u32 = 1024;
 /// Stands for the zone of a frame that comes from none.
 pub const NO_ZONE: u16 = MAX_ZONES as u16;
+/// Places for a policy in a back end that changes it under traffic: one is in force, the next one is written to the other.
+pub const SLOTS: u32 = 2;
 /// Slots of the zone index, a power of two: four times [`MAX_ZONES`], so that probing stays short.
 pub const ZONE_SLOTS: u32 = 4096;
 /// Most slots that one look-up in the zone index visits.

@@ -27,7 +27,7 @@ use firewall_core::{Egress, Verdict};
 
 use frame_tc::TcFrame;
 use frame_xdp::XdpFrame;
-use tables::KernelTables;
+use tables::{KernelTables, packet_scratch};
 
 /// The object calls GPL-only helpers, so the kernel wants a compatible licence.
 #[unsafe(link_section = "license")]
@@ -37,10 +37,11 @@ static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 #[xdp(frags)]
 pub fn vfw_xdp(ctx: XdpContext) -> u32 {
     let mut frame = XdpFrame::new(ctx.ctx);
+    let tables = KernelTables::current();
     let ifindex = frame.ingress_ifindex();
-    let Some(packet) = tables::packet_scratch() else { return xdp_action::XDP_ABORTED };
-    match enter(&mut frame, &KernelTables, ifindex, clock::now(), packet) {
-        Step::Done(verdict) => finish_xdp(&frame, verdict),
+    let Some(packet) = packet_scratch() else { return xdp_action::XDP_ABORTED };
+    match enter(&mut frame, &tables, ifindex, clock::now(), packet) {
+        Step::Done(verdict) => finish_xdp(&frame, &tables, verdict),
         Step::Continue(part) => continue_xdp(&ctx, part),
     }
 }
@@ -48,10 +49,11 @@ pub fn vfw_xdp(ctx: XdpContext) -> u32 {
 #[xdp(frags)]
 pub fn vfw_xdp_stale(ctx: XdpContext) -> u32 {
     let mut frame = XdpFrame::new(ctx.ctx);
+    let tables = KernelTables::current();
     let ifindex = frame.ingress_ifindex();
-    let Some(packet) = tables::packet_scratch() else { return xdp_action::XDP_ABORTED };
-    match stale(&mut frame, &KernelTables, ifindex, clock::now(), packet) {
-        Step::Done(verdict) => finish_xdp(&frame, verdict),
+    let Some(packet) = packet_scratch() else { return xdp_action::XDP_ABORTED };
+    match stale(&mut frame, &tables, ifindex, clock::now(), packet) {
+        Step::Done(verdict) => finish_xdp(&frame, &tables, verdict),
         Step::Continue(part) => continue_xdp(&ctx, part),
     }
 }
@@ -66,30 +68,32 @@ fn continue_xdp(ctx: &XdpContext, part: Part) -> u32 {
 #[xdp(frags)]
 pub fn vfw_xdp_first(ctx: XdpContext) -> u32 {
     let mut frame = XdpFrame::new(ctx.ctx);
-    let Some(packet) = tables::packet_scratch() else { return xdp_action::XDP_ABORTED };
+    let tables = KernelTables::current();
+    let Some(packet) = packet_scratch() else { return xdp_action::XDP_ABORTED };
     let ifindex = frame.ingress_ifindex();
-    let verdict = first(&mut frame, &KernelTables, ifindex, clock::now(), packet);
-    finish_xdp(&frame, verdict)
+    let verdict = first(&mut frame, &tables, ifindex, clock::now(), packet);
+    finish_xdp(&frame, &tables, verdict)
 }
 
 #[xdp(frags)]
 pub fn vfw_xdp_neighbour(ctx: XdpContext) -> u32 {
     let mut frame = XdpFrame::new(ctx.ctx);
-    let Some(packet) = tables::packet_scratch() else { return xdp_action::XDP_ABORTED };
+    let tables = KernelTables::current();
+    let Some(packet) = packet_scratch() else { return xdp_action::XDP_ABORTED };
     let ifindex = frame.ingress_ifindex();
-    let verdict = neighbour(&mut frame, &KernelTables, ifindex, clock::now(), packet);
-    finish_xdp(&frame, verdict)
+    let verdict = neighbour(&mut frame, &tables, ifindex, clock::now(), packet);
+    finish_xdp(&frame, &tables, verdict)
 }
 
 #[inline(always)]
-fn finish_xdp(frame: &XdpFrame, verdict: Verdict) -> u32 {
+fn finish_xdp(frame: &XdpFrame, tables: &KernelTables, verdict: Verdict) -> u32 {
     match verdict {
         Verdict::Transmit(egress) => match maps::DEVICES.redirect(u32::from(egress.zone), 0) {
             Ok(action) | Err(action) => action,
         },
         Verdict::Drop(_) | Verdict::Consume => xdp_action::XDP_DROP,
         Verdict::Punt(punt) => {
-            punt::send(frame, &punt);
+            punt::send(frame, tables, &punt);
             xdp_action::XDP_DROP
         }
     }
@@ -98,10 +102,11 @@ fn finish_xdp(frame: &XdpFrame, verdict: Verdict) -> u32 {
 #[classifier]
 pub fn vfw_tc(ctx: TcContext) -> i32 {
     let mut frame = TcFrame::new(ctx.skb.skb);
+    let tables = KernelTables::current();
     let ifindex = frame.ingress_ifindex();
-    let Some(packet) = tables::packet_scratch() else { return TC_ACT_SHOT };
-    match enter(&mut frame, &KernelTables, ifindex, clock::now(), packet) {
-        Step::Done(verdict) => finish_tc(&frame, verdict),
+    let Some(packet) = packet_scratch() else { return TC_ACT_SHOT };
+    match enter(&mut frame, &tables, ifindex, clock::now(), packet) {
+        Step::Done(verdict) => finish_tc(&frame, &tables, verdict),
         Step::Continue(part) => continue_tc(&ctx, part),
     }
 }
@@ -109,10 +114,11 @@ pub fn vfw_tc(ctx: TcContext) -> i32 {
 #[classifier]
 pub fn vfw_tc_stale(ctx: TcContext) -> i32 {
     let mut frame = TcFrame::new(ctx.skb.skb);
+    let tables = KernelTables::current();
     let ifindex = frame.ingress_ifindex();
-    let Some(packet) = tables::packet_scratch() else { return TC_ACT_SHOT };
-    match stale(&mut frame, &KernelTables, ifindex, clock::now(), packet) {
-        Step::Done(verdict) => finish_tc(&frame, verdict),
+    let Some(packet) = packet_scratch() else { return TC_ACT_SHOT };
+    match stale(&mut frame, &tables, ifindex, clock::now(), packet) {
+        Step::Done(verdict) => finish_tc(&frame, &tables, verdict),
         Step::Continue(part) => continue_tc(&ctx, part),
     }
 }
@@ -127,28 +133,30 @@ fn continue_tc(ctx: &TcContext, part: Part) -> i32 {
 #[classifier]
 pub fn vfw_tc_first(ctx: TcContext) -> i32 {
     let mut frame = TcFrame::new(ctx.skb.skb);
-    let Some(packet) = tables::packet_scratch() else { return TC_ACT_SHOT };
+    let tables = KernelTables::current();
+    let Some(packet) = packet_scratch() else { return TC_ACT_SHOT };
     let ifindex = frame.ingress_ifindex();
-    let verdict = first(&mut frame, &KernelTables, ifindex, clock::now(), packet);
-    finish_tc(&frame, verdict)
+    let verdict = first(&mut frame, &tables, ifindex, clock::now(), packet);
+    finish_tc(&frame, &tables, verdict)
 }
 
 #[classifier]
 pub fn vfw_tc_neighbour(ctx: TcContext) -> i32 {
     let mut frame = TcFrame::new(ctx.skb.skb);
-    let Some(packet) = tables::packet_scratch() else { return TC_ACT_SHOT };
+    let tables = KernelTables::current();
+    let Some(packet) = packet_scratch() else { return TC_ACT_SHOT };
     let ifindex = frame.ingress_ifindex();
-    let verdict = neighbour(&mut frame, &KernelTables, ifindex, clock::now(), packet);
-    finish_tc(&frame, verdict)
+    let verdict = neighbour(&mut frame, &tables, ifindex, clock::now(), packet);
+    finish_tc(&frame, &tables, verdict)
 }
 
 #[inline(always)]
-fn finish_tc(frame: &TcFrame, verdict: Verdict) -> i32 {
+fn finish_tc(frame: &TcFrame, tables: &KernelTables, verdict: Verdict) -> i32 {
     match verdict {
-        Verdict::Transmit(egress) => redirect(egress),
+        Verdict::Transmit(egress) => redirect(tables, egress),
         Verdict::Drop(_) | Verdict::Consume => TC_ACT_SHOT,
         Verdict::Punt(punt) => {
-            punt::send(frame, &punt);
+            punt::send(frame, tables, &punt);
             TC_ACT_SHOT
         }
     }
@@ -157,8 +165,8 @@ fn finish_tc(frame: &TcFrame, verdict: Verdict) -> i32 {
 /// Into the peer of a veth where the zone allows it (one queue less), else out of the interface. Answers of vfw itself
 /// always leave normally, so that the receiver's stack looks at their destination MAC anew.
 #[inline(always)]
-fn redirect(egress: Egress) -> i32 {
-    let Some(zone) = KernelTables.zone(egress.zone) else { return TC_ACT_SHOT };
+fn redirect(tables: &KernelTables, egress: Egress) -> i32 {
+    let Some(zone) = tables.zone(egress.zone) else { return TC_ACT_SHOT };
     if zone.flags & zone_flag::PEER != 0 && !egress.reply {
         // SAFETY: a helper without memory arguments.
         return unsafe { bpf_redirect_peer(zone.ifindex, 0) } as i32;

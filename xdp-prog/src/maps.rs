@@ -1,22 +1,35 @@
 //! The maps. Sizes marked (load) are set by the loader from `vfw.toml` and the policy.
 
+use aya_ebpf::Global;
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::maps::{Array, DevMap, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
-use firewall_core::Address;
 use firewall_core::conntrack::{FLOW_BYTES, FLOW_KEY_BYTES, Flow, FlowKey};
 use firewall_core::event::Topic;
 use firewall_core::limit::{Buckets, WORKS};
 use firewall_core::packet::Packet;
 use firewall_core::tables::{
-    Counter, FragmentKey, FragmentPorts, MAX_ZONES, NeighbourKey, Route, RuleCounter, RuleEntry, Settings, ZONE_SLOTS,
-    Zone,
+    Counter, FragmentKey, FragmentPorts, MAX_ZONES, NeighbourKey, Route, RuleCounter, RuleEntry, SLOTS, Settings,
+    ZONE_SLOTS, Zone,
 };
 use firewall_core::verdict::DROP_REASON_SLOTS;
 
 const _: () = assert!(size_of::<FlowKey>() == FLOW_KEY_BYTES && size_of::<Flow>() == FLOW_BYTES);
-const _: () = assert!(size_of::<Key<Address>>() == 20);
+const _: () = assert!(size_of::<Key<RouteData>>() == 24);
+
+/// What a route is found by: the slot of its policy, then the destination.
+pub type RouteData = [u32; 5];
+
+/// Rules that each slot has room for; set by the loader.
+#[unsafe(no_mangle)]
+static RULE_ROOM: Global<u32> = Global::new(1);
+
+/// Rules that each slot has room for.
+#[inline(always)]
+pub fn rule_room() -> u32 {
+    RULE_ROOM.load()
+}
 
 /// A [`Flow`], whose cells keep it from being the type of a static.
 pub type FlowWords = [u64; FLOW_BYTES / 8];
@@ -25,18 +38,24 @@ pub type FlowWords = [u64; FLOW_BYTES / 8];
 pub type BucketWords = [i64; WORKS];
 const _: () = assert!(size_of::<Buckets>() == size_of::<BucketWords>());
 
+/// Which slot of the tables that make up a policy is in force: 0 or 1. The other one is where the next policy is written.
 #[map]
-pub static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
+pub static ACTIVE: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+/// By slot.
 #[map]
-pub static ZONE_INDEX: Array<u64> = Array::with_max_entries(ZONE_SLOTS, 0);
+pub static SETTINGS: Array<Settings> = Array::with_max_entries(SLOTS, 0);
+/// Slot after slot.
 #[map]
-pub static ZONES: Array<Zone> = Array::with_max_entries(MAX_ZONES, 0);
-/// (load) Rule entries.
+pub static ZONE_INDEX: Array<u64> = Array::with_max_entries(SLOTS * ZONE_SLOTS, 0);
+/// Slot after slot.
+#[map]
+pub static ZONES: Array<Zone> = Array::with_max_entries(SLOTS * MAX_ZONES, 0);
+/// (load) Rule entries, slot after slot.
 #[map]
 pub static RULES: Array<RuleEntry> = Array::with_max_entries(1, 0);
-/// (load) Routes.
+/// (load) Routes of both slots.
 #[map]
-pub static ROUTES: LpmTrie<Address, Route> = LpmTrie::with_max_entries(65_536, BPF_F_NO_PREALLOC);
+pub static ROUTES: LpmTrie<RouteData, Route> = LpmTrie::with_max_entries(1, BPF_F_NO_PREALLOC);
 /// (load) Slots of resolved neighbours.
 #[map]
 pub static NEIGHBOUR_SLOTS: HashMap<NeighbourKey, u32> = HashMap::with_max_entries(1, 0);
@@ -52,7 +71,7 @@ pub static HALF_OPEN: LruHashMap<FlowKey, FlowWords> = LruHashMap::with_max_entr
 /// (load) Ports of fragmented packets.
 #[map]
 pub static FRAGMENTS: LruHashMap<FragmentKey, FragmentPorts> = LruHashMap::with_max_entries(1, 0);
-/// (load) One per rule, and one for the default.
+/// (load) One per rule, and one for the default, slot after slot.
 #[map]
 pub static RULE_COUNTERS: PerCpuArray<RuleCounter> = PerCpuArray::with_max_entries(1, 0);
 /// Per zone: in, out.

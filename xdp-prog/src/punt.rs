@@ -27,7 +27,7 @@ pub trait Puntable: Frame + Copy {
 /// Copies the frame into the ring of its task. A frame that was to go on counts as dropped when there is no room; one that
 /// is to be reported has been counted by the pipeline.
 #[inline(always)]
-pub fn send<F: Puntable>(frame: &F, punt: &Punt) {
+pub fn send<F: Puntable>(frame: &F, tables: &KernelTables, punt: &Punt) {
     let length = frame.length();
     match punt.task {
         PuntTask::Report => {
@@ -41,7 +41,7 @@ pub fn send<F: Puntable>(frame: &F, punt: &Punt) {
                 send_sized::<F, LARGE_FRAME>(&maps::PUNTS, frame, punt, length)
             };
             if !sent {
-                KernelTables.count_drop(punt.from, DropReason::QueueFull, length);
+                tables.count_drop(punt.from, DropReason::QueueFull, length);
             }
         }
     }

@@ -12,15 +12,30 @@ use firewall_core::event::{Event, Topic};
 use firewall_core::limit::{Bucket, Work};
 use firewall_core::packet::Packet;
 use firewall_core::tables::{
-    Direction, FlowTable, FragmentKey, FragmentPorts, NeighbourKey, NeighbourWord, Route, RuleEntry, RuleKey, Settings,
-    Tables, Zone,
+    Direction, FlowTable, FragmentKey, FragmentPorts, MAX_ZONES, NeighbourKey, NeighbourWord, Route, RuleEntry,
+    RuleKey, SLOTS, Settings, Tables, ZONE_SLOTS, Zone,
 };
 use firewall_core::verdict::{DROP_REASON_SLOTS, DropReason};
 
-use crate::maps::{self, FlowWords};
+use crate::maps::{self, FlowWords, RouteData};
 
 /// The maps of this program.
-pub struct KernelTables;
+pub struct KernelTables {
+    /// Where the policy stands that this run of the program sees.
+    slot: u32,
+}
+
+impl KernelTables {
+    /// The tables, with the policy that is in force now.
+    #[inline(always)]
+    pub fn current() -> Self {
+        let slot = maps::ACTIVE.get_ptr(0).map_or(0, |word| {
+            // SAFETY: a valid, aligned element of an array map; the volatile read is one load.
+            unsafe { word.read_volatile() }
+        });
+        Self { slot: slot as u32 & (SLOTS - 1) }
+    }
+}
 
 /// A flow record in map memory. The kernel keeps it valid until the program returns (RCU).
 pub struct FlowRef(*const Flow);
@@ -40,17 +55,17 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn settings(&self) -> Option<&Settings> {
-        maps::SETTINGS.get(0)
+        maps::SETTINGS.get(self.slot)
     }
 
     #[inline(always)]
     fn zone_slot(&self, slot: u32) -> u64 {
-        maps::ZONE_INDEX.get(slot).copied().unwrap_or(0)
+        maps::ZONE_INDEX.get(self.slot * ZONE_SLOTS + slot).copied().unwrap_or(0)
     }
 
     #[inline(always)]
     fn zone(&self, zone: u16) -> Option<&Zone> {
-        maps::ZONES.get(u32::from(zone))
+        maps::ZONES.get(self.slot * MAX_ZONES + u32::from(zone))
     }
 
     #[inline(always)]
@@ -96,7 +111,9 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn route(&self, address: &Address) -> Option<Route> {
-        maps::ROUTES.get(Key::new(128, *address)).copied()
+        let [a, b, c, d] = address.words;
+        let key = RouteKey(Key::new(160, [self.slot, a, b, c, d]));
+        maps::ROUTES.get(&key.0).copied()
     }
 
     #[inline(always)]
@@ -116,7 +133,7 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn judge(&self, settings: &Settings, key: &RuleKey) -> Option<&RuleEntry> {
-        let mut search = Search { key, found: NOT_FOUND };
+        let mut search = Search { key, start: self.slot * maps::rule_room(), found: NOT_FOUND };
         // SAFETY: the callback gets a pointer to `search`, which outlives the call.
         unsafe { bpf_loop(settings.rule_entries, visit_rule as *const () as *mut c_void, (&raw mut search).cast(), 0) };
         maps::RULES.get(search.found)
@@ -135,7 +152,7 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn count_rule(&self, rule: u32, bytes: u32, now: u64) {
-        if let Some(counter) = maps::RULE_COUNTERS.get_ptr_mut(rule) {
+        if let Some(counter) = maps::RULE_COUNTERS.get_ptr_mut(self.slot * maps::rule_room() + rule) {
             // SAFETY: this CPU's own element.
             unsafe {
                 (*counter).packets += 1;
@@ -184,6 +201,10 @@ impl Tables for KernelTables {
     }
 }
 
+/// On the stack, where the verifier wants the pairs of words aligned that the compiler writes.
+#[repr(align(8))]
+struct RouteKey(Key<RouteData>);
+
 const TOPICS: u32 = Topic::ALL.len() as u32;
 
 #[inline(always)]
@@ -200,6 +221,8 @@ fn count(map: &aya_ebpf::maps::PerCpuArray<firewall_core::tables::Counter>, inde
 /// State of a walk over the rule table.
 struct Search {
     key: *const RuleKey,
+    /// Index of the first entry of the slot.
+    start: u32,
     /// Index of the first entry that matches.
     found: u32,
 }
@@ -213,9 +236,9 @@ unsafe extern "C" fn visit_rule(index: u32, search: *mut c_void) -> i64 {
     let search = unsafe { &mut *search.cast::<Search>() };
     // SAFETY: the key outlives the walk.
     let key = unsafe { &*search.key };
-    match maps::RULES.get(index) {
+    match maps::RULES.get(search.start + index) {
         Some(entry) if entry.matches(key) => {
-            search.found = index;
+            search.found = search.start + index;
             1
         }
         Some(_) => 0,

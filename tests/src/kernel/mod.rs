@@ -14,10 +14,8 @@ use aya::maps::{Array, HashMap, MapData};
 use firewall_core::Address;
 use firewall_core::conntrack::{FLOW_BYTES, FLOW_KEY_BYTES, Flow};
 use firewall_core::event::PuntHeader;
-use firewall_core::limit::{Rate, WORKS};
-use firewall_core::tables::{
-    Direction, FragmentKey, FragmentPorts, NO_ZONE, NeighbourKey, NeighbourWord, RuleEntry, Settings,
-};
+use firewall_core::limit::WORKS;
+use firewall_core::tables::{Direction, FragmentKey, FragmentPorts, NO_ZONE, NeighbourKey, NeighbourWord, RuleEntry};
 use firewall_core::{DropReason, PuntTask};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
@@ -33,8 +31,8 @@ pub use veth::Veth;
 use crate::packet::Mac;
 use crate::scenario::{Count, Counters, Outcome, Scenario, ZONES};
 
-/// Entries that the rule table has room for.
-const RULE_ROOM: usize = 256;
+/// Stands for no policy.
+const NOTHING: &str = "zone nothing { interface eth1  address 10.0.10.1/24 }\n";
 
 /// The interface of each zone of the topology.
 const INTERFACE_OF_ZONE: [&str; 7] = ["eth1", "eth2", "eth3", "eth4", "eth4", "eth5", "eth6"];
@@ -50,6 +48,8 @@ pub struct Firewall {
     zones: u16,
     rules: u32,
     epoch: u32,
+    /// What rules of policies counted that were replaced.
+    carried: BTreeMap<u32, Count>,
     counted_before: Counters,
     neighbours: BTreeMap<(u16, IpAddr), (u32, u16)>,
 }
@@ -63,11 +63,7 @@ impl Firewall {
             config.flows.half_open = Capacity::clamped(half_open as u32);
             config.flows.established = Capacity::clamped(established as u32);
         }
-        let mut image = image(&format!("{ZONES}default drop\n"), &config, &links);
-        let last = *image.rules.last().expect("the default");
-        image.rules.resize(RULE_ROOM, last);
-        let name = image.rule_names.last().expect("the default").clone();
-        image.rule_names.resize(RULE_ROOM, name);
+        let image = image(&format!("{ZONES}default drop\n"), &config, &links);
         let mut kernel = Kernel::load(&image, &config).expect("loads");
         let punts = [PuntTask::Resolve, PuntTask::Report].map(|task| kernel.take_punts(task).expect("a ring"));
         Self {
@@ -78,6 +74,7 @@ impl Firewall {
             zones: image.zones.len() as u16,
             rules: 0,
             epoch: 0,
+            carried: BTreeMap::new(),
             counted_before: Counters::default(),
             neighbours: BTreeMap::new(),
         }
@@ -97,19 +94,16 @@ impl Firewall {
         for (zone, address) in self.neighbours.keys().copied().collect::<Vec<_>>() {
             self.forget(zone, address);
         }
-        let mut settings = if scenario.policy.is_empty() {
-            self.rules = 0;
-            Settings { timeouts: [0; 16], rates: [Rate::NONE; WORKS], epoch: 0, rule_entries: 0 }
-        } else {
-            let image = image(&scenario.policy, &self.config, &self.links);
-            self.rules = image.rule_names.len() as u32;
-            self.kernel.write_rules(&image.rules).expect("fits");
-            image.settings
-        };
-        self.epoch = settings.epoch;
-        settings.rule_entries = settings.rule_entries.min(RULE_ROOM as u32);
-        settings.rates = scenario.rates.unwrap_or(settings.rates);
-        self.kernel.write_settings(&settings).expect("an array element");
+        let text = if scenario.policy.is_empty() { NOTHING } else { &scenario.policy };
+        let mut image = image(text, &self.config, &self.links);
+        if scenario.policy.is_empty() {
+            image.settings.epoch = 0;
+        }
+        self.rules = image.rule_names.len() as u32;
+        image.settings.rates = scenario.rates.unwrap_or(image.settings.rates);
+        self.epoch = image.settings.epoch;
+        self.carried.clear();
+        self.kernel.publish(&image).expect("fits");
         self.kernel.flows().expect("flow tables").clear().expect("clears");
         self.forget_fragments();
         self.change_buckets(|_| 0);
@@ -123,23 +117,25 @@ impl Firewall {
 
     /// Puts another policy in force between two frames; flows stay.
     pub fn replace(&mut self, policy: &str) {
-        let image = image(policy, &self.config, &self.links);
-        for rule in self.rules..image.rule_names.len() as u32 {
+        for rule in 0..self.rules {
             let counter = self.kernel.rule_counter(rule).expect("a counter");
-            self.counted_before.rules.insert(rule, (counter.packets, counter.bytes));
-            self.rules = rule + 1;
+            let carried = self.carried.entry(rule).or_default();
+            *carried = (carried.0 + counter.packets, carried.1 + counter.bytes);
         }
+        let mut image = image(policy, &self.config, &self.links);
         self.epoch += 1;
-        self.kernel.write_rules(&image.rules).expect("fits");
-        self.kernel.write_settings(&Settings { epoch: self.epoch, ..image.settings }).expect("an array element");
+        image.settings.epoch = self.epoch;
+        self.rules = image.rule_names.len() as u32;
+        self.kernel.publish(&image).expect("fits");
     }
 
     /// What was counted since [`Self::begin`].
     pub fn counters(&self) -> Counters {
-        let mut counters = Counters::default();
+        let mut counters = Counters { rules: self.carried.clone(), ..Counters::default() };
         for rule in 0..self.rules {
             let counter = self.kernel.rule_counter(rule).expect("a counter");
-            counters.rules.insert(rule, (counter.packets, counter.bytes));
+            let carried = counters.rules.entry(rule).or_default();
+            *carried = (carried.0 + counter.packets, carried.1 + counter.bytes);
         }
         for zone in (0..self.zones).chain([NO_ZONE]) {
             for reason in DropReason::ALL {

@@ -23,6 +23,19 @@ pub enum KernelError {
     /// The object lacks something: it was built from other sources.
     #[error("the eBPF object has no {0}")]
     Missing(&'static str),
+    /// A policy is larger than what was allocated when vfw started.
+    #[error("there are {wanted} {what}, and this vfw was started with room for {room}: restart it with these rules")]
+    Room {
+        /// Of what.
+        what: &'static str,
+        /// How many there are.
+        wanted: usize,
+        /// How many fit.
+        room: usize,
+    },
+    /// The kernel does not say when running programs have ended.
+    #[error("cannot wait for packets on their way (membarrier): {0}")]
+    Wait(std::io::Error),
     /// A map was refused or could not be accessed.
     #[error("cannot {action} the table {map}: {source}")]
     Map {

@@ -3,6 +3,7 @@
 mod attach;
 mod error;
 mod flows;
+mod membarrier;
 mod mmap;
 mod object;
 mod rings;
@@ -11,10 +12,12 @@ use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 
 use aya::Ebpf;
-use aya::maps::{Array, DevMap, HashMap, LpmTrie, MapData, PerCpuArray, lpm_trie::Key, xdp::XdpMapError};
+use aya::maps::{Array, DevMap, HashMap, LpmTrie, MapData, PerCpuArray, PerCpuValues, lpm_trie::Key, xdp::XdpMapError};
+use aya::util::nr_cpus;
 use firewall_core::event::Topic;
 use firewall_core::tables::{
-    Counter, Direction, NeighbourKey, NeighbourWord, Route, RuleCounter, RuleEntry, Settings, Zone,
+    Counter, Direction, MAX_ZONES, NeighbourKey, NeighbourWord, Route, RouteKey, RuleCounter, RuleEntry, SLOTS,
+    Settings, ZONE_SLOTS, Zone,
 };
 use firewall_core::verdict::DROP_REASON_SLOTS;
 use firewall_core::{DropReason, PuntTask};
@@ -39,13 +42,30 @@ pub struct Kernel {
     lost_events: PerCpuArray<MapData, u64>,
     neighbour_slots: HashMap<MapData, [u8; size_of::<NeighbourKey>()], u32>,
     neighbours: Words,
+    /// Which slot is in force.
+    active: Words,
+    slot: u32,
+    /// What each slot holds.
+    slots: [Slot; SLOTS as usize],
+    rule_room: u32,
     settings: Array<MapData, [u8; size_of::<Settings>()]>,
     rules: Array<MapData, [u8; size_of::<RuleEntry>()]>,
     zones: Array<MapData, [u8; size_of::<Zone>()]>,
     zone_index: Array<MapData, [u8; size_of::<u64>()]>,
+    routes: LpmTrie<MapData, RouteData, [u8; size_of::<Route>()]>,
     devices: DevMap<MapData>,
     /// By the number of the interface.
     attachments: BTreeMap<u32, Attachment>,
+}
+
+/// What a route is found by: the slot of its policy, then the destination.
+type RouteData = [u8; 20];
+
+/// What a slot holds that has to be taken out before another policy is written to it.
+#[derive(Default)]
+struct Slot {
+    rules: u32,
+    routes: Vec<RouteKey>,
 }
 
 /// Size and cost of one loaded program.
@@ -73,35 +93,70 @@ impl Kernel {
             rules: take_map(&mut ebpf, "RULES")?,
             zones: take_map(&mut ebpf, "ZONES")?,
             zone_index: take_map(&mut ebpf, "ZONE_INDEX")?,
+            routes: take_map(&mut ebpf, "ROUTES")?,
+            active: Words::map(take_data(&mut ebpf, "ACTIVE")?.fd().as_fd(), 1)
+                .map_err(|source| KernelError::Mmap { map: "ACTIVE", source })?,
+            slot: 0,
+            slots: Default::default(),
+            rule_room: object::rule_room(image),
             devices: take_map(&mut ebpf, "DEVICES")?,
             attachments: BTreeMap::new(),
             neighbours: Words::map(take_data(&mut ebpf, "NEIGHBOURS")?.fd().as_fd(), config.neighbours.max.get())
                 .map_err(|source| KernelError::Mmap { map: "NEIGHBOURS", source })?,
             ebpf,
         };
-        kernel.fill(image)?;
+        kernel.publish(image)?;
         Ok(kernel)
     }
 
-    /// Writes the policy's tables; the settings, which put it in force, last.
-    fn fill(&mut self, image: &Image) -> Result<(), KernelError> {
-        fill_array(&mut self.zones, "ZONES", &image.zones, &[])?;
-        fill_array(&mut self.zone_index, "ZONE_INDEX", &image.zone_index, &[])?;
-        self.write_rules(&image.rules)?;
-        let mut routes: LpmTrie<MapData, [u8; 16], [u8; size_of::<Route>()]> = take_map(&mut self.ebpf, "ROUTES")?;
-        for (key, route) in &image.routes {
-            let key = Key::new(key.prefix_length, bytes(&key.address));
-            routes.insert(&key, bytes::<_, { size_of::<Route>() }>(route), 0).map_err(map_error("fill", "ROUTES"))?;
+    /// Puts a policy in force at once: every packet sees the one before or this one. It is written beside the one in force,
+    /// which stays when anything fails. Counters of rules begin at zero.
+    pub fn publish(&mut self, image: &Image) -> Result<(), KernelError> {
+        let wanted = image.rules.len().max(image.rule_names.len());
+        for (what, wanted, room) in
+            [("rules", wanted, self.rule_room as usize), ("routes", image.routes.len(), object::MAX_ROUTES as usize)]
+        {
+            if wanted > room {
+                return Err(KernelError::Room { what, wanted, room });
+            }
         }
-        self.write_settings(&image.settings)
+        let slot = self.slot ^ 1;
+        self.empty(slot)?;
+        self.fill(slot, image)?;
+        self.active.store(0, u64::from(slot));
+        self.slot = slot;
+        // Programs that still see the other slot have ended when this returns, so that it may be written to.
+        membarrier::wait_for_readers().map_err(KernelError::Wait)
     }
 
-    /// Overwrites the first entries of the rule table, entry by entry: not for rules in force.
-    pub fn write_rules(&mut self, rules: &[RuleEntry]) -> Result<(), KernelError> {
-        for (index, rule) in rules.iter().enumerate() {
-            self.rules.set(index as u32, bytes(rule), 0).map_err(map_error("fill", "RULES"))?;
+    /// Takes out what the policy before the last left in a slot.
+    fn empty(&mut self, slot: u32) -> Result<(), KernelError> {
+        let Slot { rules, routes } = std::mem::take(&mut self.slots[slot as usize]);
+        let cpus = nr_cpus().map_err(|(_, source)| KernelError::Mmap { map: "RULE_COUNTERS", source })?;
+        for rule in 0..rules {
+            let zeros = PerCpuValues::try_from(vec![[0; size_of::<RuleCounter>()]; cpus])
+                .map_err(|source| KernelError::Mmap { map: "RULE_COUNTERS", source })?;
+            let fail = map_error("empty", "RULE_COUNTERS");
+            self.rule_counters.set(slot * self.rule_room + rule, zeros, 0).map_err(fail)?;
+        }
+        for key in routes {
+            self.routes.remove(&route_key(slot, &key)).map_err(map_error("empty", "ROUTES"))?;
         }
         Ok(())
+    }
+
+    /// Writes a policy to a slot. What was written is remembered as it goes, so that a failure can be taken out.
+    fn fill(&mut self, slot: u32, image: &Image) -> Result<(), KernelError> {
+        self.slots[slot as usize].rules = image.rule_names.len() as u32;
+        fill_array(&mut self.zones, "ZONES", slot * MAX_ZONES, &image.zones, &[])?;
+        fill_array(&mut self.zone_index, "ZONE_INDEX", slot * ZONE_SLOTS, &image.zone_index, &[])?;
+        fill_array(&mut self.rules, "RULES", slot * self.rule_room, &image.rules, &[])?;
+        for (key, route) in &image.routes {
+            let value = bytes::<_, { size_of::<Route>() }>(route);
+            self.routes.insert(&route_key(slot, key), value, 0).map_err(map_error("fill", "ROUTES"))?;
+            self.slots[slot as usize].routes.push(*key);
+        }
+        self.settings.set(slot, bytes(&image.settings), 0).map_err(map_error("fill", "SETTINGS"))
     }
 
     /// Replaces zones and their index, those `before`, by the ones of `image`: first where frames may leave, then where they
@@ -114,13 +169,8 @@ impl Kernel {
                 self.set_device(id as u16, zone.ifindex)?;
             }
         }
-        fill_array(&mut self.zones, "ZONES", &image.zones, zones)?;
-        fill_array(&mut self.zone_index, "ZONE_INDEX", &image.zone_index, index)
-    }
-
-    /// Replaces the settings.
-    pub fn write_settings(&mut self, settings: &Settings) -> Result<(), KernelError> {
-        self.settings.set(0, bytes(settings), 0).map_err(map_error("fill", "SETTINGS"))
+        fill_array(&mut self.zones, "ZONES", self.slot * MAX_ZONES, &image.zones, zones)?;
+        fill_array(&mut self.zone_index, "ZONE_INDEX", self.slot * ZONE_SLOTS, &image.zone_index, index)
     }
 
     /// Lets XDP programs send frames of `zone` out of an interface of the calling thread's network namespace.
@@ -175,7 +225,8 @@ impl Kernel {
     /// What rule `rule` decided, all CPUs together.
     pub fn rule_counter(&self, rule: u32) -> Result<RuleCounter, KernelError> {
         let mut total = RuleCounter { packets: 0, bytes: 0, last_hit: 0 };
-        for cpu in read_cpus::<RuleCounter, _>(&self.rule_counters, rule, "RULE_COUNTERS")? {
+        for cpu in read_cpus::<RuleCounter, _>(&self.rule_counters, self.slot * self.rule_room + rule, "RULE_COUNTERS")?
+        {
             total.packets += cpu.packets;
             total.bytes += cpu.bytes;
             total.last_hit = total.last_hit.max(cpu.last_hit);
@@ -224,6 +275,14 @@ impl Kernel {
     }
 }
 
+/// The key of a route in the trie of both slots.
+fn route_key(slot: u32, key: &RouteKey) -> Key<RouteData> {
+    let mut data = [0; size_of::<RouteData>()];
+    data[..4].copy_from_slice(&slot.to_ne_bytes());
+    data[4..].copy_from_slice(&key.address.bytes());
+    Key::new(32 + key.prefix_length, data)
+}
+
 /// The bytes of a record.
 fn bytes<T: IntoBytes + Immutable, const N: usize>(record: &T) -> [u8; N] {
     let mut bytes = [0; N];
@@ -233,16 +292,17 @@ fn bytes<T: IntoBytes + Immutable, const N: usize>(record: &T) -> [u8; N] {
     bytes
 }
 
-/// Writes the records that differ from those of `before`.
+/// Writes the records that differ from those of `before`, from the element `start` on.
 fn fill_array<T: IntoBytes + Immutable + PartialEq, const N: usize>(
     array: &mut Array<MapData, [u8; N]>,
     name: &'static str,
+    start: u32,
     records: &[T],
     before: &[T],
 ) -> Result<(), KernelError> {
     let changed = records.iter().enumerate().filter(|(index, record)| before.get(*index) != Some(record));
     for (index, record) in changed {
-        array.set(index as u32, bytes::<T, N>(record), 0).map_err(map_error("fill", name))?;
+        array.set(start + index as u32, bytes::<T, N>(record), 0).map_err(map_error("fill", name))?;
     }
     Ok(())
 }

@@ -5,6 +5,8 @@ use aya::programs::{Program, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
 
 use super::error::{KernelError, chain, program_error};
+use firewall_core::tables::SLOTS;
+
 use crate::compile::Image;
 use crate::config::Config;
 
@@ -15,13 +17,25 @@ pub(super) const XDP: [&str; 4] = ["vfw_xdp", "vfw_xdp_first", "vfw_xdp_neighbou
 /// Programs of the tc hook, likewise.
 pub(super) const TC: [&str; 4] = ["vfw_tc", "vfw_tc_first", "vfw_tc_neighbour", "vfw_tc_stale"];
 
+/// Most routes of a policy. The kernel allocates them one by one.
+pub(super) const MAX_ROUTES: u32 = 65_536;
+/// Rules that there is room for at least: what a small policy may grow to.
+const LEAST_RULE_ROOM: u32 = 4_096;
+
+/// Rules that each slot has room for: twice those of the first policy.
+pub(super) fn rule_room(image: &Image) -> u32 {
+    (image.rules.len().max(image.rule_names.len()) as u32 * 2).next_power_of_two().max(LEAST_RULE_ROOM)
+}
+
 /// Loads maps and programs.
 pub(super) fn load(image: &Image, config: &Config) -> Result<Ebpf, KernelError> {
+    let rule_room = rule_room(image);
     let mut loader = EbpfLoader::new();
     loader
-        .map_max_entries("RULES", image.rules.len().max(1) as u32)
-        .map_max_entries("RULE_COUNTERS", image.rule_names.len().max(1) as u32)
-        .map_max_entries("ROUTES", image.routes.len().max(1) as u32)
+        .override_global("RULE_ROOM", &rule_room, true)
+        .map_max_entries("RULES", rule_room * SLOTS)
+        .map_max_entries("RULE_COUNTERS", rule_room * SLOTS)
+        .map_max_entries("ROUTES", MAX_ROUTES * SLOTS)
         .map_max_entries("NEIGHBOUR_SLOTS", config.neighbours.max.get())
         .map_max_entries("NEIGHBOURS", config.neighbours.max.get())
         .map_max_entries("ESTABLISHED", config.flows.established.get())
