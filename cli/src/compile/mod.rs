@@ -3,6 +3,7 @@
 //! [`compile`] turns a [`Policy`] into an [`Image`]: plain data, the same for every back end. Everything a back end
 //! cannot hold is refused here, with the place in the rules that caused it.
 
+pub mod forest;
 mod prefix;
 mod route;
 mod rule;
