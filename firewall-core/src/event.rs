@@ -1,7 +1,8 @@
 //! What the data path tells the daemon.
 
 use crate::address::Address;
-use crate::tables::{RuleEntry, RuleKey, plain};
+use crate::classify::Decision;
+use crate::tables::{RuleKey, plain};
 use crate::verdict::Punt;
 
 plain! {
@@ -110,11 +111,11 @@ impl Event {
 
     /// A rule's decision on a new flow.
     #[inline(always)]
-    pub(crate) fn fill_rule(&mut self, key: &RuleKey, entry: &RuleEntry, length: u32, now: u64) {
+    pub(crate) fn fill_rule(&mut self, key: &RuleKey, decision: Decision, length: u32, now: u64) {
         self.time = now;
         self.source = key.source;
         self.destination = key.destination;
-        self.rule = entry.rule;
+        self.rule = decision.rule();
         self.length = length;
         self.source_port = key.source_port;
         self.destination_port = key.destination_port;
@@ -122,7 +123,7 @@ impl Event {
         self.to = key.to;
         self.protocol = key.protocol as u8;
         self.kind = EventKind::Rule as u8;
-        self.action = entry.action() as u8;
+        self.action = decision.action() as u8;
     }
 
     /// What a neighbour said of itself.

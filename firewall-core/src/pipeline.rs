@@ -10,8 +10,7 @@ use crate::parse;
 use crate::rewrite;
 use crate::route::{self, Hop, Neighbour};
 use crate::tables::{
-    Action, Direction, FRAGMENT_TIMEOUT, FragmentKey, FragmentPorts, NO_ZONE, RuleEntry, RuleKey, Tables, Zone,
-    zone_flag,
+    Action, Direction, FRAGMENT_TIMEOUT, FragmentKey, FragmentPorts, NO_ZONE, RuleKey, Tables, Zone, zone_flag,
 };
 use crate::verdict::{DropReason, Egress, Punt, PuntTask, Verdict};
 use crate::zone::{self, Ingress};
@@ -254,7 +253,7 @@ fn new_path<F: Frame, T: Tables>(
         return local::echo(frame, ingress, ethernet, packet);
     }
     let hop = route.hop(&packet.destination)?;
-    let rule = judge(frame, ingress, packet, &hop)?.rule;
+    let rule = judge(frame, ingress, packet, &hop)?;
     let egress = egress(frame, ingress, packet, hop.zone)?;
     let neighbour = route::neighbour(ingress.tables, &hop);
     let path = Path { zone: hop.zone, neighbour, next_hop: hop.next_hop };
@@ -290,25 +289,20 @@ fn begin_flow<F: Frame, T: Tables>(
     Ok((flow, sender))
 }
 
-/// The rules' word on a new flow.
+/// The rules' word on a new flow: the rule that allows it.
 #[inline(always)]
-fn judge<'a, F: Frame, T: Tables>(
-    frame: &F,
-    ingress: &Ingress<'a, T>,
-    packet: &Packet,
-    hop: &Hop,
-) -> Result<&'a RuleEntry, DropReason> {
+fn judge<F: Frame, T: Tables>(frame: &F, ingress: &Ingress<T>, packet: &Packet, hop: &Hop) -> Result<u32, DropReason> {
     let key = RuleKey::of(packet, ingress.id, hop.zone);
-    let entry = ingress.tables.judge(ingress.settings, &key).ok_or(DropReason::Policy)?;
-    if entry.log != 0 {
-        ingress.tables.tell(|event| event.fill_rule(&key, entry, frame.length(), ingress.now));
+    let decision = ingress.tables.judge(&key).ok_or(DropReason::Policy)?;
+    if decision.is_logged() {
+        ingress.tables.tell(|event| event.fill_rule(&key, decision, frame.length(), ingress.now));
     }
-    let reason = match entry.action() {
-        Action::Allow => return Ok(entry),
+    let reason = match decision.action() {
+        Action::Allow => return Ok(decision.rule()),
         Action::Drop => DropReason::Policy,
         Action::Reject => DropReason::Reject,
     };
-    ingress.tables.count_rule(entry.rule, frame.length(), ingress.now);
+    ingress.tables.count_rule(decision.rule(), frame.length(), ingress.now);
     Err(reason)
 }
 

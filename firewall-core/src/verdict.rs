@@ -3,6 +3,10 @@
 use crate::address::Address;
 
 /// The end of a frame's way through the pipeline. The hook carries it out.
+///
+/// Tag, then zone, then the rest, each variant alike: parts of this are kept on the stack one by one, and the verifier takes
+/// words there at multiples of four only. A byte of one variant in the place of another's address would move that.
+#[repr(u32)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict {
     /// The frame is rewritten: send it out of this zone's interface.
@@ -16,6 +20,7 @@ pub enum Verdict {
 }
 
 /// Where a frame leaves.
+#[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Egress {
     /// Zone identifier; its record names the interface.
@@ -25,14 +30,15 @@ pub struct Egress {
 }
 
 /// A frame for the daemon.
+#[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Punt {
+    /// The zone through which the frame is to leave ([`PuntTask::Resolve`]) or came in ([`PuntTask::Report`]).
+    pub zone: u16,
     /// What the daemon has to do.
     pub task: PuntTask,
     /// The drop reason that the sender is told of, for [`PuntTask::Report`].
     pub reason: DropReason,
-    /// The zone through which the frame is to leave ([`PuntTask::Resolve`]) or came in ([`PuntTask::Report`]).
-    pub zone: u16,
     /// The neighbour to resolve, for [`PuntTask::Resolve`].
     pub next_hop: Address,
 }

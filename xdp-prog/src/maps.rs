@@ -1,15 +1,17 @@
 //! The maps. Sizes marked (load) are set by the loader from `vfw.toml` and the policy.
 
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
-use aya_ebpf::macros::map;
+use aya_ebpf::btf_maps;
+use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::maps::{Array, DevMap, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
 use firewall_core::Address;
+use firewall_core::classify::Block;
+use firewall_core::classify::image::RULE_BLOCKS_MARKER;
 use firewall_core::conntrack::{FLOW_BYTES, FLOW_KEY_BYTES, Flow, FlowKey};
 use firewall_core::packet::Packet;
 use firewall_core::tables::{
-    Counter, FragmentKey, FragmentPorts, MAX_ZONES, NeighbourKey, Route, RuleCounter, RuleEntry, Settings, ZONE_SLOTS,
-    Zone,
+    Counter, FragmentKey, FragmentPorts, MAX_ZONES, NeighbourKey, Route, RuleCounter, Settings, ZONE_SLOTS, Zone,
 };
 use firewall_core::verdict::DROP_REASON_SLOTS;
 
@@ -25,9 +27,11 @@ pub static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
 pub static ZONE_INDEX: Array<u64> = Array::with_max_entries(ZONE_SLOTS, 0);
 #[map]
 pub static ZONES: Array<Zone> = Array::with_max_entries(MAX_ZONES, 0);
-/// (load) Rule entries.
-#[map]
-pub static RULES: Array<RuleEntry> = Array::with_max_entries(1, 0);
+/// One rule table. (load) Its blocks: the loader writes their number in place of the marker.
+pub type RuleImage = btf_maps::Array<Block, RULE_BLOCKS_MARKER>;
+/// The rule table in force, in one slot, so that one write replaces it.
+#[btf_map]
+pub static RULES: btf_maps::ArrayOfMaps<RuleImage, 1> = btf_maps::ArrayOfMaps::new();
 /// (load) Routes.
 #[map]
 pub static ROUTES: LpmTrie<Address, Route> = LpmTrie::with_max_entries(65_536, BPF_F_NO_PREALLOC);
@@ -72,6 +76,12 @@ pub static PACKET_SCRATCH: PerCpuArray<[u64; size_of::<Packet>().div_ceil(8)]> =
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 #[map]
 pub static PUNTS: RingBuf = RingBuf::with_byte_size(1 << 22, 0);
+/// Room for the key of a rule look-up: an index into it that is only known at run time is no matter in a map.
+#[map]
+pub static KEY_SCRATCH: PerCpuArray<[u32; 16]> = PerCpuArray::with_max_entries(1, 0);
+/// Room for numbers of which the verifier shall know nothing.
+#[map]
+pub static NUMBER_SCRATCH: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 /// Room for one flow record: too large for the stack beside the packet.
 #[map]
 pub static FLOW_SCRATCH: PerCpuArray<FlowWords> = PerCpuArray::with_max_entries(1, 0);

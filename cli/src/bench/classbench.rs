@@ -1,4 +1,4 @@
-//! Rule sets in the format of ClassBench (Taylor and Turner, 2007), one rule a line, the first line has the last word:
+//! Rule sets in the format of ClassBench (Taylor and Turner, 2007), one rule a line, the first that matches decides:
 //!
 //! `@SOURCE/BITS  DESTINATION/BITS  LOW : HIGH  LOW : HIGH  PROTOCOL/MASK  [FLAGS/MASK]`
 //!

@@ -9,16 +9,20 @@ use crate::tables::Action;
 /// 64 bytes, the unit in which an image is read: what one element of the kernel's map holds.
 pub type Block = [u64; 8];
 
-/// Most trees for each family.
+/// Most trees for each family: those that one block names.
 pub const MAX_TREES: usize = 8;
-/// Most nodes on the way from the root of a tree to a leaf, the leaf included.
+/// Most nodes on the way from the root of a tree to a leaf, the leaf included, that the compiler makes.
 pub const MAX_DEPTH: u32 = 16;
-/// Most records of a leaf.
-pub const MAX_LEAF: u32 = 96;
 /// Most steps (nodes and records) that a look-up may take.
 pub const MAX_STEPS: u32 = 128;
 /// Most bits by which a node chooses its child.
 pub const MAX_CUT_BITS: u32 = 14;
+
+/// Stands in the eBPF object for the number of blocks that a rule table in the kernel has room for.
+///
+/// The kernel walks tables of one size only without a call at each step, and the object's format has no way to set the
+/// size of a map within a map at load.
+pub const RULE_BLOCKS_MARKER: usize = 0x0b10_c5f7;
 
 /// First word of the header: "vfwtable", and changes with the layout ([`VERSION`]).
 pub const MAGIC: u64 = u64::from_le_bytes(*b"vfwtable");
@@ -51,6 +55,12 @@ pub mod header {
 pub trait Blocks {
     /// A block; `None` behind the end.
     fn block(&self, index: u32) -> Option<&Block>;
+    /// The same numbers. The kernel's verifier, which follows each way by itself as long as it can tell them apart, is made
+    /// to forget what it knows of them.
+    #[inline(always)]
+    fn forget(&self, best: u32, tree: u32) -> (u32, u32) {
+        (best, tree)
+    }
 }
 
 impl Blocks for [Block] {
@@ -150,6 +160,13 @@ impl Node {
     #[inline(always)]
     pub const fn count(self) -> u32 {
         (self.0 >> 32) as u32 & 0xffff
+    }
+
+    /// A leaf of at least one record without it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn without_first(self) -> Self {
+        Self(self.0.wrapping_add(1).wrapping_sub(1 << 32))
     }
 
     /// Children of a cut.

@@ -1,6 +1,28 @@
 //! What a look-up looks at.
 
+use crate::packet::{Packet, protocol};
 use crate::tables::RuleKey;
+
+impl RuleKey {
+    /// The key of a packet that goes from one zone to another.
+    #[inline(always)]
+    pub const fn of(packet: &Packet, from: u16, to: u16) -> Self {
+        let (source_port, destination_port) = match packet.protocol {
+            protocol::ICMP | protocol::ICMP6 => (0, (packet.icmp_type as u16) << 8 | packet.icmp_code as u16),
+            _ => (packet.source_port, packet.destination_port),
+        };
+        Self {
+            source: packet.source,
+            destination: packet.destination,
+            source_port,
+            destination_port,
+            from,
+            to,
+            protocol: packet.protocol as u16,
+            padding: 0,
+        }
+    }
+}
 
 /// Slots of [`Key::words`].
 pub mod slot {
@@ -21,6 +43,7 @@ pub mod slot {
 }
 
 /// A [`RuleKey`] as numbers: sixteen words, so that an index of four bits needs no check.
+#[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Key {
     /// By [`slot`]; host order.
@@ -28,30 +51,34 @@ pub struct Key {
 }
 
 impl Key {
+    /// No packet.
+    pub const EMPTY: Self = Self { words: [0; 16] };
+
     /// The words of a key.
     #[inline(always)]
     pub const fn of(key: &RuleKey) -> Self {
+        let mut words = Self::EMPTY;
+        words.fill(key);
+        words
+    }
+
+    /// Takes over the words of a key, in place.
+    #[inline(always)]
+    pub const fn fill(&mut self, key: &RuleKey) {
         let (source, destination) = (&key.source.words, &key.destination.words);
-        Self {
-            words: [
-                u32::from_be(source[0]),
-                u32::from_be(source[1]),
-                u32::from_be(source[2]),
-                u32::from_be(source[3]),
-                u32::from_be(destination[0]),
-                u32::from_be(destination[1]),
-                u32::from_be(destination[2]),
-                u32::from_be(destination[3]),
-                key.source_port as u32,
-                key.destination_port as u32,
-                key.protocol as u32,
-                key.from as u32,
-                key.to as u32,
-                0,
-                0,
-                0,
-            ],
-        }
+        self.words[slot::SOURCE] = u32::from_be(source[0]);
+        self.words[slot::SOURCE + 1] = u32::from_be(source[1]);
+        self.words[slot::SOURCE + 2] = u32::from_be(source[2]);
+        self.words[slot::SOURCE + 3] = u32::from_be(source[3]);
+        self.words[slot::DESTINATION] = u32::from_be(destination[0]);
+        self.words[slot::DESTINATION + 1] = u32::from_be(destination[1]);
+        self.words[slot::DESTINATION + 2] = u32::from_be(destination[2]);
+        self.words[slot::DESTINATION + 3] = u32::from_be(destination[3]);
+        self.words[slot::SOURCE_PORT] = key.source_port as u32;
+        self.words[slot::DESTINATION_PORT] = key.destination_port as u32;
+        self.words[slot::PROTOCOL] = key.protocol as u32;
+        self.words[slot::FROM] = key.from as u32;
+        self.words[slot::TO] = key.to as u32;
     }
 
     /// Whether the packet is IPv4.

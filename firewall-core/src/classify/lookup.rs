@@ -1,6 +1,6 @@
 //! The walk.
 
-use super::image::{Blocks, Decision, MAX_DEPTH, MAX_LEAF, Node, header};
+use super::image::{Blocks, Decision, MAX_STEPS, MAX_TREES, Node, header};
 use super::key::Key;
 use super::record::{RecordV4, RecordV6};
 
@@ -13,81 +13,60 @@ const TREES_V6: u32 = 2;
 pub fn lookup<B: Blocks + ?Sized>(image: &B, key: &Key) -> Option<Decision> {
     let default = image.block(0)?[header::DEFAULT] as u32;
     if key.is_v4() {
-        walk(image, key, TREES_V4, default, scan_v4)
+        walk(image, key, TREES_V4, default, test_v4)
     } else {
-        walk(image, key, TREES_V6, default, scan_v6)
+        walk(image, key, TREES_V6, default, test_v6)
     }
 }
+
+/// What a record says, and whether it matches.
+type Test<B> = fn(&B, &Key, u32) -> Option<(u32, bool)>;
 
 /// All trees, best rule first: the rest cannot win once a better rule is found.
+///
+/// One loop for nodes, records and trees: the compiler bounds their sum, and the verifier follows no more rounds than a
+/// packet can take. Between trees it is made to forget what it knows, so that it follows the next one once.
 #[inline(always)]
-fn walk<B: Blocks + ?Sized>(
-    image: &B,
-    key: &Key,
-    trees: u32,
-    default: u32,
-    scan: impl Fn(&B, &Key, Node, u32) -> Option<u32>,
-) -> Option<Decision> {
+fn walk<B: Blocks + ?Sized>(image: &B, key: &Key, trees: u32, default: u32, test: Test<B>) -> Option<Decision> {
     let trees = image.block(trees)?;
-    let mut best = default;
-    for tree in trees {
-        if *tree == 0 || (*tree >> 32) as u32 >= best {
-            break;
+    let (mut best, mut tree, mut node) = (default, 0, Node::EMPTY);
+    for _ in 0..=MAX_STEPS {
+        if node.is_cut() {
+            node = node_at(image, node.child(&key.words))?;
+            continue;
         }
-        best = scan(image, key, descend(image, key, *tree as u32)?, best)?;
-    }
-    Some(Decision(best))
-}
-
-/// The leaf to which a key leads.
-#[inline(always)]
-fn descend<B: Blocks + ?Sized>(image: &B, key: &Key, root: u32) -> Option<Node> {
-    let mut index = root;
-    for _ in 0..MAX_DEPTH {
-        let node = Node(image.block(index >> 3)?[(index & 7) as usize]);
-        if !node.is_cut() {
-            return Some(node);
+        if node.count() > 0 {
+            let (decision, matches) = test(image, key, node.first())?;
+            if decision < best && !matches {
+                node = node.without_first();
+                continue;
+            }
+            // A leaf is in order: behind a match, and behind what cannot win, nothing wins.
+            best = best.min(decision);
         }
-        index = node.child(&key.words);
+        let next = trees[tree as usize & (MAX_TREES - 1)];
+        if tree as usize >= MAX_TREES || next == 0 || (next >> 32) as u32 >= best {
+            return Some(Decision(best));
+        }
+        (best, tree) = image.forget(best, tree + 1);
+        node = node_at(image, next as u32)?;
     }
     None
 }
 
-/// The better one of `best` and the first record of a leaf that matches.
 #[inline(always)]
-fn scan_v4<B: Blocks + ?Sized>(image: &B, key: &Key, leaf: Node, best: u32) -> Option<u32> {
-    for offset in 0..MAX_LEAF {
-        if offset >= leaf.count() {
-            break;
-        }
-        let index = leaf.first().wrapping_add(offset);
-        let record = RecordV4::of(image.block(index >> 1)?, index);
-        let decision = record.decision().0;
-        if decision >= best {
-            break;
-        }
-        if record.matches(key) {
-            return Some(decision);
-        }
-    }
-    Some(best)
+fn node_at<B: Blocks + ?Sized>(image: &B, index: u32) -> Option<Node> {
+    Some(Node(image.block(index >> 3)?[(index & 7) as usize]))
 }
 
-/// As [`scan_v4`].
 #[inline(always)]
-fn scan_v6<B: Blocks + ?Sized>(image: &B, key: &Key, leaf: Node, best: u32) -> Option<u32> {
-    for offset in 0..MAX_LEAF {
-        if offset >= leaf.count() {
-            break;
-        }
-        let record = RecordV6(*image.block(leaf.first().wrapping_add(offset))?);
-        let decision = record.decision().0;
-        if decision >= best {
-            break;
-        }
-        if record.matches(key) {
-            return Some(decision);
-        }
-    }
-    Some(best)
+fn test_v4<B: Blocks + ?Sized>(image: &B, key: &Key, index: u32) -> Option<(u32, bool)> {
+    let record = RecordV4::of(image.block(index >> 1)?, index);
+    Some((record.decision().0, record.matches(key)))
+}
+
+#[inline(always)]
+fn test_v6<B: Blocks + ?Sized>(image: &B, key: &Key, index: u32) -> Option<(u32, bool)> {
+    let record = RecordV6(*image.block(index)?);
+    Some((record.decision().0, record.matches(key)))
 }

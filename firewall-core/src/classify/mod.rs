@@ -8,7 +8,6 @@
 
 pub mod image;
 mod key;
-mod linear;
 mod lookup;
 mod record;
 

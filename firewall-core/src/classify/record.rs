@@ -36,23 +36,40 @@ impl Selector {
     }
 }
 
+// What follows is written without branches: the verifier keeps every branch of the longest path in mind, and a leaf has many
+// records. Each function returns zero for a match.
+
+/// Whether the ports differ.
 #[inline(always)]
-const fn ports_match(word: u64, key: &Key) -> bool {
+const fn ports_differ(word: u64, key: &Key) -> u32 {
     let (source, destination) = (key.words[slot::SOURCE_PORT], key.words[slot::DESTINATION_PORT]);
-    (word >> 32 & 0xffff) as u32 <= destination
-        && destination <= (word >> 48) as u32
-        && (word & 0xffff) as u32 <= source
-        && source <= (word >> 16 & 0xffff) as u32
+    let source = outside(source, (word & 0xffff) as u32, (word >> 16 & 0xffff) as u32);
+    source | outside(destination, (word >> 32 & 0xffff) as u32, (word >> 48) as u32)
+}
+
+/// The top bit when a port lies outside of a range: then one of the differences is below zero.
+#[inline(always)]
+const fn outside(port: u32, low: u32, high: u32) -> u32 {
+    (port.wrapping_sub(low) | high.wrapping_sub(port)) >> 31
+}
+
+/// Whether protocol or zones differ.
+#[inline(always)]
+const fn zones_differ(word: u64, key: &Key) -> u32 {
+    let (protocol, mask) = ((word >> 32 & 0xff) as u32, (word >> 40 & 0xff) as u32);
+    (key.words[slot::PROTOCOL] & mask) ^ protocol
+        | zone_differs((word & 0xffff) as u32, key.words[slot::FROM])
+        | zone_differs((word >> 16 & 0xffff) as u32, key.words[slot::TO])
 }
 
 #[inline(always)]
-const fn zones_match(word: u64, key: &Key) -> bool {
-    let (from, to) = ((word & 0xffff) as u32, (word >> 16 & 0xffff) as u32);
-    let (protocol, mask) = ((word >> 32 & 0xff) as u32, (word >> 40 & 0xff) as u32);
-    (key.words[slot::PROTOCOL] & mask) == protocol
-        && (from == ANY_ZONE as u32 || from == key.words[slot::FROM])
-        && (to == ANY_ZONE as u32 || to == key.words[slot::TO])
+const fn zone_differs(wanted: u32, zone: u32) -> u32 {
+    // All ones, and zero for ANY_ZONE.
+    let mask = ((wanted + 1) >> 16).wrapping_sub(1);
+    (wanted ^ zone) & mask
 }
+
+const _: () = assert!(ANY_ZONE == u16::MAX);
 
 /// A rule for IPv4, 32 bytes.
 ///
@@ -93,10 +110,8 @@ impl RecordV4 {
         // In 64 bits, where 32 is a shift like any other.
         let source = (key.words[slot::SOURCE + 3] ^ addresses as u32) as u64;
         let destination = (key.words[slot::DESTINATION + 3] ^ (addresses >> 32) as u32) as u64;
-        (destination >> (self.0[2] >> 56)) == 0
-            && (source >> (self.0[2] >> 48 & 0x3f)) == 0
-            && ports_match(self.0[1], key)
-            && zones_match(self.0[2], key)
+        let addresses = (destination >> (self.0[2] >> 56 & 0x3f)) | (source >> (self.0[2] >> 48 & 0x3f));
+        addresses == 0 && ports_differ(self.0[1], key) | zones_differ(self.0[2], key) == 0
     }
 }
 
@@ -133,12 +148,11 @@ impl RecordV6 {
     #[inline(always)]
     pub const fn matches(&self, key: &Key) -> bool {
         let shifts = self.0[7];
-        half_matches(self.0[2], half(key, slot::DESTINATION), shifts >> 16)
-            && half_matches(self.0[0], half(key, slot::SOURCE), shifts)
-            && half_matches(self.0[3], half(key, slot::DESTINATION + 2), shifts >> 24)
-            && half_matches(self.0[1], half(key, slot::SOURCE + 2), shifts >> 8)
-            && ports_match(self.0[4], key)
-            && zones_match(self.0[5], key)
+        let first = half_differs(self.0[2], half(key, slot::DESTINATION), shifts >> 16)
+            | half_differs(self.0[0], half(key, slot::SOURCE), shifts);
+        let last = half_differs(self.0[3], half(key, slot::DESTINATION + 2), shifts >> 24)
+            | half_differs(self.0[1], half(key, slot::SOURCE + 2), shifts >> 8);
+        first | last == 0 && ports_differ(self.0[4], key) | zones_differ(self.0[5], key) == 0
     }
 }
 
@@ -153,8 +167,9 @@ const fn half(key: &Key, first: usize) -> u64 {
     (key.words[first & 15] as u64) << 32 | key.words[(first + 1) & 15] as u64
 }
 
-/// Shifts are 0 to 64; a shift by 64 leaves nothing.
+/// Whether the bits that count differ. Shifts are 0 to 64; a shift by 64 leaves nothing.
 #[inline(always)]
-const fn half_matches(value: u64, key: u64, shift: u64) -> bool {
-    shift & 64 != 0 || ((value ^ key) >> (shift & 63)) == 0
+const fn half_differs(value: u64, key: u64, shift: u64) -> u64 {
+    let mask = (shift >> 6 & 1).wrapping_sub(1);
+    ((value ^ key) & mask) >> (shift & 63)
 }

@@ -13,9 +13,7 @@ use std::net::IpAddr;
 use aya::maps::{HashMap, MapData};
 use firewall_core::Address;
 use firewall_core::conntrack::{FLOW_BYTES, FLOW_KEY_BYTES, Flow};
-use firewall_core::tables::{
-    Direction, FragmentKey, FragmentPorts, NO_ZONE, NeighbourKey, NeighbourWord, RuleEntry, Settings,
-};
+use firewall_core::tables::{Direction, FragmentKey, FragmentPorts, NO_ZONE, NeighbourKey, NeighbourWord, Settings};
 use firewall_core::{DropReason, PuntTask};
 use vfw::backend::kernel::{Kernel, PuntedFrame, Punts};
 use vfw::compile::{Image, Link, compile};
@@ -29,7 +27,7 @@ pub use veth::Veth;
 use crate::packet::Mac;
 use crate::scenario::{Count, Counters, Outcome, Scenario, ZONES};
 
-/// Entries that the rule table has room for.
+/// Rules that there are counters for.
 const RULE_ROOM: usize = 256;
 
 /// The interface of each zone of the topology.
@@ -58,8 +56,6 @@ impl Firewall {
             config.flows.established = Capacity::clamped(established as u32);
         }
         let mut image = image(&format!("{ZONES}default drop\n"), &config, &links);
-        let last = *image.rules.last().expect("the default");
-        image.rules.resize(RULE_ROOM, last);
         let name = image.rule_names.last().expect("the default").clone();
         image.rule_names.resize(RULE_ROOM, name);
         let mut kernel = Kernel::load(&image, &config).expect("loads");
@@ -89,16 +85,15 @@ impl Firewall {
         for (zone, address) in self.neighbours.keys().copied().collect::<Vec<_>>() {
             self.forget(zone, address);
         }
-        let mut settings = if scenario.policy.is_empty() {
+        let settings = if scenario.policy.is_empty() {
             self.rules = 0;
-            Settings { timeouts: [0; 16], epoch: 0, rule_entries: 0 }
+            Settings { timeouts: [0; 16], epoch: 0, padding: 0 }
         } else {
             let image = image(&scenario.policy, &self.config, &self.links);
             self.rules = image.rule_names.len() as u32;
-            self.kernel.write_rules(&image.rules).expect("fits");
+            self.kernel.write_rules(&image.rules.blocks).expect("fits");
             image.settings
         };
-        settings.rule_entries = settings.rule_entries.min(RULE_ROOM as u32);
         self.kernel.write_settings(&settings).expect("an array element");
         self.kernel.flows().expect("flow tables").clear().expect("clears");
         self.forget_fragments();
@@ -255,6 +250,3 @@ fn difference(mut after: Counters, before: &Counters) -> Counters {
     subtract(&mut after.drops, &before.drops);
     after
 }
-
-/// The size of a rule entry is part of what the programs and user space agree on.
-const _: () = assert!(size_of::<RuleEntry>() == 88);

@@ -23,6 +23,14 @@ pub enum KernelError {
     /// The object lacks something: it was built from other sources.
     #[error("the eBPF object has no {0}")]
     Missing(&'static str),
+    /// The loaded programs have no room for a rule table.
+    #[error("the rule table has {blocks} blocks of 64 bytes, the loaded programs have room for {room}")]
+    RulesTooLarge {
+        /// Its blocks.
+        blocks: usize,
+        /// Blocks that would fit.
+        room: u32,
+    },
     /// A map was refused or could not be accessed.
     #[error("cannot {action} the table {map}: {source}")]
     Map {

@@ -9,12 +9,11 @@ mod rings;
 use std::os::fd::AsFd;
 
 use aya::Ebpf;
-use aya::maps::{Array, DevMap, HashMap, LpmTrie, MapData, PerCpuArray, lpm_trie::Key, xdp::XdpMapError};
+use aya::maps::{Array, ArrayOfMaps, DevMap, HashMap, LpmTrie, MapData, PerCpuArray, lpm_trie::Key, xdp::XdpMapError};
 use aya::programs::{SchedClassifier, TcAttachType, Xdp, XdpMode, tc};
 use firewall_core::DropReason;
-use firewall_core::tables::{
-    Counter, Direction, NeighbourKey, NeighbourWord, Route, RuleCounter, RuleEntry, Settings, Zone,
-};
+use firewall_core::classify::Block;
+use firewall_core::tables::{Counter, Direction, NeighbourKey, NeighbourWord, Route, RuleCounter, Settings, Zone};
 use firewall_core::verdict::DROP_REASON_SLOTS;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -37,7 +36,10 @@ pub struct Kernel {
     neighbour_slots: HashMap<MapData, [u8; size_of::<NeighbourKey>()], u32>,
     neighbours: Words,
     settings: Array<MapData, [u8; size_of::<Settings>()]>,
-    rules: Array<MapData, [u8; size_of::<RuleEntry>()]>,
+    /// One slot: the rule table in force.
+    rules: ArrayOfMaps<MapData, Array<MapData, Block>>,
+    /// Blocks that a rule table of the loaded programs has room for.
+    rule_blocks: u32,
     devices: DevMap<MapData>,
 }
 
@@ -63,6 +65,7 @@ impl Kernel {
             neighbour_slots: take_map(&mut ebpf, "NEIGHBOUR_SLOTS")?,
             settings: take_map(&mut ebpf, "SETTINGS")?,
             rules: take_map(&mut ebpf, "RULES")?,
+            rule_blocks: object::rule_blocks(image),
             devices: take_map(&mut ebpf, "DEVICES")?,
             neighbours: Words::map(take_data(&mut ebpf, "NEIGHBOURS")?.fd().as_fd(), config.neighbours.max.get())
                 .map_err(|source| KernelError::Mmap { map: "NEIGHBOURS", source })?,
@@ -76,7 +79,7 @@ impl Kernel {
     fn fill(&mut self, image: &Image) -> Result<(), KernelError> {
         fill_array::<_, { size_of::<Zone>() }>(&mut self.ebpf, "ZONES", &image.zones)?;
         fill_array::<_, 8>(&mut self.ebpf, "ZONE_INDEX", &image.zone_index)?;
-        self.write_rules(&image.rules)?;
+        self.write_rules(&image.rules.blocks)?;
         let mut routes: LpmTrie<MapData, [u8; 16], [u8; size_of::<Route>()]> = take_map(&mut self.ebpf, "ROUTES")?;
         for (key, route) in &image.routes {
             let key = Key::new(key.prefix_length, bytes(&key.address));
@@ -85,12 +88,23 @@ impl Kernel {
         self.write_settings(&image.settings)
     }
 
-    /// Overwrites the first entries of the rule table, entry by entry: not for rules in force.
-    pub fn write_rules(&mut self, rules: &[RuleEntry]) -> Result<(), KernelError> {
-        for (index, rule) in rules.iter().enumerate() {
-            self.rules.set(index as u32, bytes(rule), 0).map_err(map_error("fill", "RULES"))?;
+    /// Puts a rule table in force at once: a packet sees the old one or this one. Refused when the loaded programs have
+    /// no room for it; see [`Self::rule_blocks`].
+    pub fn write_rules(&mut self, blocks: &[Block]) -> Result<(), KernelError> {
+        if blocks.len() > self.rule_blocks as usize {
+            return Err(KernelError::RulesTooLarge { blocks: blocks.len(), room: self.rule_blocks });
         }
-        Ok(())
+        let fail = |error| map_error("fill", "RULES")(error);
+        let mut table: Array<MapData, Block> = Array::create(self.rule_blocks, 0).map_err(fail)?;
+        for (index, block) in blocks.iter().enumerate() {
+            table.set(index as u32, block, 0).map_err(fail)?;
+        }
+        self.rules.set(0, &table, 0).map_err(fail)
+    }
+
+    /// Blocks of 64 bytes that a rule table may have while these programs are loaded.
+    pub fn rule_blocks(&self) -> u32 {
+        self.rule_blocks
     }
 
     /// Replaces the settings.

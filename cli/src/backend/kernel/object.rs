@@ -3,7 +3,9 @@
 use aya::maps::{Map, MapData, MapError, ProgramArray};
 use aya::programs::{Program, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
+use firewall_core::classify::image::RULE_BLOCKS_MARKER;
 use firewall_core::pipeline::Part;
+use zerocopy::IntoBytes;
 
 use super::error::{KernelError, chain, program_error};
 use crate::compile::Image;
@@ -20,7 +22,6 @@ pub(super) const TC: [&str; 3] = ["vfw_tc", "vfw_tc_first", "vfw_tc_neighbour"];
 pub(super) fn load(image: &Image, config: &Config) -> Result<Ebpf, KernelError> {
     let mut loader = EbpfLoader::new();
     loader
-        .map_max_entries("RULES", image.rules.len().max(1) as u32)
         .map_max_entries("RULE_COUNTERS", image.rule_names.len().max(1) as u32)
         .map_max_entries("ROUTES", image.routes.len().max(1) as u32)
         .map_max_entries("NEIGHBOUR_SLOTS", config.neighbours.max.get())
@@ -28,7 +29,8 @@ pub(super) fn load(image: &Image, config: &Config) -> Result<Ebpf, KernelError> 
         .map_max_entries("ESTABLISHED", config.flows.established.get())
         .map_max_entries("HALF_OPEN", config.flows.half_open.get())
         .map_max_entries("FRAGMENTS", config.flows.fragments.get());
-    let mut ebpf = loader.load(OBJECT).map_err(|error| KernelError::Object(chain(&error)))?;
+    let object = with_rule_blocks(OBJECT, rule_blocks(image))?;
+    let mut ebpf = loader.load(object.as_bytes()).map_err(|error| KernelError::Object(chain(&error)))?;
     for name in XDP {
         let program: &mut Xdp = program(&mut ebpf, name)?;
         program.load().map_err(|error| KernelError::Program { program: name, reason: program_error(&error) })?;
@@ -41,6 +43,36 @@ pub(super) fn load(image: &Image, config: &Config) -> Result<Ebpf, KernelError> 
     wire(&mut ebpf, "TC_PARTS", TC)?;
     Ok(ebpf)
 }
+
+/// Room for the rule table of an image, and for one that grows: the next power of two with a quarter to spare, so that
+/// most changes fit into the loaded programs.
+pub(super) fn rule_blocks(image: &Image) -> u32 {
+    let blocks = image.rules.blocks.len() as u32;
+    blocks.saturating_add(blocks / 4).max(SMALLEST_TABLE).next_power_of_two()
+}
+
+/// Blocks of the smallest rule table: 64 KiB.
+const SMALLEST_TABLE: u32 = 1024;
+
+/// The object with the size of its rule tables in place of the marker. In words, for their alignment.
+fn with_rule_blocks(object: &[u8], blocks: u32) -> Result<Vec<u64>, KernelError> {
+    let marker = (RULE_BLOCKS_MARKER as u32).to_le_bytes();
+    let is_size = |array: &[u8]| array[..BTF_ARRAY.len()] == BTF_ARRAY && array[BTF_ARRAY_LENGTH..] == marker;
+    let arrays = object.windows(BTF_ARRAY_LENGTH + marker.len()).enumerate();
+    let mut places = arrays.filter(|(_, bytes)| is_size(bytes)).map(|(place, _)| place + BTF_ARRAY_LENGTH);
+    let (Some(place), None) = (places.next(), places.next()) else { return Err(KernelError::Missing("RULES")) };
+    let mut words = vec![0u64; object.len().div_ceil(8)];
+    let bytes = words.as_mut_bytes();
+    bytes[..object.len()].copy_from_slice(object);
+    bytes[place..place + marker.len()].copy_from_slice(&blocks.to_le_bytes());
+    Ok(words)
+}
+
+/// How an array type begins in the object's type information: no name, kind 3, no size (`Documentation/bpf/btf.rst`, 2.2.3);
+/// sizes of maps are written as lengths of arrays.
+const BTF_ARRAY: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0];
+/// Offset of the array's length behind the types of its elements and of its index.
+const BTF_ARRAY_LENGTH: usize = 20;
 
 /// Tells the first program of a hook where the others are. The array stays with the object: the kernel empties it when
 /// its last user closes it.

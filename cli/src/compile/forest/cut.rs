@@ -122,8 +122,10 @@ impl Chooser {
         let met = (squares * 16 / copies.max(1) * scale).max(24);
         let gain = log2(entries as u64 * 16) - log2(met);
         let left = log2(sampled as u64 * 16) - log2(kept as u64 * 16);
-        let copied = (copies as i64 - kept as i64) * 16 / kept.max(1) as i64 / if terms.may_leave { 1 } else { 16 };
-        let nodes = i64::from(cut.children()) * 4 / entries as i64;
+        // The last tree has to take everything; its copies count less.
+        let weight = if terms.may_leave { 16 } else { 1 };
+        let copied = signed((copies - kept as u64) * weight / kept.max(1) as u64);
+        let nodes = signed(u64::from(cut.children()) * 4 / entries as u64);
         Some(Plan { cut, widest, score: gain - copied - nodes - left * terms.leaving })
     }
 
@@ -196,5 +198,9 @@ fn log2(value: u64) -> i64 {
     let value = value.max(1);
     let whole = value.ilog2();
     let rest = if whole >= 4 { value >> (whole - 4) } else { value << (4 - whole) };
-    i64::from(whole) * 16 + (rest as i64 - 16)
+    i64::from(whole) * 16 + signed(rest) - 16
+}
+
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
 }

@@ -12,7 +12,7 @@ mod grow;
 mod image;
 mod region;
 
-use firewall_core::classify::image::{Block, MAX_STEPS, MAX_TREES};
+use firewall_core::classify::image::{Block, MAX_STEPS, MAX_TREES, Node};
 use firewall_core::classify::{Decision, Selector};
 
 use bounds::{Space, V4, V6};
@@ -81,7 +81,7 @@ pub fn compile(entries: &Entries) -> Result<Forest, TooManySteps> {
 #[derive(Default)]
 struct Planted {
     /// Nodes; indices of children and of leaves count from the start of this forest.
-    nodes: Vec<firewall_core::classify::image::Node>,
+    nodes: Vec<Node>,
     /// Entry of each record.
     records: Vec<u32>,
     /// Trees by the best decision in them.
@@ -102,7 +102,7 @@ fn plant<const N: usize>(space: &Space<N>, entries: &[Entry]) -> Result<Planted,
             return Ok(planted);
         }
         if steps < refused.steps {
-            refused = TooManySteps { steps, rules: planted.longest_leaf(entries) };
+            refused = TooManySteps { steps, rules: planted.worst_rules(entries) };
         }
     }
     Err(refused)
@@ -121,8 +121,7 @@ fn plant_shaped<const N: usize>(space: &Space<N>, entries: &[Entry], shape: Shap
         pool = left;
     }
     trees.sort_by_key(|tree| tree.best);
-    let planted = grower.finish(trees);
-    planted
+    grower.finish(trees)
 }
 
 /// Steps that a look-up takes at most: the longest way in each tree.
@@ -131,13 +130,19 @@ fn steps(planted: &Planted) -> u32 {
 }
 
 impl Planted {
-    /// Rules of the leaf with the most records.
-    fn longest_leaf(&self, entries: &[Entry]) -> Vec<u32> {
-        let leaves = self.nodes.iter().filter(|node| !node.is_cut());
-        let Some(longest) = leaves.max_by_key(|node| node.count()) else { return Vec::new() };
-        let records = self.records.iter().skip(longest.first() as usize).take(longest.count() as usize);
-        let mut rules: Vec<u32> =
-            records.filter_map(|entry| entries.get(*entry as usize)).map(|entry| entry.decision.rule()).collect();
+    /// The leaf with the most records.
+    fn longest_leaf(&self) -> Node {
+        let roots = self.trees.iter().map(|tree| tree.root);
+        let leaves = self.nodes.iter().copied().chain(roots).filter(|node| !node.is_cut());
+        leaves.max_by_key(|node| node.count()).unwrap_or(Node::EMPTY)
+    }
+
+    /// Rules of that leaf, each once.
+    fn worst_rules(&self, entries: &[Entry]) -> Vec<u32> {
+        let leaf = self.longest_leaf();
+        let records = self.records.iter().skip(leaf.first() as usize).take(leaf.count() as usize);
+        let entries = records.filter_map(|entry| entries.get(*entry as usize));
+        let mut rules: Vec<u32> = entries.map(|entry| entry.decision.rule()).collect();
         rules.dedup();
         rules
     }
