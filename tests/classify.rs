@@ -145,14 +145,13 @@ fn compiled(memory: &Memory, question: &Question) -> Answer {
         protocol: u16::from(question.protocol),
         padding: 0,
     };
-    let settings = memory.settings().expect("a policy");
-    let entry = memory.judge(settings, &key).expect("the default matches everything");
-    let action = match entry.action() {
+    let decision = memory.judge(&key).expect("a rule table");
+    let action = match decision.action() {
         Code::Allow => Action::Allow,
         Code::Drop => Action::Drop,
         Code::Reject => Action::Reject,
     };
-    Answer { action, rule: entry.rule as usize, log: entry.log != 0 }
+    Answer { action, rule: decision.rule() as usize, log: decision.is_logged() }
 }
 
 proptest! {

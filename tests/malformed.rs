@@ -13,7 +13,7 @@ use vfw::compile::Image;
 use vfw::config::Config;
 use vfw_tests::fuzz::input::{Operation, encode};
 use vfw_tests::fuzz::{self, repair};
-use vfw_tests::memory::{MemoryBackend, START, image};
+use vfw_tests::memory::{MemoryBackend, image};
 use vfw_tests::packet::{Ethernet, network, number};
 use vfw_tests::scenario::{
     APP, Backend as _, DB, Family, GUEST, Host, INTERFACES, Injection, LAB, Outcome, RED, Scenario, Step, ZONES,
@@ -36,7 +36,7 @@ impl Images {
         for (zone, address, mac) in &scenario.neighbours {
             memory.add_neighbour(*zone, *address, *mac);
         }
-        let mut backend = MemoryBackend { memory, now: START };
+        let mut backend = MemoryBackend::around(memory);
         for step in scenario.steps.iter().take(step) {
             match step {
                 Step::Inject(injection) => {

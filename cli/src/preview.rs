@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use etherparse::{IpHeaders, IpNumber, Ipv4Extensions, Ipv4Header, Ipv6Extensions, Ipv6Header, PacketBuilder, VlanId};
+use firewall_core::packet::Packet;
 use firewall_core::tables::Zone;
 use firewall_core::{DropReason, Punt, PuntTask, Verdict, process};
 
@@ -55,7 +56,7 @@ fn run_case(policy: &Policy, memory: &Memory, test: &Test, case: &TestCase, now:
     let Some(bytes) = first_packet(zone, &FirstPacket::from(case)) else {
         return bad("this packet cannot be built".to_owned());
     };
-    let verdict = process(&mut MemoryFrame::new(bytes), memory, zone.ifindex, now);
+    let verdict = process(&mut MemoryFrame::new(bytes), memory, zone.ifindex, now, &mut { Packet::EMPTY });
     let (got, egress) = outcome(&verdict);
     if let Some(egress) = egress
         && usize::from(egress) != case.to

@@ -1,8 +1,10 @@
 //! What the data path tells the daemon.
 
 use crate::address::Address;
+use crate::classify::Decision;
 use crate::limit::{self, Work};
-use crate::tables::{RuleEntry, RuleKey, Tables, plain};
+use crate::packet::Packet;
+use crate::tables::{RuleKey, Tables, plain};
 use crate::verdict::Punt;
 use crate::zone::Ingress;
 
@@ -66,14 +68,14 @@ plain! {
 impl PuntHeader {
     /// The header of a frame of `length` bytes.
     #[inline(always)]
-    pub const fn new(punt: &Punt, length: u32, gso_size: u32) -> Self {
+    pub const fn new(punt: &Punt, packet: &Packet, length: u32, gso_size: u32) -> Self {
         Self {
-            next_hop: punt.next_hop,
+            next_hop: packet.next_hop,
             length,
             gso_size,
             from: punt.from,
             to: punt.to,
-            sender: punt.sender.bytes(),
+            sender: packet.sender.bytes(),
             task: punt.task as u8,
             reason: punt.reason as u8,
         }
@@ -147,11 +149,11 @@ impl Event {
 
     /// A rule's decision on a new flow.
     #[inline(always)]
-    pub(crate) fn fill_rule(&mut self, key: &RuleKey, entry: &RuleEntry, length: u32, now: u64) {
+    pub(crate) fn fill_rule(&mut self, key: &RuleKey, decision: Decision, length: u32, now: u64) {
         self.time = now;
         self.source = key.source;
         self.destination = key.destination;
-        self.rule = entry.rule;
+        self.rule = decision.rule();
         self.length = length;
         self.source_port = key.source_port;
         self.destination_port = key.destination_port;
@@ -159,7 +161,7 @@ impl Event {
         self.to = key.to;
         self.protocol = key.protocol as u8;
         self.kind = EventKind::Rule as u8;
-        self.action = entry.action() as u8;
+        self.action = decision.action() as u8;
     }
 
     /// What a neighbour said of itself.

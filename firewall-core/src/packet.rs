@@ -108,6 +108,33 @@ pub struct Packet {
     pub ip_length: u32,
     /// TCP fields; zero for other protocols.
     pub tcp: TcpFields,
+    /// The neighbour that the daemon has to resolve; none unless the packet waits for it. Here and not in the verdict,
+    /// because a program's stack has no room for it.
+    pub next_hop: Address,
+    /// Who sent the frame of a packet that waits on its link: the frame itself has been rewritten.
+    pub sender: Mac,
+}
+
+/// A MAC as one word, first byte lowest: the verifier wants records on the stack to have fields of natural size.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Mac(u64);
+
+impl Mac {
+    /// Nobody's.
+    pub const NONE: Self = Self(0);
+
+    /// From its bytes.
+    #[inline(always)]
+    pub const fn new([a, b, c, d, e, f]: [u8; 6]) -> Self {
+        Self(u64::from_le_bytes([a, b, c, d, e, f, 0, 0]))
+    }
+
+    /// Its bytes.
+    #[inline(always)]
+    pub const fn bytes(self) -> [u8; 6] {
+        let [a, b, c, d, e, f, ..] = self.0.to_le_bytes();
+        [a, b, c, d, e, f]
+    }
 }
 
 /// What connection tracking needs of a TCP header (RFC 9293 section 3.1).
@@ -142,6 +169,8 @@ impl Packet {
         transport_length: 0,
         ip_length: 0,
         tcp: TcpFields { sequence: 0, acknowledgement: 0, window: 0, header_length: 0 },
+        next_hop: Address::UNSPECIFIED,
+        sender: Mac::NONE,
     };
 
     /// Whether the packet is IPv4.

@@ -1,34 +1,34 @@
 //! The packet's way. The only place that knows the order of the stages.
 
 use crate::address::Address;
+use crate::classify::Decision;
 use crate::conntrack::{self, Flow, FlowKey, Known, NO_NEIGHBOUR, NextHop, Sender};
 use crate::event::{self, Topic};
 use crate::frame::Frame;
 use crate::limit::{self, Work, resolve_tokens};
 use crate::local;
 use crate::neighbour;
-use crate::packet::{Ethernet, Fragment, Packet, ether_type};
+use crate::packet::{Ethernet, Fragment, Mac, Packet, ether_type};
 use crate::parse;
 use crate::rewrite;
 use crate::route::{self, Hop, Neighbour};
 use crate::tables::{
-    Action, Direction, FRAGMENT_TIMEOUT, FragmentKey, FragmentPorts, NO_ZONE, RuleEntry, RuleKey, Tables, Zone,
-    zone_flag,
+    Action, Direction, FRAGMENT_TIMEOUT, FragmentKey, FragmentPorts, NO_ZONE, RuleKey, Tables, Zone, zone_flag,
 };
-use crate::verdict::{DropReason, Egress, Mac, Punt, PuntTask, Verdict};
+use crate::verdict::{DropReason, Egress, Punt, PuntTask, Verdict};
 use crate::zone::{self, Ingress};
 
-/// Takes one frame that came in on `ifindex` at `now` (nanoseconds, monotonic) to its verdict, counted.
+/// Takes one frame that came in on `ifindex` at `now` (nanoseconds, monotonic) to its verdict, counted. What was found is
+/// left in `packet`.
 ///
 /// A back end whose programs are bounded (the kernel's) calls the parts itself, each as a program.
-pub fn process<F: Frame, T: Tables>(frame: &mut F, tables: &T, ifindex: u32, now: u64) -> Verdict {
+pub fn process<F: Frame, T: Tables>(frame: &mut F, tables: &T, ifindex: u32, now: u64, packet: &mut Packet) -> Verdict {
     let mut part = Part::Enter;
     for _ in 0..MAX_PARTS {
-        let mut packet = Packet::EMPTY;
-        let packet = &mut packet;
+        *packet = Packet::EMPTY;
         let step = match part {
             Part::Enter => enter(frame, tables, ifindex, now, packet),
-            Part::First => Step::Done(first(frame, tables, ifindex, now, packet)),
+            Part::First => first(frame, tables, ifindex, now, packet),
             Part::Neighbour => Step::Done(neighbour(frame, tables, ifindex, now, packet)),
             Part::Stale => stale(frame, tables, ifindex, now, packet),
         };
@@ -40,8 +40,8 @@ pub fn process<F: Frame, T: Tables>(frame: &mut F, tables: &T, ifindex: u32, now
     dropped(tables, NO_ZONE, DropReason::NotReady, frame.length(), now)
 }
 
-/// Most parts that one frame goes through: enter, stale, enter, first.
-const MAX_PARTS: u32 = 4;
+/// Most parts that one frame goes through: enter, stale, enter, first, neighbour.
+const MAX_PARTS: u32 = 5;
 
 /// What a part leads to.
 pub enum Step {
@@ -123,14 +123,14 @@ fn known_flow<F: Frame, T: Tables>(
     }
 }
 
-/// The first packet of a flow, and packets for vfw itself. `packet`, empty, is room for what the parser finds.
+/// The first packet of a flow, or one for vfw itself. `packet`, empty, is room for what the parser finds.
 #[inline(always)]
-pub fn first<F: Frame, T: Tables>(frame: &mut F, tables: &T, ifindex: u32, now: u64, packet: &mut Packet) -> Verdict {
+pub fn first<F: Frame, T: Tables>(frame: &mut F, tables: &T, ifindex: u32, now: u64, packet: &mut Packet) -> Step {
     let length = frame.length();
     let mut from = NO_ZONE;
     match new_flow(frame, tables, ifindex, now, (&mut from, packet)) {
-        Ok(verdict) => verdict,
-        Err(reason) => dropped(tables, from, reason, length, now),
+        Ok(step) => step,
+        Err(reason) => Step::Done(dropped(tables, from, reason, length, now)),
     }
 }
 
@@ -141,7 +141,7 @@ fn new_flow<F: Frame, T: Tables>(
     ifindex: u32,
     now: u64,
     (from, packet): (&mut u16, &mut Packet),
-) -> Result<Verdict, DropReason> {
+) -> Result<Step, DropReason> {
     let ethernet = parse::ethernet(frame)?;
     let ingress = zone::find(tables, ifindex, ethernet.vlan, now, from)?;
     parse::ip(frame, &ethernet, packet)?;
@@ -195,13 +195,13 @@ fn renew<F: Frame, T: Tables>(frame: &F, ingress: &Ingress<T>, known: &Known<T::
         return Err(DropReason::SpoofedSource);
     }
     let hop = route::hop(ingress.tables, &destination)?;
-    let key = RuleKey::of_flow(&known.key, beginner, from, hop.zone);
-    let entry = ingress.tables.judge(ingress.settings, &key).ok_or(DropReason::Policy)?;
-    if entry.action() != Action::Allow {
-        log(frame, ingress, &key, entry);
-        return Err(refused(frame, ingress, entry));
+    let key = || RuleKey::of_flow(&known.key, beginner, from, hop.zone);
+    let decision = ingress.tables.judge(&key()).ok_or(DropReason::Policy)?;
+    if decision.action() != Action::Allow {
+        log(frame, ingress, key, decision);
+        return Err(refused(frame, ingress, decision));
     }
-    flow.rule.set(entry.rule);
+    flow.rule.set(decision.rule());
     own.zone.set(hop.zone);
     own.neighbour.set(NO_NEIGHBOUR);
     other.neighbour.set(NO_NEIGHBOUR);
@@ -209,7 +209,7 @@ fn renew<F: Frame, T: Tables>(frame: &F, ingress: &Ingress<T>, known: &Known<T::
     Ok(())
 }
 
-/// ARP and neighbour discovery. `packet`, empty, is room for what the parser finds.
+/// What is for vfw itself: ARP, neighbour discovery, and echo requests that [`first()`] has found to be. `packet`, empty, is room for what the parser finds.
 #[inline(always)]
 pub fn neighbour<F: Frame, T: Tables>(
     frame: &mut F,
@@ -240,7 +240,10 @@ fn answer<F: Frame, T: Tables>(
         return neighbour::arp(frame, &ingress, &ethernet);
     }
     parse::ip(frame, &ethernet, packet)?;
-    neighbour::nd(frame, &ingress, &ethernet, packet)
+    if packet.is_neighbour_discovery() {
+        return neighbour::nd(frame, &ingress, &ethernet, packet);
+    }
+    local::echo(frame, &ingress, &ethernet, packet)
 }
 
 /// Counts a drop; the daemon reports some of them to the sender, as many as its zone may ask for.
@@ -250,8 +253,7 @@ fn dropped<T: Tables>(tables: &T, from: u16, reason: DropReason, length: u32, no
     if !reason.is_reported() || !limit::admits(tables, from, Work::Report, 1, now) {
         return Verdict::Drop(reason);
     }
-    let next_hop = Address::UNSPECIFIED;
-    Verdict::Punt(Punt { task: PuntTask::Report, reason, from, to: from, next_hop, sender: Mac::NONE })
+    Verdict::Punt(Punt { task: PuntTask::Report, reason, from, to: from })
 }
 
 /// The way of one packet out of vfw.
@@ -329,14 +331,14 @@ fn known_path<T: Tables>(ingress: &Ingress<T>, packet: &Packet, known: &Known<T:
     Ok(Path { zone, neighbour, next_hop: hop.next_hop })
 }
 
-/// Judges the first packet of a flow and begins the flow, or answers a packet meant for vfw itself.
+/// Judges the first packet of a flow and begins the flow, unless it is meant for vfw itself.
 #[inline(always)]
 fn new_path<F: Frame, T: Tables>(
     frame: &mut F,
     ingress: &Ingress<T>,
     ethernet: &Ethernet,
-    packet: &Packet,
-) -> Result<Verdict, DropReason> {
+    packet: &mut Packet,
+) -> Result<Step, DropReason> {
     if !conntrack::may_begin(packet) {
         return Err(DropReason::NoFlow);
     }
@@ -346,16 +348,16 @@ fn new_path<F: Frame, T: Tables>(
     }
     let route = ingress.tables.route(&packet.destination).ok_or(DropReason::NoRoute)?;
     if route.is_local() {
-        return local::echo(frame, ingress, ethernet, packet);
+        return Ok(Step::Continue(Part::Neighbour));
     }
     let hop = route.hop(&packet.destination)?;
-    let rule = judge(frame, ingress, packet, &hop)?.rule;
+    let rule = judge(frame, ingress, packet, &hop)?;
     let egress = egress(frame, ingress, packet, hop.zone)?;
     let neighbour = route::neighbour(ingress.tables, &hop);
     let path = Path { zone: hop.zone, neighbour, next_hop: hop.next_hop };
     check_limit(frame, ingress, &path)?;
     let (flow, sender) = begin_flow(frame, ingress, packet, &path, rule)?;
-    forward(frame, ingress, ethernet, packet, (&flow, sender), (&path, egress))
+    forward(frame, ingress, ethernet, packet, (&flow, sender), (&path, egress)).map(Step::Done)
 }
 
 /// Begins a half-open flow. Its record is complete when others can find it.
@@ -387,33 +389,29 @@ fn begin_flow<F: Frame, T: Tables>(
     Ok((flow, sender))
 }
 
-/// The rules' word on a new flow.
+/// The rules' word on a new flow: the rule that allows it.
 #[inline(always)]
-fn judge<'a, F: Frame, T: Tables>(
-    frame: &F,
-    ingress: &Ingress<'a, T>,
-    packet: &Packet,
-    hop: &Hop,
-) -> Result<&'a RuleEntry, DropReason> {
-    let key = RuleKey::of(packet, ingress.id, hop.zone);
-    let entry = ingress.tables.judge(ingress.settings, &key).ok_or(DropReason::Policy)?;
-    log(frame, ingress, &key, entry);
-    if entry.action() == Action::Allow { Ok(entry) } else { Err(refused(frame, ingress, entry)) }
+fn judge<F: Frame, T: Tables>(frame: &F, ingress: &Ingress<T>, packet: &Packet, hop: &Hop) -> Result<u32, DropReason> {
+    // Made twice instead of kept over the look-up, for which the stack has no room.
+    let key = || RuleKey::of(packet, ingress.id, hop.zone);
+    let decision = ingress.tables.judge(&key()).ok_or(DropReason::Policy)?;
+    log(frame, ingress, key, decision);
+    if decision.action() == Action::Allow { Ok(decision.rule()) } else { Err(refused(frame, ingress, decision)) }
 }
 
 /// Tells the daemon, where the rule wants it.
 #[inline(always)]
-fn log<F: Frame, T: Tables>(frame: &F, ingress: &Ingress<T>, key: &RuleKey, entry: &RuleEntry) {
-    if entry.log != 0 {
-        event::tell(ingress, Topic::Log, |event| event.fill_rule(key, entry, frame.length(), ingress.now));
+fn log<F: Frame, T: Tables>(frame: &F, ingress: &Ingress<T>, key: impl FnOnce() -> RuleKey, decision: Decision) {
+    if decision.is_logged() {
+        event::tell(ingress, Topic::Log, |event| event.fill_rule(&key(), decision, frame.length(), ingress.now));
     }
 }
 
 /// Counts a packet that a rule does not let pass; the reason to drop it.
 #[inline(always)]
-fn refused<F: Frame, T: Tables>(frame: &F, ingress: &Ingress<T>, entry: &RuleEntry) -> DropReason {
-    ingress.tables.count_rule(entry.rule, frame.length(), ingress.now);
-    if entry.action() == Action::Reject { DropReason::Reject } else { DropReason::Policy }
+fn refused<F: Frame, T: Tables>(frame: &F, ingress: &Ingress<T>, decision: Decision) -> DropReason {
+    ingress.tables.count_rule(decision.rule(), frame.length(), ingress.now);
+    if decision.action() == Action::Reject { DropReason::Reject } else { DropReason::Policy }
 }
 
 /// Notes in a flow where its neighbour is to be found.
@@ -462,7 +460,7 @@ fn forward<F: Frame, T: Tables>(
     frame: &mut F,
     ingress: &Ingress<T>,
     ethernet: &Ethernet,
-    packet: &Packet,
+    packet: &mut Packet,
     (flow, sender): (&T::Flow, Sender),
     (path, egress): (&Path, &Zone),
 ) -> Result<Verdict, DropReason> {
@@ -477,14 +475,10 @@ fn forward<F: Frame, T: Tables>(
     if path.neighbour.is_resolved() {
         return Ok(Verdict::Transmit(Egress { zone: path.zone, reply: false }));
     }
-    Ok(Verdict::Punt(Punt {
-        task: PuntTask::Resolve,
-        reason: DropReason::Unreachable,
-        from: ingress.id,
-        to: path.zone,
-        next_hop: path.next_hop,
-        sender: Mac::new(ethernet.source),
-    }))
+    packet.next_hop = path.next_hop;
+    packet.sender = Mac::new(ethernet.source);
+    let (from, to) = (ingress.id, path.zone);
+    Ok(Verdict::Punt(Punt { task: PuntTask::Resolve, reason: DropReason::Unreachable, from, to }))
 }
 
 /// Bytes of each IP packet that a GSO super-packet will be cut into; of the packet itself when it is none.

@@ -6,6 +6,7 @@
 use core::ops::Deref;
 
 use crate::address::Address;
+use crate::classify::Decision;
 use crate::conntrack::{FLOW_STATES, Flow, FlowKey, FlowState};
 use crate::event::{Event, Topic};
 use crate::limit::{Bucket, Rate, WORKS, Work};
@@ -49,8 +50,8 @@ plain! {
         pub rates: [Rate; WORKS],
         /// Number of the policy in force; 0 when there is none.
         pub epoch: u32,
-        /// Entries of the rule table, the default included.
-        pub rule_entries: u32,
+        /// Zero.
+        pub padding: u32,
     }
 }
 
@@ -185,43 +186,8 @@ impl NeighbourWord {
     }
 }
 
-/// Matches every zone in a [`RuleEntry`].
+/// Matches every zone.
 pub const ANY_ZONE: u16 = u16::MAX;
-/// Matches every protocol in a [`RuleEntry`].
-pub const ANY_PROTOCOL: u16 = u16::MAX;
-
-plain! {
-    /// One line of the rule table: a rule of the file, or one of its combinations of address and service.
-    pub struct RuleEntry {
-        /// Source prefix.
-        pub source: Address,
-        /// Bits of the source that count.
-        pub source_mask: Address,
-        /// Destination prefix.
-        pub destination: Address,
-        /// Bits of the destination that count.
-        pub destination_mask: Address,
-        /// First and last source port.
-        pub source_ports: [u16; 2],
-        /// First and last destination port; `type << 8 | code` for ICMP.
-        pub destination_ports: [u16; 2],
-        /// Ingress zone, or [`ANY_ZONE`].
-        pub from: u16,
-        /// Egress zone, or [`ANY_ZONE`].
-        pub to: u16,
-        /// IP protocol, or [`ANY_PROTOCOL`].
-        pub protocol: u16,
-        /// An [`Action`] code.
-        pub action: u8,
-        /// 1 to log the first packet of each flow.
-        pub log: u8,
-        /// Rule of the file, counted from 0; the default comes after the last.
-        pub rule: u32,
-        /// Zero.
-        pub padding: u32,
-    }
-}
-
 /// What a rule does.
 #[repr(u8)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -360,8 +326,8 @@ pub trait Tables {
     fn neighbour_slot(&self, key: &NeighbourKey) -> Option<u32>;
     /// Content of a slot.
     fn neighbour(&self, slot: u32) -> NeighbourWord;
-    /// First rule that matches.
-    fn judge(&self, settings: &Settings, key: &RuleKey) -> Option<&RuleEntry>;
+    /// What the first rule that matches says; `None` when there is no usable rule table.
+    fn judge(&self, key: &RuleKey) -> Option<Decision>;
 
     /// Ports of a fragmented packet.
     fn fragment(&self, key: &FragmentKey) -> Option<FragmentPorts>;

@@ -1,8 +1,7 @@
 //! What becomes of a frame, and every reason for which one is dropped.
 
-use crate::address::Address;
-
 /// The end of a frame's way through the pipeline. The hook carries it out.
+#[repr(u32)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict {
     /// The frame is rewritten: send it out of this zone's interface.
@@ -24,7 +23,8 @@ pub struct Egress {
     pub reply: bool,
 }
 
-/// A frame for the daemon.
+/// A frame for the daemon. For [`PuntTask::Resolve`] the packet says the rest ([`crate::packet::Packet::next_hop`] and its
+/// `sender`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Punt {
     /// What the daemon has to do.
@@ -35,32 +35,6 @@ pub struct Punt {
     pub from: u16,
     /// The zone through which it is to leave; the same as `from` for [`PuntTask::Report`].
     pub to: u16,
-    /// The neighbour to resolve, for [`PuntTask::Resolve`].
-    pub next_hop: Address,
-    /// Who sent the frame on its link: the frame itself has been rewritten, for [`PuntTask::Resolve`].
-    pub sender: Mac,
-}
-
-/// A MAC as one word, first byte lowest: the verifier wants records on the stack to have fields of natural size.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Mac(u64);
-
-impl Mac {
-    /// Nobody's.
-    pub const NONE: Self = Self(0);
-
-    /// From its bytes.
-    #[inline(always)]
-    pub const fn new([a, b, c, d, e, f]: [u8; 6]) -> Self {
-        Self(u64::from_le_bytes([a, b, c, d, e, f, 0, 0]))
-    }
-
-    /// Its bytes.
-    #[inline(always)]
-    pub const fn bytes(self) -> [u8; 6] {
-        let [a, b, c, d, e, f, ..] = self.0.to_le_bytes();
-        [a, b, c, d, e, f]
-    }
 }
 
 /// What the daemon has to do with a punted frame.

@@ -15,4 +15,5 @@ pub mod network;
 pub mod oracle;
 pub mod packet;
 pub mod raw_socket;
+pub mod ruleset;
 pub mod scenario;

@@ -1,7 +1,9 @@
 //! The memory back end under scenarios.
 
+use std::cell::Cell;
 use std::net::IpAddr;
 
+use firewall_core::packet::Packet;
 use firewall_core::tables::Tables as _;
 use firewall_core::{DropReason, Verdict, process};
 use vfw::backend::memory::{Limits, Memory, MemoryFrame};
@@ -21,6 +23,8 @@ pub struct MemoryBackend {
     pub memory: Memory,
     /// The time, nanoseconds.
     pub now: u64,
+    /// What was found of the last packet.
+    pub packet: Cell<Packet>,
 }
 
 /// The links of the topology, numbered from 1.
@@ -62,13 +66,21 @@ impl MemoryBackend {
         for (zone, address, mac) in &scenario.neighbours {
             memory.add_neighbour(*zone, *address, *mac);
         }
-        Self { memory, now: START }
+        Self::around(memory)
+    }
+
+    /// A back end with these tables.
+    pub fn around(memory: Memory) -> Self {
+        Self { memory, now: START, packet: Cell::new(Packet::EMPTY) }
     }
 
     /// Takes a frame to its verdict; what the pipeline made of it stays in `frame`.
     pub fn process(&self, interface: &str, frame: &mut MemoryFrame) -> Verdict {
         let ifindex = INTERFACES.iter().position(|known| known.name == interface).map_or(0, |at| at as u32 + 1);
-        process(frame, &self.memory, ifindex, self.now)
+        let mut packet = Packet::EMPTY;
+        let verdict = process(frame, &self.memory, ifindex, self.now, &mut packet);
+        self.packet.set(packet);
+        verdict
     }
 }
 
@@ -86,7 +98,7 @@ impl Backend for MemoryBackend {
                 reason: punt.reason,
                 from: punt.from,
                 zone: punt.to,
-                next_hop: (!punt.next_hop.is_unspecified()).then(|| punt.next_hop.into()),
+                next_hop: Some(self.packet.get().next_hop).filter(|next| !next.is_unspecified()).map(IpAddr::from),
                 frame: frame.bytes,
             },
         }

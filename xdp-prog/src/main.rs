@@ -21,6 +21,7 @@ use aya_ebpf::bindings::{TC_ACT_SHOT, xdp_action};
 use aya_ebpf::helpers::{bpf_redirect, bpf_redirect_peer};
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
+use firewall_core::packet::Packet;
 use firewall_core::pipeline::{Part, Step, enter, first, neighbour, stale};
 use firewall_core::tables::{Tables, zone_flag};
 use firewall_core::{Egress, Verdict};
@@ -41,7 +42,7 @@ pub fn vfw_xdp(ctx: XdpContext) -> u32 {
     let ifindex = frame.ingress_ifindex();
     let Some(packet) = packet_scratch() else { return xdp_action::XDP_ABORTED };
     match enter(&mut frame, &tables, ifindex, clock::now(), packet) {
-        Step::Done(verdict) => finish_xdp(&frame, &tables, verdict),
+        Step::Done(verdict) => finish_xdp(&frame, &tables, packet, verdict),
         Step::Continue(part) => continue_xdp(&ctx, part),
     }
 }
@@ -53,7 +54,7 @@ pub fn vfw_xdp_stale(ctx: XdpContext) -> u32 {
     let ifindex = frame.ingress_ifindex();
     let Some(packet) = packet_scratch() else { return xdp_action::XDP_ABORTED };
     match stale(&mut frame, &tables, ifindex, clock::now(), packet) {
-        Step::Done(verdict) => finish_xdp(&frame, &tables, verdict),
+        Step::Done(verdict) => finish_xdp(&frame, &tables, packet, verdict),
         Step::Continue(part) => continue_xdp(&ctx, part),
     }
 }
@@ -71,8 +72,10 @@ pub fn vfw_xdp_first(ctx: XdpContext) -> u32 {
     let tables = KernelTables::current();
     let Some(packet) = packet_scratch() else { return xdp_action::XDP_ABORTED };
     let ifindex = frame.ingress_ifindex();
-    let verdict = first(&mut frame, &tables, ifindex, clock::now(), packet);
-    finish_xdp(&frame, &tables, verdict)
+    match first(&mut frame, &tables, ifindex, clock::now(), packet) {
+        Step::Done(verdict) => finish_xdp(&frame, &tables, packet, verdict),
+        Step::Continue(part) => continue_xdp(&ctx, part),
+    }
 }
 
 #[xdp(frags)]
@@ -82,18 +85,18 @@ pub fn vfw_xdp_neighbour(ctx: XdpContext) -> u32 {
     let Some(packet) = packet_scratch() else { return xdp_action::XDP_ABORTED };
     let ifindex = frame.ingress_ifindex();
     let verdict = neighbour(&mut frame, &tables, ifindex, clock::now(), packet);
-    finish_xdp(&frame, &tables, verdict)
+    finish_xdp(&frame, &tables, packet, verdict)
 }
 
 #[inline(always)]
-fn finish_xdp(frame: &XdpFrame, tables: &KernelTables, verdict: Verdict) -> u32 {
+fn finish_xdp(frame: &XdpFrame, tables: &KernelTables, packet: &Packet, verdict: Verdict) -> u32 {
     match verdict {
         Verdict::Transmit(egress) => match maps::DEVICES.redirect(u32::from(egress.zone), 0) {
             Ok(action) | Err(action) => action,
         },
         Verdict::Drop(_) | Verdict::Consume => xdp_action::XDP_DROP,
         Verdict::Punt(punt) => {
-            punt::send(frame, tables, &punt);
+            punt::send(frame, tables, (&punt, packet));
             xdp_action::XDP_DROP
         }
     }
@@ -106,7 +109,7 @@ pub fn vfw_tc(ctx: TcContext) -> i32 {
     let ifindex = frame.ingress_ifindex();
     let Some(packet) = packet_scratch() else { return TC_ACT_SHOT };
     match enter(&mut frame, &tables, ifindex, clock::now(), packet) {
-        Step::Done(verdict) => finish_tc(&frame, &tables, verdict),
+        Step::Done(verdict) => finish_tc(&frame, &tables, packet, verdict),
         Step::Continue(part) => continue_tc(&ctx, part),
     }
 }
@@ -118,7 +121,7 @@ pub fn vfw_tc_stale(ctx: TcContext) -> i32 {
     let ifindex = frame.ingress_ifindex();
     let Some(packet) = packet_scratch() else { return TC_ACT_SHOT };
     match stale(&mut frame, &tables, ifindex, clock::now(), packet) {
-        Step::Done(verdict) => finish_tc(&frame, &tables, verdict),
+        Step::Done(verdict) => finish_tc(&frame, &tables, packet, verdict),
         Step::Continue(part) => continue_tc(&ctx, part),
     }
 }
@@ -136,8 +139,10 @@ pub fn vfw_tc_first(ctx: TcContext) -> i32 {
     let tables = KernelTables::current();
     let Some(packet) = packet_scratch() else { return TC_ACT_SHOT };
     let ifindex = frame.ingress_ifindex();
-    let verdict = first(&mut frame, &tables, ifindex, clock::now(), packet);
-    finish_tc(&frame, &tables, verdict)
+    match first(&mut frame, &tables, ifindex, clock::now(), packet) {
+        Step::Done(verdict) => finish_tc(&frame, &tables, packet, verdict),
+        Step::Continue(part) => continue_tc(&ctx, part),
+    }
 }
 
 #[classifier]
@@ -147,16 +152,16 @@ pub fn vfw_tc_neighbour(ctx: TcContext) -> i32 {
     let Some(packet) = packet_scratch() else { return TC_ACT_SHOT };
     let ifindex = frame.ingress_ifindex();
     let verdict = neighbour(&mut frame, &tables, ifindex, clock::now(), packet);
-    finish_tc(&frame, &tables, verdict)
+    finish_tc(&frame, &tables, packet, verdict)
 }
 
 #[inline(always)]
-fn finish_tc(frame: &TcFrame, tables: &KernelTables, verdict: Verdict) -> i32 {
+fn finish_tc(frame: &TcFrame, tables: &KernelTables, packet: &Packet, verdict: Verdict) -> i32 {
     match verdict {
         Verdict::Transmit(egress) => redirect(tables, egress),
         Verdict::Drop(_) | Verdict::Consume => TC_ACT_SHOT,
         Verdict::Punt(punt) => {
-            punt::send(frame, tables, &punt);
+            punt::send(frame, tables, (&punt, packet));
             TC_ACT_SHOT
         }
     }

@@ -2,16 +2,18 @@
 
 use aya_ebpf::Global;
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
-use aya_ebpf::macros::map;
+use aya_ebpf::btf_maps;
+use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::maps::{Array, DevMap, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
+use firewall_core::classify::Block;
+use firewall_core::classify::image::RULE_BLOCKS_MARKER;
 use firewall_core::conntrack::{FLOW_BYTES, FLOW_KEY_BYTES, Flow, FlowKey};
 use firewall_core::event::Topic;
 use firewall_core::limit::{Buckets, WORKS};
 use firewall_core::packet::Packet;
 use firewall_core::tables::{
-    Counter, FragmentKey, FragmentPorts, MAX_ZONES, NeighbourKey, Route, RuleCounter, RuleEntry, SLOTS, Settings,
-    ZONE_SLOTS, Zone,
+    Counter, FragmentKey, FragmentPorts, MAX_ZONES, NeighbourKey, Route, RuleCounter, SLOTS, Settings, ZONE_SLOTS, Zone,
 };
 use firewall_core::verdict::DROP_REASON_SLOTS;
 
@@ -50,9 +52,11 @@ pub static ZONE_INDEX: Array<u64> = Array::with_max_entries(SLOTS * ZONE_SLOTS, 
 /// Slot after slot.
 #[map]
 pub static ZONES: Array<Zone> = Array::with_max_entries(SLOTS * MAX_ZONES, 0);
-/// (load) Rule entries, slot after slot.
-#[map]
-pub static RULES: Array<RuleEntry> = Array::with_max_entries(1, 0);
+/// One rule table. (load) Its blocks: the loader writes their number in place of the marker.
+pub type RuleImage = btf_maps::Array<Block, RULE_BLOCKS_MARKER>;
+/// A rule table for each slot.
+#[btf_map]
+pub static RULES: btf_maps::ArrayOfMaps<RuleImage, { SLOTS as usize }> = btf_maps::ArrayOfMaps::new();
 /// (load) Routes of both slots.
 #[map]
 pub static ROUTES: LpmTrie<RouteData, Route> = LpmTrie::with_max_entries(1, BPF_F_NO_PREALLOC);
@@ -110,6 +114,15 @@ pub static PUNTS: RingBuf = RingBuf::with_byte_size(1 << 22, 0);
 /// Beginnings of frames whose sender is to be told of their end.
 #[map]
 pub static REPORTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+/// Room for the key of a route: a program's stack has none.
+#[map]
+pub static ROUTE_SCRATCH: PerCpuArray<[u64; size_of::<Key<RouteData>>() / 8]> = PerCpuArray::with_max_entries(1, 0);
+/// Room for the key of a rule look-up: an index into it that is only known at run time is no matter in a map.
+#[map]
+pub static KEY_SCRATCH: PerCpuArray<[u32; 16]> = PerCpuArray::with_max_entries(1, 0);
+/// Room for numbers of which the verifier shall know nothing.
+#[map]
+pub static NUMBER_SCRATCH: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 /// Room for one flow record: too large for the stack beside the packet.
 #[map]
 pub static FLOW_SCRATCH: PerCpuArray<FlowWords> = PerCpuArray::with_max_entries(1, 0);

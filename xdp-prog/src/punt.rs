@@ -6,6 +6,7 @@ use aya_ebpf::helpers::{bpf_ringbuf_discard, bpf_ringbuf_reserve, bpf_ringbuf_su
 use aya_ebpf::maps::RingBuf;
 use firewall_core::event::PuntHeader;
 use firewall_core::limit::{LARGE_FRAME, SMALL_FRAME};
+use firewall_core::packet::Packet;
 use firewall_core::tables::Tables;
 use firewall_core::{DropReason, Frame, Punt, PuntTask};
 
@@ -27,18 +28,18 @@ pub trait Puntable: Frame + Copy {
 /// Copies the frame into the ring of its task. A frame that was to go on counts as dropped when there is no room; one that
 /// is to be reported has been counted by the pipeline.
 #[inline(always)]
-pub fn send<F: Puntable>(frame: &F, tables: &KernelTables, punt: &Punt) {
+pub fn send<F: Puntable>(frame: &F, tables: &KernelTables, (punt, packet): (&Punt, &Packet)) {
     let length = frame.length();
     match punt.task {
         PuntTask::Report => {
             // An error quotes the beginning of a packet; nobody needs the rest.
-            send_sized::<F, SMALL_FRAME>(&maps::REPORTS, frame, punt, length.min(QUOTED));
+            send_sized::<F, SMALL_FRAME>(&maps::REPORTS, frame, (punt, packet), length.min(QUOTED));
         }
         PuntTask::Resolve => {
             let sent = if length <= SMALL_FRAME {
-                send_sized::<F, SMALL_FRAME>(&maps::PUNTS, frame, punt, length)
+                send_sized::<F, SMALL_FRAME>(&maps::PUNTS, frame, (punt, packet), length)
             } else {
-                send_sized::<F, LARGE_FRAME>(&maps::PUNTS, frame, punt, length)
+                send_sized::<F, LARGE_FRAME>(&maps::PUNTS, frame, (punt, packet), length)
             };
             if !sent {
                 tables.count_drop(punt.from, DropReason::QueueFull, length);
@@ -48,7 +49,12 @@ pub fn send<F: Puntable>(frame: &F, tables: &KernelTables, punt: &Punt) {
 }
 
 #[inline(always)]
-fn send_sized<F: Puntable, const ROOM: u32>(ring: &'static RingBuf, frame: &F, punt: &Punt, length: u32) -> bool {
+fn send_sized<F: Puntable, const ROOM: u32>(
+    ring: &'static RingBuf,
+    frame: &F,
+    (punt, packet): (&Punt, &Packet),
+    length: u32,
+) -> bool {
     // Opaque: the verifier has to see the bounds on the very register that the helper gets.
     let length = opaque::number(u64::from(length));
     if length == 0 || length > u64::from(ROOM) {
@@ -63,7 +69,7 @@ fn send_sized<F: Puntable, const ROOM: u32>(ring: &'static RingBuf, frame: &F, p
         if record.is_null() {
             return false;
         }
-        record.cast::<PuntHeader>().write(PuntHeader::new(punt, length, frame.gso_size()));
+        record.cast::<PuntHeader>().write(PuntHeader::new(punt, packet, length, frame.gso_size()));
         if F::copy(frame.context(), 0, record.add(HEADER as usize).cast(), length) != 0 {
             bpf_ringbuf_discard(record.cast(), 0);
             return false;

@@ -1,19 +1,18 @@
 //! [`Tables`] over the maps.
 
-use core::ffi::c_void;
 use core::ops::Deref;
 
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
-use aya_ebpf::helpers::bpf_loop;
 use aya_ebpf::maps::lpm_trie::Key;
 use firewall_core::Address;
+use firewall_core::classify::{self, Block, Blocks, Decision, lookup};
 use firewall_core::conntrack::{Flow, FlowKey};
 use firewall_core::event::{Event, Topic};
 use firewall_core::limit::{Bucket, Work};
 use firewall_core::packet::Packet;
 use firewall_core::tables::{
-    Direction, FlowTable, FragmentKey, FragmentPorts, MAX_ZONES, NeighbourKey, NeighbourWord, Route, RuleEntry,
-    RuleKey, SLOTS, Settings, Tables, ZONE_SLOTS, Zone,
+    Direction, FlowTable, FragmentKey, FragmentPorts, MAX_ZONES, NeighbourKey, NeighbourWord, Route, RuleKey, SLOTS,
+    Settings, Tables, ZONE_SLOTS, Zone,
 };
 use firewall_core::verdict::{DROP_REASON_SLOTS, DropReason};
 
@@ -112,8 +111,13 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn route(&self, address: &Address) -> Option<Route> {
         let [a, b, c, d] = address.words;
-        let key = RouteKey(Key::new(160, [self.slot, a, b, c, d]));
-        maps::ROUTES.get(&key.0).copied()
+        let place = maps::ROUTE_SCRATCH.get_ptr_mut(0)?.cast::<Key<RouteData>>();
+        // SAFETY: this CPU's own element, as large and aligned as a key.
+        let key = unsafe {
+            place.write(Key::new(160, [self.slot, a, b, c, d]));
+            &*place
+        };
+        maps::ROUTES.get(key).copied()
     }
 
     #[inline(always)]
@@ -132,11 +136,12 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn judge(&self, settings: &Settings, key: &RuleKey) -> Option<&RuleEntry> {
-        let mut search = Search { key, start: self.slot * maps::rule_room(), found: NOT_FOUND };
-        // SAFETY: the callback gets a pointer to `search`, which outlives the call.
-        unsafe { bpf_loop(settings.rule_entries, visit_rule as *const () as *mut c_void, (&raw mut search).cast(), 0) };
-        maps::RULES.get(search.found)
+    fn judge(&self, key: &RuleKey) -> Option<Decision> {
+        key_scratch()?.fill(key);
+        match first_match(self.slot) {
+            NO_DECISION => None,
+            decision => Some(Decision(decision as u32)),
+        }
     }
 
     #[inline(always)]
@@ -201,10 +206,6 @@ impl Tables for KernelTables {
     }
 }
 
-/// On the stack, where the verifier wants the pairs of words aligned that the compiler writes.
-#[repr(align(8))]
-struct RouteKey(Key<RouteData>);
-
 const TOPICS: u32 = Topic::ALL.len() as u32;
 
 #[inline(always)]
@@ -218,31 +219,47 @@ fn count(map: &aya_ebpf::maps::PerCpuArray<firewall_core::tables::Counter>, inde
     }
 }
 
-/// State of a walk over the rule table.
-struct Search {
-    key: *const RuleKey,
-    /// Index of the first entry of the slot.
-    start: u32,
-    /// Index of the first entry that matches.
-    found: u32,
+/// No [`Decision`].
+const NO_DECISION: u64 = u64::MAX;
+
+/// The walk over the rule table for the key in [`maps::KEY_SCRATCH`].
+///
+/// The rule table is that of `slot`. A global function, which the verifier follows once, whatever leads to its call; inlined, it would follow the walk for
+/// every way through the parser. Such a function takes numbers only, so the key comes and goes by a map.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn first_match(slot: u32) -> u64 {
+    let (Some(table), Some(key)) = (maps::RULES.get(slot), key_scratch()) else { return NO_DECISION };
+    lookup(&KernelBlocks(table), key).map_or(NO_DECISION, |decision| u64::from(decision.0))
 }
 
-/// Index of no entry.
-const NOT_FOUND: u32 = u32::MAX;
+/// Room for one key.
+#[inline(always)]
+fn key_scratch() -> Option<&'static mut classify::Key> {
+    let words = maps::KEY_SCRATCH.get_ptr_mut(0)?;
+    // SAFETY: this CPU's own element, as large and aligned as a Key, for which all values are valid. Programs run to their
+    // end before another one runs on this CPU, and the references of one do not overlap in time.
+    Some(unsafe { &mut *words.cast::<classify::Key>() })
+}
 
-/// One step of the walk; 1 ends it.
-unsafe extern "C" fn visit_rule(index: u32, search: *mut c_void) -> i64 {
-    // SAFETY: `judge` passes its Search, which nothing else touches during the walk.
-    let search = unsafe { &mut *search.cast::<Search>() };
-    // SAFETY: the key outlives the walk.
-    let key = unsafe { &*search.key };
-    match maps::RULES.get(search.start + index) {
-        Some(entry) if entry.matches(key) => {
-            search.found = search.start + index;
-            1
-        }
-        Some(_) => 0,
-        None => 1,
+/// The rule table in force when the look-up began: one image for one packet, whatever is published meanwhile.
+struct KernelBlocks(&'static maps::RuleImage);
+
+impl Blocks for KernelBlocks {
+    #[inline(always)]
+    fn block(&self, index: u32) -> Option<&Block> {
+        self.0.get(index)
+    }
+
+    #[inline(always)]
+    fn forget(&self, best: u32, tree: u32) -> (u32, u32) {
+        let Some(place) = maps::NUMBER_SCRATCH.get_ptr_mut(0) else { return (0, 0) };
+        // SAFETY: this CPU's own element. Volatile: the numbers have to go through memory.
+        let both = unsafe {
+            place.write_volatile(u64::from(best) | u64::from(tree) << 32);
+            place.read_volatile()
+        };
+        (both as u32, (both >> 32) as u32)
     }
 }
 

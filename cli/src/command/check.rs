@@ -36,6 +36,7 @@ struct Summary {
     zones: usize,
     rules: usize,
     entries: usize,
+    worst_steps: u32,
     routes: usize,
     bytes: Vec<TableBytes>,
     tests_passed: usize,
@@ -121,7 +122,8 @@ fn summarise(policy: &Policy, image: &Image, config: &Config, tests: &preview::R
         ok: true,
         zones: policy.zones.len(),
         rules: policy.rules.len(),
-        entries: image.rules.len(),
+        entries: image.entries,
+        worst_steps: image.rules.worst_steps.into_iter().max().unwrap_or(0),
         routes: image.routes.len(),
         bytes,
         tests_passed: tests.passed,
@@ -149,7 +151,8 @@ fn text(summary: &Summary, found: &Diagnostics) -> String {
     let mut lines = Vec::new();
     if !summary.bytes.is_empty() {
         lines.push(format!("zones    {}", summary.zones));
-        lines.push(format!("rules    {} ({} table entries with the default)", summary.rules, summary.entries));
+        let (rules, entries, steps) = (summary.rules, summary.entries, summary.worst_steps);
+        lines.push(format!("rules    {rules} ({entries} table entries, at most {steps} steps for a new flow)"));
         lines.push(format!("routes   {} (connected, own and static)", summary.routes));
         let total = summary.bytes.iter().map(|table| table.bytes).sum();
         let tables = summary.bytes.iter().map(|table| format!("{} {}", table.table, size(table.bytes)));

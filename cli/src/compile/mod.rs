@@ -3,6 +3,7 @@
 //! [`compile`] turns a [`Policy`] into an [`Image`]: plain data, the same for every back end. Everything a back end
 //! cannot hold is refused here, with the place in the rules that caused it.
 
+pub mod forest;
 mod prefix;
 mod route;
 mod rule;
@@ -13,13 +14,13 @@ use std::collections::HashMap;
 use firewall_core::conntrack::{FLOW_BYTES, FLOW_KEY_BYTES, FlowState};
 use firewall_core::limit::{Rate, WORKS, Work};
 use firewall_core::tables::{
-    Counter, FragmentKey, FragmentPorts, NeighbourKey, Route, RouteKey, RuleCounter, RuleEntry, Settings, TIMEOUTS,
-    Zone,
+    Counter, FragmentKey, FragmentPorts, NeighbourKey, Route, RouteKey, RuleCounter, Settings, TIMEOUTS, Zone,
 };
 
 use crate::config::{Config, Timeouts};
 use crate::lang::{Diagnostics, Location, Policy};
 
+pub use forest::Forest;
 pub use rule::{MAX_ENTRIES, RuleName};
 
 /// What the compiler has to know of an interface.
@@ -99,8 +100,10 @@ pub struct Image {
     pub zones: Vec<Zone>,
     /// Finds the zone of an interface and VLAN; see [`firewall_core::tables::zone_slot`].
     pub zone_index: Vec<u64>,
-    /// The rule table, the default last.
-    pub rules: Vec<RuleEntry>,
+    /// The rule table.
+    pub rules: Forest,
+    /// Lines that the rules became: their combinations of zones, addresses and services.
+    pub entries: usize,
     /// What to call each rule of the file; the default last.
     pub rule_names: Vec<RuleName>,
     /// Routes, the longest prefix first.
@@ -118,7 +121,7 @@ impl Image {
         let neighbour = size_of::<NeighbourKey>() + size_of::<u64>() + HASH_ELEMENT;
         let flows = config.flows.established.get() as usize + config.flows.half_open.get() as usize;
         vec![
-            ("rules", size_of_val(self.rules.as_slice()) + self.rule_names.len() * size_of::<RuleCounter>()),
+            ("rules", size_of_val(self.rules.blocks.as_slice()) + self.rule_names.len() * size_of::<RuleCounter>()),
             ("zones", size_of_val(self.zones.as_slice()) + self.zones.len() * 2 * size_of::<Counter>()),
             ("routes", self.routes.len() * (size_of::<(RouteKey, Route)>() + HASH_ELEMENT)),
             ("flows", flows * flow),
@@ -140,14 +143,12 @@ impl Image {
 pub fn compile(policy: &Policy, config: &Config, links: &[Link]) -> Result<Image, CompileError> {
     let zones = zone::records(policy, links)?;
     let zone_index = zone::index(policy, &zones)?;
-    let (rules, rule_names) = rule::table(policy)?;
-    let settings = Settings {
-        timeouts: timeouts(&config.timeouts),
-        rates: rates(config),
-        epoch: 1,
-        rule_entries: rules.len() as u32,
-    };
-    Ok(Image { settings, zones, zone_index, rules, rule_names, routes: route::table(policy) })
+    let (entries, rule_names) = rule::table(policy)?;
+    let rules =
+        forest::compile(&entries).map_err(|found| CompileError::Policy(rule::too_many_steps(policy, &found)))?;
+    let entries = entries.v4.len() + entries.v6.len();
+    let settings = Settings { timeouts: timeouts(&config.timeouts), rates: rates(config), epoch: 1, padding: 0 };
+    Ok(Image { settings, zones, zone_index, rules, entries, rule_names, routes: route::table(policy) })
 }
 
 fn timeouts(seconds: &Timeouts) -> [u64; TIMEOUTS] {

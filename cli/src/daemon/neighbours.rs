@@ -328,7 +328,7 @@ impl Entry {
 mod tests {
     use super::*;
     use firewall_core::event::PuntHeader;
-    use firewall_core::verdict::Mac;
+    use firewall_core::packet::Packet;
     use firewall_core::{Punt, PuntTask};
 
     const MAC: [u8; 6] = [2, 0, 0, 0, 0, 9];
@@ -355,8 +355,9 @@ mod tests {
 
     fn frame_between(from: u16, to: u16, last: u8) -> PuntedFrame {
         let (task, reason) = (PuntTask::Resolve, DropReason::Unreachable);
-        let punt = Punt { task, reason, from, to, next_hop: address(last), sender: Mac::NONE };
-        PuntedFrame { header: PuntHeader::new(&punt, 60, 0), bytes: vec![0; 60] }
+        let punt = Punt { task, reason, from, to };
+        let packet = Packet { next_hop: address(last), ..Packet::EMPTY };
+        PuntedFrame { header: PuntHeader::new(&punt, &packet, 60, 0), bytes: vec![0; 60] }
     }
 
     fn key(last: u8) -> NeighbourKey {

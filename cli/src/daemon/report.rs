@@ -167,24 +167,18 @@ fn v6_message(reason: DropReason, mtu: u32) -> Option<(u8, u8, [u8; 4])> {
 mod tests {
     use super::*;
     use etherparse::{SlicedPacket, TransportSlice};
+    use firewall_core::Punt;
     use firewall_core::event::PuntHeader;
-    use firewall_core::verdict::Mac;
-    use firewall_core::{Address, Punt};
+    use firewall_core::packet::{Mac, Packet};
 
     const SENDER: [u8; 6] = [2, 0, 0, 0, 0, 7];
     const ZONE: Zone = Zone { ifindex: 1, mtu: 1500, vlan: 0, flags: 0, mac: [2, 0, 0, 0, 0, 1], padding: 0 };
 
     /// The frame of the packet that `build` makes, as the hook hands it over.
     fn punted(task: PuntTask, bytes: Vec<u8>) -> PuntedFrame {
-        let punt = Punt {
-            task,
-            reason: DropReason::Unreachable,
-            from: 0,
-            to: 0,
-            next_hop: Address::UNSPECIFIED,
-            sender: Mac::new(SENDER),
-        };
-        PuntedFrame { header: PuntHeader::new(&punt, bytes.len() as u32, 0), bytes }
+        let punt = Punt { task, reason: DropReason::Unreachable, from: 0, to: 0 };
+        let packet = Packet { sender: Mac::new(SENDER), ..Packet::EMPTY };
+        PuntedFrame { header: PuntHeader::new(&punt, &packet, bytes.len() as u32, 0), bytes }
     }
 
     fn received(bytes: Vec<u8>) -> Received {

@@ -6,6 +6,7 @@
 mod packet;
 mod rules;
 
+use firewall_core::packet::Packet;
 use firewall_core::tables::{Route, RouteKey, RouteKind};
 use firewall_core::{Address, DropReason, Punt, PuntTask, Verdict, process};
 use serde::{Deserialize, Serialize};
@@ -102,7 +103,7 @@ impl<'a> Explainer<'a> {
         let frame = first_packet(zone, packet).ok_or(ExplainError::Packet)?;
         // The time tells in the counters which rule decided.
         self.now += 1;
-        let verdict = process(&mut MemoryFrame::new(frame), &self.memory, ifindex, self.now);
+        let verdict = process(&mut MemoryFrame::new(frame), &self.memory, ifindex, self.now, &mut { Packet::EMPTY });
         self.memory.forget_flows();
         let decided = decided_by(&self.memory, self.now);
         self.describe(packet, &verdict, decided)

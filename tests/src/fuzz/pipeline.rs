@@ -13,7 +13,7 @@ use vfw::lang::{Policy, SourceFile, load};
 
 use super::input::{Operation, decode, encode};
 use super::oracle::Oracle;
-use crate::memory::{MemoryBackend, START, image};
+use crate::memory::{MemoryBackend, image};
 use crate::packet::{Ethernet, Mac, network, routed};
 use crate::scenario::{Backend as _, Counters, INTERFACES, Scenario, Step, ZONES, scenarios};
 
@@ -75,7 +75,7 @@ pub(super) fn run(bytes: &[u8]) {
     add_neighbours(&memory);
     let zones = memory.zones().iter().map(|zone| (zone.mac, zone.vlan)).collect();
     let mut run = Run {
-        backend: MemoryBackend { memory, now: START },
+        backend: MemoryBackend::around(memory),
         oracle: Oracle::new(&rules.policy),
         zones,
         expected: Counters::default(),
@@ -125,7 +125,7 @@ impl Run<'_> {
                 assert_eq!(left[..6], [0; 6], "a neighbour that is known");
                 assert_eq!(Some(punt.from), from, "errors go back");
                 self.check_forwarded(came, left, from, punt.to);
-                self.waited = Some((punt.to, punt.next_hop.into()));
+                self.waited = Some((punt.to, self.backend.packet.get().next_hop.into()));
             }
             Verdict::Drop(DropReason::Policy | DropReason::Reject) => {
                 self.oracle.refused(came, from.expect("rules see zones"));

@@ -15,7 +15,7 @@ use firewall_core::Address;
 use firewall_core::conntrack::{FLOW_BYTES, FLOW_KEY_BYTES, Flow};
 use firewall_core::event::PuntHeader;
 use firewall_core::limit::WORKS;
-use firewall_core::tables::{Direction, FragmentKey, FragmentPorts, NO_ZONE, NeighbourKey, NeighbourWord, RuleEntry};
+use firewall_core::tables::{Direction, FragmentKey, FragmentPorts, NO_ZONE, NeighbourKey, NeighbourWord};
 use firewall_core::{DropReason, PuntTask};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
@@ -299,6 +299,3 @@ fn stay_on_one_cpu(stay: bool) {
     }
     sched_setaffinity(Pid::from_raw(0), &cpus).expect("a thread may choose its CPUs");
 }
-
-/// The size of a rule entry is part of what the programs and user space agree on.
-const _: () = assert!(size_of::<RuleEntry>() == 88);

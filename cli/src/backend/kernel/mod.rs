@@ -12,12 +12,15 @@ use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 
 use aya::Ebpf;
-use aya::maps::{Array, DevMap, HashMap, LpmTrie, MapData, PerCpuArray, PerCpuValues, lpm_trie::Key, xdp::XdpMapError};
+use aya::maps::{
+    Array, ArrayOfMaps, DevMap, HashMap, LpmTrie, MapData, PerCpuArray, PerCpuValues, lpm_trie::Key, xdp::XdpMapError,
+};
 use aya::util::nr_cpus;
+use firewall_core::classify::Block;
 use firewall_core::event::Topic;
 use firewall_core::tables::{
-    Counter, Direction, MAX_ZONES, NeighbourKey, NeighbourWord, Route, RouteKey, RuleCounter, RuleEntry, SLOTS,
-    Settings, ZONE_SLOTS, Zone,
+    Counter, Direction, MAX_ZONES, NeighbourKey, NeighbourWord, Route, RouteKey, RuleCounter, SLOTS, Settings,
+    ZONE_SLOTS, Zone,
 };
 use firewall_core::verdict::DROP_REASON_SLOTS;
 use firewall_core::{DropReason, PuntTask};
@@ -49,7 +52,10 @@ pub struct Kernel {
     slots: [Slot; SLOTS as usize],
     rule_room: u32,
     settings: Array<MapData, [u8; size_of::<Settings>()]>,
-    rules: Array<MapData, [u8; size_of::<RuleEntry>()]>,
+    /// A rule table for each slot.
+    rules: ArrayOfMaps<MapData, Array<MapData, Block>>,
+    /// Blocks that a rule table of the loaded programs has room for.
+    rule_blocks: u32,
     zones: Array<MapData, [u8; size_of::<Zone>()]>,
     zone_index: Array<MapData, [u8; size_of::<u64>()]>,
     routes: LpmTrie<MapData, RouteData, [u8; size_of::<Route>()]>,
@@ -99,6 +105,7 @@ impl Kernel {
             slot: 0,
             slots: Default::default(),
             rule_room: object::rule_room(image),
+            rule_blocks: object::rule_blocks(image),
             devices: take_map(&mut ebpf, "DEVICES")?,
             attachments: BTreeMap::new(),
             neighbours: Words::map(take_data(&mut ebpf, "NEIGHBOURS")?.fd().as_fd(), config.neighbours.max.get())
@@ -112,10 +119,12 @@ impl Kernel {
     /// Puts a policy in force at once: every packet sees the one before or this one. It is written beside the one in force,
     /// which stays when anything fails. Counters of rules begin at zero.
     pub fn publish(&mut self, image: &Image) -> Result<(), KernelError> {
-        let wanted = image.rules.len().max(image.rule_names.len());
-        for (what, wanted, room) in
-            [("rules", wanted, self.rule_room as usize), ("routes", image.routes.len(), object::MAX_ROUTES as usize)]
-        {
+        for (what, wanted, room) in [
+            ("rules", image.rule_names.len(), self.rule_room),
+            ("blocks of 64 bytes in the rule table", image.rules.blocks.len(), self.rule_blocks),
+            ("routes", image.routes.len(), object::MAX_ROUTES),
+        ] {
+            let room = room as usize;
             if wanted > room {
                 return Err(KernelError::Room { what, wanted, room });
             }
@@ -150,13 +159,23 @@ impl Kernel {
         self.slots[slot as usize].rules = image.rule_names.len() as u32;
         fill_array(&mut self.zones, "ZONES", slot * MAX_ZONES, &image.zones, &[])?;
         fill_array(&mut self.zone_index, "ZONE_INDEX", slot * ZONE_SLOTS, &image.zone_index, &[])?;
-        fill_array(&mut self.rules, "RULES", slot * self.rule_room, &image.rules, &[])?;
+        self.fill_rules(slot, &image.rules.blocks)?;
         for (key, route) in &image.routes {
             let value = bytes::<_, { size_of::<Route>() }>(route);
             self.routes.insert(&route_key(slot, key), value, 0).map_err(map_error("fill", "ROUTES"))?;
             self.slots[slot as usize].routes.push(*key);
         }
         self.settings.set(slot, bytes(&image.settings), 0).map_err(map_error("fill", "SETTINGS"))
+    }
+
+    /// Gives a slot a rule table of its own; the one that it had is freed when its last reader has ended.
+    fn fill_rules(&mut self, slot: u32, blocks: &[Block]) -> Result<(), KernelError> {
+        let fail = |error| map_error("fill", "RULES")(error);
+        let mut table: Array<MapData, Block> = Array::create(self.rule_blocks, 0).map_err(fail)?;
+        for (index, block) in blocks.iter().enumerate() {
+            table.set(index as u32, block, 0).map_err(fail)?;
+        }
+        self.rules.set(slot, &table, 0).map_err(fail)
     }
 
     /// Replaces zones and their index, those `before`, by the ones of `image`: first where frames may leave, then where they

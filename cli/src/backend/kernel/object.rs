@@ -3,9 +3,11 @@
 use aya::maps::{Map, MapData, MapError, ProgramArray};
 use aya::programs::{Program, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
+use firewall_core::classify::image::RULE_BLOCKS_MARKER;
 
 use super::error::{KernelError, chain, program_error};
 use firewall_core::tables::SLOTS;
+use zerocopy::IntoBytes;
 
 use crate::compile::Image;
 use crate::config::Config;
@@ -24,7 +26,7 @@ const LEAST_RULE_ROOM: u32 = 4_096;
 
 /// Rules that each slot has room for: twice those of the first policy.
 pub(super) fn rule_room(image: &Image) -> u32 {
-    (image.rules.len().max(image.rule_names.len()) as u32 * 2).next_power_of_two().max(LEAST_RULE_ROOM)
+    (image.rule_names.len() as u32 * 2).next_power_of_two().max(LEAST_RULE_ROOM)
 }
 
 /// Loads maps and programs.
@@ -33,7 +35,6 @@ pub(super) fn load(image: &Image, config: &Config) -> Result<Ebpf, KernelError> 
     let mut loader = EbpfLoader::new();
     loader
         .override_global("RULE_ROOM", &rule_room, true)
-        .map_max_entries("RULES", rule_room * SLOTS)
         .map_max_entries("RULE_COUNTERS", rule_room * SLOTS)
         .map_max_entries("ROUTES", MAX_ROUTES * SLOTS)
         .map_max_entries("NEIGHBOUR_SLOTS", config.neighbours.max.get())
@@ -41,7 +42,8 @@ pub(super) fn load(image: &Image, config: &Config) -> Result<Ebpf, KernelError> 
         .map_max_entries("ESTABLISHED", config.flows.established.get())
         .map_max_entries("HALF_OPEN", config.flows.half_open.get())
         .map_max_entries("FRAGMENTS", config.flows.fragments.get());
-    let mut ebpf = loader.load(OBJECT).map_err(|error| KernelError::Object(chain(&error)))?;
+    let object = with_rule_blocks(OBJECT, rule_blocks(image))?;
+    let mut ebpf = loader.load(object.as_bytes()).map_err(|error| KernelError::Object(chain(&error)))?;
     for name in XDP {
         let program: &mut Xdp = program(&mut ebpf, name)?;
         program.load().map_err(|error| KernelError::Program { program: name, reason: program_error(&error) })?;
@@ -54,6 +56,36 @@ pub(super) fn load(image: &Image, config: &Config) -> Result<Ebpf, KernelError> 
     wire(&mut ebpf, "TC_PARTS", TC)?;
     Ok(ebpf)
 }
+
+/// Room for the rule table of an image, and for one that grows: the next power of two with a quarter to spare, so that
+/// most changes fit into the loaded programs.
+pub(super) fn rule_blocks(image: &Image) -> u32 {
+    let blocks = image.rules.blocks.len() as u32;
+    blocks.saturating_add(blocks / 4).max(SMALLEST_TABLE).next_power_of_two()
+}
+
+/// Blocks of the smallest rule table: 64 KiB.
+const SMALLEST_TABLE: u32 = 1024;
+
+/// The object with the size of its rule tables in place of the marker. In words, for their alignment.
+fn with_rule_blocks(object: &[u8], blocks: u32) -> Result<Vec<u64>, KernelError> {
+    let marker = (RULE_BLOCKS_MARKER as u32).to_le_bytes();
+    let is_size = |array: &[u8]| array[..BTF_ARRAY.len()] == BTF_ARRAY && array[BTF_ARRAY_LENGTH..] == marker;
+    let arrays = object.windows(BTF_ARRAY_LENGTH + marker.len()).enumerate();
+    let mut places = arrays.filter(|(_, bytes)| is_size(bytes)).map(|(place, _)| place + BTF_ARRAY_LENGTH);
+    let (Some(place), None) = (places.next(), places.next()) else { return Err(KernelError::Missing("RULES")) };
+    let mut words = vec![0u64; object.len().div_ceil(8)];
+    let bytes = words.as_mut_bytes();
+    bytes[..object.len()].copy_from_slice(object);
+    bytes[place..place + marker.len()].copy_from_slice(&blocks.to_le_bytes());
+    Ok(words)
+}
+
+/// How an array type begins in the object's type information: no name, kind 3, no size (`Documentation/bpf/btf.rst`, 2.2.3);
+/// sizes of maps are written as lengths of arrays.
+const BTF_ARRAY: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0];
+/// Offset of the array's length behind the types of its elements and of its index.
+const BTF_ARRAY_LENGTH: usize = 20;
 
 /// Tells the programs of a hook where the others are. The array stays with the object: the kernel empties it when
 /// its last user closes it.

@@ -17,12 +17,13 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::rc::Rc;
 
 use firewall_core::Address;
+use firewall_core::classify::{Block, Decision, Key, lookup};
 use firewall_core::conntrack::{Flow, FlowKey};
 use firewall_core::event::{Event, Topic};
 use firewall_core::limit::{Bucket, Buckets, Work};
 use firewall_core::tables::{
     Counter, Direction, FlowTable, FragmentKey, FragmentPorts, NeighbourKey, NeighbourWord, Route, RuleCounter,
-    RuleEntry, RuleKey, Settings, Tables, Zone,
+    RuleKey, Settings, Tables, Zone,
 };
 use firewall_core::verdict::DropReason;
 
@@ -40,7 +41,8 @@ pub struct Memory {
     settings: Option<Settings>,
     zones: Vec<Zone>,
     zone_index: Vec<u64>,
-    rules: Vec<RuleEntry>,
+    /// The rule table; empty without a policy.
+    rules: Vec<Block>,
     /// By prefix length.
     routes: BTreeMap<u8, HashMap<Address, Route>>,
     limits: Limits,
@@ -152,7 +154,7 @@ impl Memory {
             settings: Some(image.settings),
             zones: image.zones.clone(),
             zone_index: image.zone_index.clone(),
-            rules: image.rules.clone(),
+            rules: image.rules.blocks.clone(),
             routes,
             limits,
             state: RefCell::new(State::new(limits)),
@@ -312,9 +314,8 @@ impl Tables for Memory {
         self.neighbours.borrow().words.get(slot as usize).copied().unwrap_or(NeighbourWord(0))
     }
 
-    fn judge(&self, settings: &Settings, key: &RuleKey) -> Option<&RuleEntry> {
-        let mut entries = self.rules.iter().take(settings.rule_entries as usize);
-        entries.find(|entry| entry.matches(key))
+    fn judge(&self, key: &RuleKey) -> Option<Decision> {
+        lookup(self.rules.as_slice(), &Key::of(key))
     }
 
     fn fragment(&self, key: &FragmentKey) -> Option<FragmentPorts> {

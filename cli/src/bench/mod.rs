@@ -1,0 +1,3 @@
+//! Measurements that users can repeat: `vfw bench`.
+
+pub mod classbench;

@@ -1,0 +1,17 @@
+//! First match over the compiled rules.
+//!
+//! The compiler turns rules into one flat [`image`]: little-endian 64-bit words in blocks of 64 bytes, indices instead of
+//! pointers. [`lookup`] walks it, the same text over a map in the kernel and over a slice in user space. A look-up
+//! visits at most [`image::MAX_TREES`] decision trees; each inner node chooses a child by a few bits of one word of the
+//! [`Key`], each leaf lists the rules that are left, in order. How many steps a packet can take at most is computed by the
+//! compiler and stands in the image.
+
+pub mod image;
+mod key;
+mod lookup;
+mod record;
+
+pub use image::{Block, Blocks, Decision};
+pub use key::{Key, slot};
+pub use lookup::lookup;
+pub use record::{RecordV4, RecordV6, Selector};

@@ -1,0 +1,124 @@
+//! The compiled rule table against the definition of a rule, one after the other: files and generated sets of three classes.
+
+use std::path::Path;
+
+use firewall_core::classify::image::{MAX_STEPS, checksum, header};
+use firewall_core::classify::{Key, lookup};
+use firewall_core::tables::RuleKey;
+use vfw::bench::classbench::{self, Rule};
+use vfw::compile::forest::{self, Forest};
+use vfw_tests::ruleset::{self, Class};
+
+/// Headers looked up for each set.
+const HEADERS: usize = 10_000;
+
+fn check(name: &str, rules: &[Rule], bytes_per_rule: usize) {
+    let entries = classbench::entries(rules);
+    let forest = forest::compile(&entries).unwrap_or_else(|error| panic!("{name}: {error:?}"));
+    for header in ruleset::headers(rules, HEADERS, 11) {
+        let found = lookup(forest.blocks.as_slice(), &Key::of(&RuleKey::from(&header)));
+        let wanted = classbench::first_match(rules, &header);
+        assert_eq!(found.map(|decision| decision.rule() as usize), Some(wanted), "{name}: {header:?}");
+    }
+    let bytes = forest.blocks.as_flattened().len() * 8;
+    if rules.len() >= 1000 {
+        assert!(bytes <= bytes_per_rule * rules.len(), "{name}: {} bytes a rule", bytes / rules.len());
+    }
+    check_header(name, &forest);
+}
+
+fn check_header(name: &str, forest: &Forest) {
+    let head = forest.blocks[0];
+    assert!(forest.worst_steps.iter().all(|steps| *steps <= MAX_STEPS), "{name}: {:?}", forest.worst_steps);
+    assert_eq!(head[header::CHECKSUM], checksum(&forest.blocks), "{name}");
+    assert_eq!((head[header::SIZE] >> 32) as usize, forest.blocks.len(), "{name}");
+}
+
+fn files(names: &[&str]) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/classbench");
+    for name in names {
+        let text = std::fs::read_to_string(folder.join(name)).expect("a fixture");
+        check(name, &classbench::parse(&text).expect("rules"), 48);
+    }
+}
+
+fn generated(class: Class, v6: bool) {
+    for (count, seed) in [(10, 1), (100, 2), (100, 3), (1_000, 4), (1_000, 5), (10_000, 6)] {
+        let rules = ruleset::rules(class, v6, count, seed);
+        check(&format!("{class:?} v6={v6} {count} seed {seed}"), &rules, if v6 { 96 } else { 48 });
+    }
+}
+
+#[test]
+fn files_of_a_thousand_rules() {
+    files(&["acl1_1k", "fw1_1k", "ipc1_1k"]);
+}
+
+#[test]
+fn files_of_ten_thousand_access_rules() {
+    files(&["acl1_10k", "acl4_10k"]);
+}
+
+#[test]
+fn files_of_ten_thousand_firewall_rules() {
+    files(&["fw1_10k", "fw4_10k", "ipc1_10k"]);
+}
+
+#[test]
+fn generated_access_lists() {
+    generated(Class::Acl, false);
+    generated(Class::Acl, true);
+}
+
+#[test]
+fn generated_firewalls() {
+    generated(Class::Fw, false);
+    generated(Class::Fw, true);
+}
+
+#[test]
+fn generated_chains() {
+    generated(Class::Ipc, false);
+    generated(Class::Ipc, true);
+}
+
+#[test]
+fn both_families_share_an_image() {
+    let mut rules = ruleset::rules(Class::Fw, false, 300, 21);
+    for (place, rule) in ruleset::rules(Class::Ipc, true, 300, 22).into_iter().enumerate() {
+        rules.insert(place * 2, rule);
+    }
+    check("both families", &rules, 96);
+}
+
+#[test]
+fn nothing_matches_without_rules() {
+    let forest = forest::compile(&classbench::entries(&[])).expect("no rules");
+    let header = ruleset::headers(&ruleset::rules(Class::Acl, false, 1, 1), 1, 1)[0];
+    let found = lookup(forest.blocks.as_slice(), &Key::of(&RuleKey::from(&header))).expect("the default");
+    assert_eq!(found.rule(), 0);
+}
+
+#[test]
+fn the_same_rules_give_the_same_bytes() {
+    let rules = ruleset::rules(Class::Ipc, false, 2_000, 31);
+    let compile = || forest::compile(&classbench::entries(&rules)).expect("compiles");
+    assert_eq!(compile(), compile());
+}
+
+#[test]
+fn a_damaged_image_is_not_walked_out_of() {
+    let rules = ruleset::rules(Class::Fw, false, 200, 41);
+    let forest = forest::compile(&classbench::entries(&rules)).expect("compiles");
+    let headers = ruleset::headers(&rules, 50, 42);
+    let mut numbers = ruleset::Numbers::new(43);
+    for _ in 0..2_000 {
+        let mut blocks = forest.blocks.clone();
+        let word = numbers.below(blocks.len() * 8);
+        blocks[word / 8][word % 8] ^= 1 << numbers.below(64);
+        for header in &headers {
+            // Any answer will do, as long as there is one.
+            let _ = lookup(blocks.as_slice(), &Key::of(&RuleKey::from(header)));
+        }
+    }
+}
