@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::command::{check, lab, run, show};
+use crate::command::{bench, check, lab, run, show};
 
 /// Virtual firewall: routes and filters traffic between VLANs inside of one host.
 #[derive(Debug, Parser)]
@@ -24,4 +24,6 @@ pub enum Command {
     Show(show::Arguments),
     /// Build a network of namespaces to try rules in.
     Lab(lab::Arguments),
+    /// Measure what parts of vfw cost on this machine.
+    Bench(bench::Arguments),
 }

@@ -1,10 +1,12 @@
 //! The kernel back end: loads the eBPF programs with the tables of a policy, attaches them, reads what they count.
 
+mod classifier;
 mod error;
 mod flows;
 mod mmap;
 mod object;
 mod rings;
+mod rules;
 
 use std::os::fd::AsFd;
 
@@ -17,6 +19,7 @@ use firewall_core::tables::{Counter, Direction, NeighbourKey, NeighbourWord, Rou
 use firewall_core::verdict::DROP_REASON_SLOTS;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
+pub use classifier::{Classifier, Lookups};
 pub use error::KernelError;
 pub use flows::{Flows, LiveFlow};
 pub use rings::{Events, PuntedFrame, Punts};
@@ -26,6 +29,7 @@ use crate::config::Config;
 use crate::interface::Hook;
 use mmap::Words;
 use object::{map_error, take_data, take_map};
+use rules::RuleMap;
 
 /// A loaded firewall. The programs stay attached as long as it lives.
 pub struct Kernel {
@@ -37,7 +41,7 @@ pub struct Kernel {
     neighbours: Words,
     settings: Array<MapData, [u8; size_of::<Settings>()]>,
     /// One slot: the rule table in force.
-    rules: ArrayOfMaps<MapData, Array<MapData, Block>>,
+    rules: ArrayOfMaps<MapData, RuleMap>,
     /// Blocks that a rule table of the loaded programs has room for.
     rule_blocks: u32,
     devices: DevMap<MapData>,
@@ -65,7 +69,7 @@ impl Kernel {
             neighbour_slots: take_map(&mut ebpf, "NEIGHBOUR_SLOTS")?,
             settings: take_map(&mut ebpf, "SETTINGS")?,
             rules: take_map(&mut ebpf, "RULES")?,
-            rule_blocks: object::rule_blocks(image),
+            rule_blocks: rules::room(image.rules.blocks.len()),
             devices: take_map(&mut ebpf, "DEVICES")?,
             neighbours: Words::map(take_data(&mut ebpf, "NEIGHBOURS")?.fd().as_fd(), config.neighbours.max.get())
                 .map_err(|source| KernelError::Mmap { map: "NEIGHBOURS", source })?,
@@ -91,15 +95,8 @@ impl Kernel {
     /// Puts a rule table in force at once: a packet sees the old one or this one. Refused when the loaded programs have
     /// no room for it; see [`Self::rule_blocks`].
     pub fn write_rules(&mut self, blocks: &[Block]) -> Result<(), KernelError> {
-        if blocks.len() > self.rule_blocks as usize {
-            return Err(KernelError::RulesTooLarge { blocks: blocks.len(), room: self.rule_blocks });
-        }
-        let fail = |error| map_error("fill", "RULES")(error);
-        let mut table: Array<MapData, Block> = Array::create(self.rule_blocks, 0).map_err(fail)?;
-        for (index, block) in blocks.iter().enumerate() {
-            table.set(index as u32, block, 0).map_err(fail)?;
-        }
-        self.rules.set(0, &table, 0).map_err(fail)
+        let table = rules::create(blocks, self.rule_blocks)?;
+        self.rules.set(0, &table, 0).map_err(map_error("fill", "RULES"))
     }
 
     /// Blocks of 64 bytes that a rule table may have while these programs are loaded.
