@@ -1,11 +1,14 @@
-//! The compiled rule table against the definition of a rule, one after the other: files and generated sets of three classes.
+//! The compiled rule table, in user space and in the kernel, against the definition of a rule: files and generated sets of
+//! three classes.
 
 use std::path::Path;
 
 use firewall_core::classify::image::{MAX_STEPS, checksum, header};
 use firewall_core::classify::{Key, lookup};
 use firewall_core::tables::RuleKey;
+use vfw::backend::kernel::Classifier;
 use vfw::bench::classbench::{self, Rule};
+use vfw::bench::headers::Numbers;
 use vfw::compile::forest::{self, Forest};
 use vfw_tests::ruleset::{self, Class};
 
@@ -15,10 +18,15 @@ const HEADERS: usize = 10_000;
 fn check(name: &str, rules: &[Rule], bytes_per_rule: usize) {
     let entries = classbench::entries(rules);
     let forest = forest::compile(&entries).unwrap_or_else(|error| panic!("{name}: {error:?}"));
-    for header in ruleset::headers(rules, HEADERS, 11) {
-        let found = lookup(forest.blocks.as_slice(), &Key::of(&RuleKey::from(&header)));
-        let wanted = classbench::first_match(rules, &header);
+    let headers = ruleset::headers(rules, HEADERS, 11);
+    let keys: Vec<RuleKey> = headers.iter().map(RuleKey::from).collect();
+    let kernel =
+        Classifier::load(&forest.blocks, &keys).and_then(|mut kernel| kernel.run()).expect("the kernel takes it");
+    for ((header, key), kernel) in headers.iter().zip(&keys).zip(kernel.decisions) {
+        let found = lookup(forest.blocks.as_slice(), &Key::of(key));
+        let wanted = classbench::first_match(rules, header);
         assert_eq!(found.map(|decision| decision.rule() as usize), Some(wanted), "{name}: {header:?}");
+        assert_eq!(Some(kernel), found, "{name}, in the kernel: {header:?}");
     }
     let bytes = forest.blocks.as_flattened().len() * 8;
     if rules.len() >= 1000 {
@@ -111,7 +119,7 @@ fn a_damaged_image_is_not_walked_out_of() {
     let rules = ruleset::rules(Class::Fw, false, 200, 41);
     let forest = forest::compile(&classbench::entries(&rules)).expect("compiles");
     let headers = ruleset::headers(&rules, 50, 42);
-    let mut numbers = ruleset::Numbers::new(43);
+    let mut numbers = Numbers::new(43);
     for _ in 0..2_000 {
         let mut blocks = forest.blocks.clone();
         let word = numbers.below(blocks.len() * 8);

@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::command::{check, explain, lab, run, show};
+use crate::command::{bench, check, explain, lab, run, show};
 
 /// Virtual firewall: routes and filters traffic between VLANs inside of one host.
 #[derive(Debug, Parser)]
@@ -26,4 +26,6 @@ pub enum Command {
     Explain(explain::Arguments),
     /// Build a network of namespaces to try rules in.
     Lab(lab::Arguments),
+    /// Measure what parts of vfw cost on this machine.
+    Bench(bench::Arguments),
 }

@@ -7,6 +7,7 @@
 #![allow(clippy::inline_always, reason = "the verifier judges whole programs; calls cost stack and time here")]
 #![allow(missing_docs, reason = "a binary; its items are private")]
 
+mod bench;
 mod clock;
 mod frame_tc;
 mod frame_xdp;
@@ -86,6 +87,16 @@ pub fn vfw_xdp_neighbour(ctx: XdpContext) -> u32 {
     let ifindex = frame.ingress_ifindex();
     let verdict = neighbour(&mut frame, &tables, ifindex, clock::now(), packet);
     finish_xdp(&frame, &tables, packet, verdict)
+}
+
+#[xdp(frags)]
+pub fn vfw_bench_classify(_: XdpContext) -> u32 {
+    bench::next(bench::classify).map_or(xdp_action::XDP_ABORTED, |()| xdp_action::XDP_DROP)
+}
+
+#[xdp(frags)]
+pub fn vfw_bench_nothing(_: XdpContext) -> u32 {
+    bench::next(bench::nothing).map_or(xdp_action::XDP_ABORTED, |()| xdp_action::XDP_DROP)
 }
 
 #[inline(always)]

@@ -13,7 +13,8 @@ use firewall_core::event::Topic;
 use firewall_core::limit::{Buckets, WORKS};
 use firewall_core::packet::Packet;
 use firewall_core::tables::{
-    Counter, FragmentKey, FragmentPorts, MAX_ZONES, NeighbourKey, Route, RuleCounter, SLOTS, Settings, ZONE_SLOTS, Zone,
+    Counter, FragmentKey, FragmentPorts, MAX_ZONES, NeighbourKey, Route, RuleCounter, RuleKey, SLOTS, Settings,
+    ZONE_SLOTS, Zone,
 };
 use firewall_core::verdict::DROP_REASON_SLOTS;
 
@@ -123,6 +124,13 @@ pub static KEY_SCRATCH: PerCpuArray<[u32; 16]> = PerCpuArray::with_max_entries(1
 /// Room for numbers of which the verifier shall know nothing.
 #[map]
 pub static NUMBER_SCRATCH: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+/// (load) `vfw bench classify`: keys to look up, what the rules say of each, and the next one and their number.
+#[map]
+pub static BENCH_KEYS: Array<RuleKey> = Array::with_max_entries(1, 0);
+#[map]
+pub static BENCH_DECISIONS: Array<u32> = Array::with_max_entries(1, 0);
+#[map]
+pub static BENCH_NEXT: Array<[u32; 2]> = Array::with_max_entries(1, 0);
 /// Room for one flow record: too large for the stack beside the packet.
 #[map]
 pub static FLOW_SCRATCH: PerCpuArray<FlowWords> = PerCpuArray::with_max_entries(1, 0);

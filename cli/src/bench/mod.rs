@@ -1,3 +1,4 @@
 //! Measurements that users can repeat: `vfw bench`.
 
 pub mod classbench;
+pub mod headers;

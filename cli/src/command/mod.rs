@@ -1,5 +1,6 @@
 //! The commands: one file each.
 
+pub mod bench;
 pub mod check;
 pub mod demo;
 pub mod explain;
@@ -50,6 +51,7 @@ pub fn main() -> ExitCode {
         Command::Show(arguments) => show::run(&arguments).map(|()| 0),
         Command::Explain(arguments) => explain::run(&arguments).map(|()| 0),
         Command::Lab(arguments) => lab::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
     };
     outcome.unwrap_or_else(Failure::report).into()
 }

@@ -1,12 +1,14 @@
 //! The kernel back end: loads the eBPF programs with the tables of a policy, attaches them, reads what they count.
 
 mod attach;
+mod classifier;
 mod error;
 mod flows;
 mod membarrier;
 mod mmap;
 mod object;
 mod rings;
+mod rules;
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
@@ -16,7 +18,6 @@ use aya::maps::{
     Array, ArrayOfMaps, DevMap, HashMap, LpmTrie, MapData, PerCpuArray, PerCpuValues, lpm_trie::Key, xdp::XdpMapError,
 };
 use aya::util::nr_cpus;
-use firewall_core::classify::Block;
 use firewall_core::event::Topic;
 use firewall_core::tables::{
     Counter, Direction, MAX_ZONES, NeighbourKey, NeighbourWord, Route, RouteKey, RuleCounter, SLOTS, Settings,
@@ -26,6 +27,7 @@ use firewall_core::verdict::DROP_REASON_SLOTS;
 use firewall_core::{DropReason, PuntTask};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
+pub use classifier::{Classifier, Lookups};
 pub use error::KernelError;
 pub use flows::{Flows, LiveFlow};
 pub use rings::{Events, PuntedFrame, Punts};
@@ -35,6 +37,7 @@ use crate::config::Config;
 use attach::Attachment;
 use mmap::Words;
 use object::{map_error, take_data, take_map};
+use rules::RuleMap;
 
 /// A loaded firewall. The programs stay attached as long as it lives.
 pub struct Kernel {
@@ -53,7 +56,7 @@ pub struct Kernel {
     rule_room: u32,
     settings: Array<MapData, [u8; size_of::<Settings>()]>,
     /// A rule table for each slot.
-    rules: ArrayOfMaps<MapData, Array<MapData, Block>>,
+    rules: ArrayOfMaps<MapData, RuleMap>,
     /// Blocks that a rule table of the loaded programs has room for.
     rule_blocks: u32,
     zones: Array<MapData, [u8; size_of::<Zone>()]>,
@@ -105,7 +108,7 @@ impl Kernel {
             slot: 0,
             slots: Default::default(),
             rule_room: object::rule_room(image),
-            rule_blocks: object::rule_blocks(image),
+            rule_blocks: rules::room(image.rules.blocks.len()),
             devices: take_map(&mut ebpf, "DEVICES")?,
             attachments: BTreeMap::new(),
             neighbours: Words::map(take_data(&mut ebpf, "NEIGHBOURS")?.fd().as_fd(), config.neighbours.max.get())
@@ -119,11 +122,9 @@ impl Kernel {
     /// Puts a policy in force at once: every packet sees the one before or this one. It is written beside the one in force,
     /// which stays when anything fails. Counters of rules begin at zero.
     pub fn publish(&mut self, image: &Image) -> Result<(), KernelError> {
-        for (what, wanted, room) in [
-            ("rules", image.rule_names.len(), self.rule_room),
-            ("blocks of 64 bytes in the rule table", image.rules.blocks.len(), self.rule_blocks),
-            ("routes", image.routes.len(), object::MAX_ROUTES),
-        ] {
+        for (what, wanted, room) in
+            [("rules", image.rule_names.len(), self.rule_room), ("routes", image.routes.len(), object::MAX_ROUTES)]
+        {
             let room = room as usize;
             if wanted > room {
                 return Err(KernelError::Room { what, wanted, room });
@@ -159,23 +160,15 @@ impl Kernel {
         self.slots[slot as usize].rules = image.rule_names.len() as u32;
         fill_array(&mut self.zones, "ZONES", slot * MAX_ZONES, &image.zones, &[])?;
         fill_array(&mut self.zone_index, "ZONE_INDEX", slot * ZONE_SLOTS, &image.zone_index, &[])?;
-        self.fill_rules(slot, &image.rules.blocks)?;
+        // The table that the slot had is freed when its last reader has ended.
+        let table = rules::create(&image.rules.blocks, self.rule_blocks)?;
+        self.rules.set(slot, &table, 0).map_err(map_error("fill", "RULES"))?;
         for (key, route) in &image.routes {
             let value = bytes::<_, { size_of::<Route>() }>(route);
             self.routes.insert(&route_key(slot, key), value, 0).map_err(map_error("fill", "ROUTES"))?;
             self.slots[slot as usize].routes.push(*key);
         }
         self.settings.set(slot, bytes(&image.settings), 0).map_err(map_error("fill", "SETTINGS"))
-    }
-
-    /// Gives a slot a rule table of its own; the one that it had is freed when its last reader has ended.
-    fn fill_rules(&mut self, slot: u32, blocks: &[Block]) -> Result<(), KernelError> {
-        let fail = |error| map_error("fill", "RULES")(error);
-        let mut table: Array<MapData, Block> = Array::create(self.rule_blocks, 0).map_err(fail)?;
-        for (index, block) in blocks.iter().enumerate() {
-            table.set(index as u32, block, 0).map_err(fail)?;
-        }
-        self.rules.set(slot, &table, 0).map_err(fail)
     }
 
     /// Replaces zones and their index, those `before`, by the ones of `image`: first where frames may leave, then where they

@@ -9,6 +9,7 @@ use super::error::{KernelError, chain, program_error};
 use firewall_core::tables::SLOTS;
 use zerocopy::IntoBytes;
 
+use super::rules;
 use crate::compile::Image;
 use crate::config::Config;
 
@@ -42,7 +43,7 @@ pub(super) fn load(image: &Image, config: &Config) -> Result<Ebpf, KernelError> 
         .map_max_entries("ESTABLISHED", config.flows.established.get())
         .map_max_entries("HALF_OPEN", config.flows.half_open.get())
         .map_max_entries("FRAGMENTS", config.flows.fragments.get());
-    let object = with_rule_blocks(OBJECT, rule_blocks(image))?;
+    let object = with_rule_blocks(rules::room(image.rules.blocks.len()))?;
     let mut ebpf = loader.load(object.as_bytes()).map_err(|error| KernelError::Object(chain(&error)))?;
     for name in XDP {
         let program: &mut Xdp = program(&mut ebpf, name)?;
@@ -57,18 +58,9 @@ pub(super) fn load(image: &Image, config: &Config) -> Result<Ebpf, KernelError> 
     Ok(ebpf)
 }
 
-/// Room for the rule table of an image, and for one that grows: the next power of two with a quarter to spare, so that
-/// most changes fit into the loaded programs.
-pub(super) fn rule_blocks(image: &Image) -> u32 {
-    let blocks = image.rules.blocks.len() as u32;
-    blocks.saturating_add(blocks / 4).max(SMALLEST_TABLE).next_power_of_two()
-}
-
-/// Blocks of the smallest rule table: 64 KiB.
-const SMALLEST_TABLE: u32 = 1024;
-
 /// The object with the size of its rule tables in place of the marker. In words, for their alignment.
-fn with_rule_blocks(object: &[u8], blocks: u32) -> Result<Vec<u64>, KernelError> {
+pub(super) fn with_rule_blocks(blocks: u32) -> Result<Vec<u64>, KernelError> {
+    let object = OBJECT;
     let marker = (RULE_BLOCKS_MARKER as u32).to_le_bytes();
     let is_size = |array: &[u8]| array[..BTF_ARRAY.len()] == BTF_ARRAY && array[BTF_ARRAY_LENGTH..] == marker;
     let arrays = object.windows(BTF_ARRAY_LENGTH + marker.len()).enumerate();

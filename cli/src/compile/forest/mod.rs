@@ -61,7 +61,10 @@ pub struct Forest {
 }
 
 /// Why entries were not compiled: some packets would take more than [`MAX_STEPS`] steps.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a packet could take {steps} steps through the rules, of which {MAX_STEPS} are allowed; rules {rules:?} overlap most"
+)]
 pub struct TooManySteps {
     /// The steps.
     pub steps: u32,

@@ -1,0 +1,162 @@
+//! `vfw bench`: measurements on this machine.
+
+use std::fs;
+use std::hint::black_box;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::Context as _;
+use clap::Subcommand;
+use comfy_table::{Table, presets};
+use firewall_core::classify::{Key, lookup};
+use firewall_core::tables::RuleKey;
+use serde::Serialize;
+
+use super::{Exit, Failure};
+use crate::backend::kernel::Classifier;
+use crate::bench::{classbench, headers::headers};
+use crate::compile::forest::{self, Forest};
+
+/// `vfw bench WHAT`
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// What to measure.
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Compile rule sets in the format of ClassBench and look headers up, in user space and in the kernel; every answer is
+    /// checked against the rules one after the other.
+    Classify(Classify),
+}
+
+const EXAMPLE: &str = "\
+Example:
+  vfw bench classify tests/fixtures/classbench/acl1_1k --headers 20000
+
+Headers are corners of the rules' ranges, every fourth one with fields of different rules. Times are those of the best of
+several rounds. Exit code: 0 all answers are right, 1 a file is no rule set, cannot be compiled or gave a wrong answer, 2 the
+system refused.";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLE)]
+struct Classify {
+    /// Rule sets.
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Headers to look up for each file.
+    #[arg(long, default_value_t = 10_000, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    headers: u32,
+    /// Print one JSON array instead of text.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What one file gave.
+#[derive(Debug, Serialize)]
+struct Report {
+    file: String,
+    rules: usize,
+    /// Of the image.
+    bytes: usize,
+    compile_ms: f64,
+    worst_steps: u32,
+    /// Mean of a look-up in user space.
+    user_ns: f64,
+    /// Mean of a look-up in the kernel, without that of a program that does not look up.
+    ebpf_ns: f64,
+    /// Headers that got another answer than the rules one after the other give, in user space or in the kernel.
+    wrong: usize,
+}
+
+/// Rounds of each measurement, of which the best counts.
+const ROUNDS: usize = 7;
+
+/// Runs the command.
+pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
+    let What::Classify(classify) = &arguments.what;
+    let mut reports = Vec::new();
+    for file in &classify.files {
+        reports.push(measure(file, classify.headers as usize)?);
+    }
+    if classify.json {
+        println!("{}", serde_json::to_string_pretty(&reports).map_err(Failure::refused)?);
+    } else {
+        println!("{}", table(&reports));
+    }
+    let is_right = reports.iter().all(|report| report.wrong == 0);
+    Ok(if is_right { Exit::Success } else { Exit::BadInput } as u8)
+}
+
+fn measure(file: &Path, count: usize) -> Result<Report, Failure> {
+    let name = file.display().to_string();
+    let text = fs::read_to_string(file).with_context(|| format!("cannot read {name}")).map_err(Failure::refused)?;
+    let bad = |message: String| Failure { exit: Exit::BadInput, message: format!("{name}: {message}") };
+    let rules = classbench::parse(&text).map_err(|error| bad(error.to_string()))?;
+    if rules.is_empty() {
+        return Err(bad("there are no rules in it".to_owned()));
+    }
+    let entries = classbench::entries(&rules);
+    let (compiled, compile) = best(|| forest::compile(&entries));
+    let forest = compiled.map_err(|error| bad(error.to_string()))?;
+    let headers = headers(&rules, count, 1);
+    let keys: Vec<RuleKey> = headers.iter().map(RuleKey::from).collect();
+    let (found, user) = look_up(&forest, &keys);
+    let kernel = Classifier::load(&forest.blocks, &keys).and_then(|mut classifier| classifier.run());
+    let kernel = kernel.map_err(Failure::refused)?;
+    let answers = found.iter().zip(&kernel.decisions).zip(&headers);
+    let is_wrong = |((user, kernel), header): &((&u32, &firewall_core::classify::Decision), &classbench::Header)| {
+        let wanted = classbench::first_match(&rules, header) as u32;
+        **user != wanted || kernel.rule() != wanted
+    };
+    Ok(Report {
+        file: name.clone(),
+        rules: rules.len(),
+        bytes: size_of_val(forest.blocks.as_slice()),
+        compile_ms: compile * 1e3,
+        worst_steps: forest.worst_steps.into_iter().max().unwrap_or(0),
+        user_ns: user * 1e9 / f64::from(keys.len() as u32),
+        ebpf_ns: kernel.nanos,
+        wrong: answers.filter(is_wrong).count(),
+    })
+}
+
+/// The rule that each key finds, and the seconds that all look-ups together take.
+fn look_up(forest: &Forest, keys: &[RuleKey]) -> (Vec<u32>, f64) {
+    let image = forest.blocks.as_slice();
+    let find = |key: &RuleKey| lookup(image, &Key::of(key)).map_or(u32::MAX, firewall_core::classify::Decision::rule);
+    let (_, seconds) = best(|| black_box(keys).iter().fold(0u32, |sum, key| sum.wrapping_add(find(key))));
+    (keys.iter().map(find).collect(), seconds)
+}
+
+/// A result, and the seconds of the fastest of several rounds.
+fn best<T>(mut work: impl FnMut() -> T) -> (T, f64) {
+    let mut timed = || {
+        let start = Instant::now();
+        let result = black_box(work());
+        (result, start.elapsed().as_secs_f64())
+    };
+    let first = timed();
+    (1..ROUNDS).map(|_| timed()).fold(first, |best, next| if next.1 < best.1 { next } else { best })
+}
+
+fn table(reports: &[Report]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    table.set_header(["file", "rules", "bytes", "compile_ms", "worst_steps", "user_ns", "ebpf_ns", "wrong"]);
+    for report in reports {
+        table.add_row([
+            report.file.clone(),
+            report.rules.to_string(),
+            report.bytes.to_string(),
+            format!("{:.2}", report.compile_ms),
+            report.worst_steps.to_string(),
+            format!("{:.1}", report.user_ns),
+            format!("{:.1}", report.ebpf_ns),
+            report.wrong.to_string(),
+        ]);
+    }
+    table
+}
