@@ -155,6 +155,32 @@ fn lost_notifications_are_made_up_for() {
     }
 }
 
+/// Interfaces come and go faster than vfw can follow, at every moment of what it does with them.
+#[test]
+fn interfaces_that_come_and_go_all_the_time_end_nothing() {
+    for hook in HOOKS {
+        let Some(network) = Shape::new(PROGRAM, RULES).up() else { return };
+        let firewall = network.firewall(&mode(hook));
+        let ends = [("eth1", "app"), ("eth2", "db"), ("eth3", "web")];
+        let mut lines = vec!["link add noise type bridge".to_owned()];
+        for round in 0..40 {
+            lines.extend(ends.iter().map(|(name, _)| format!("link delete {name}")));
+            lines.extend(ends.iter().map(|(name, zone)| network.cable(name, "", zone)));
+            // Time passes, a little more in each round.
+            lines.extend((0..3 * round).map(|number| format!("link set noise mtu {}", 1000 + number)));
+        }
+        network.ip_batch(&lines);
+        for (_, zone) in ends {
+            network.configure_host(zone);
+        }
+        for (name, _) in ends {
+            wait_for(&firewall, name, "up");
+        }
+        assert!(pings(&network, "app", "db") && pings(&network, "db", "web"), "{hook}");
+        assert_eq!(KernelObjects::of(firewall.pid()).existing().links.len(), 3, "{hook}");
+    }
+}
+
 /// A number that was an interface of vfw's and is another device's now: nothing is sent to it, nothing is changed on it.
 #[test]
 fn a_device_that_inherits_the_number_is_left_alone() {
