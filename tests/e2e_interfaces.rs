@@ -3,7 +3,7 @@
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
-use vfw_tests::network::{Firewall, KernelObjects, Network, Shape, until};
+use vfw_tests::network::{Firewall, KernelObjects, Network, PATIENCE, Shape, until};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_vfw-under-test");
 const HOOKS: [&str; 2] = ["xdp", "tc"];
@@ -272,6 +272,18 @@ fn a_link_that_is_down_is_shown_and_counted() {
         let log = firewall.log();
         assert!(log.contains("the link is down") && log.contains("the link is up"), "{log}");
     }
+}
+
+#[test]
+fn frames_that_waited_for_a_link_that_is_lost_count_for_their_zone() {
+    let Some(network) = Shape::new(PROGRAM, RULES).up() else { return };
+    let firewall = network.firewall(&mode("tc"));
+    let mut ping = network.start("app", &["ping", "-n", "-c", "1", "-W", "1", "10.0.20.99"]);
+    until("the ping waits", || firewall.show("neighbours").to_string().contains("10.0.20.99").then_some(()));
+    network.must("db", &["ip", "link", "set", "eth0", "down"]);
+    wait_for(&firewall, "eth2", "down");
+    assert_eq!(firewall.drop_reasons(&["multicast", "local-service"]), ["app interface-down"]);
+    ping.wait(PATIENCE).expect("it ends");
 }
 
 #[test]
