@@ -127,6 +127,32 @@ fn tcp_states() {
     play("SYN again", &[OPEN[0], OPEN[0], OPEN[1], syn_again, OPEN[1], OPEN[2]]);
 }
 
+/// A segment that a router on the way has cut into fragments is acknowledged as a whole.
+#[test]
+fn fragments_of_a_segment_count_with_it() {
+    for family in [Family::V4, Family::V6] {
+        for (flags, end) in [(ACK, 2_101), (FIN, 2_102)] {
+            let backend = backend("allow app -> db\n");
+            for (by_client, flags, seq, ack, _) in OPEN {
+                let (host, segment) = if by_client {
+                    (APP, client(family, flags, seq, ack))
+                } else {
+                    (DB, server(family, flags, seq, ack))
+                };
+                send(&backend, &host, segment.build()).expect("passes");
+            }
+            let segment = client(family, flags, 101, 901).payload(&[7; 2_000]).bytes();
+            let part =
+                |units: u16, more: bool, bytes: &[u8]| APP.to(&DB, family).fragment(5, units, more).transport(6, bytes);
+            send(&backend, &APP, part(0, true, &segment[..1_000])).expect("the first");
+            send(&backend, &APP, part(125, true, &segment[1_000..1_800])).expect("the second");
+            assert_eq!(send(&backend, &DB, server(family, ACK, 901, end).build()), Err(DropReason::TcpWindow));
+            send(&backend, &APP, part(225, false, &segment[1_800..])).expect("the last");
+            send(&backend, &DB, server(family, ACK, 901, end).build()).expect("the answer to all of it");
+        }
+    }
+}
+
 #[test]
 fn a_new_connection_begins_half_open() {
     let family = Family::V4;

@@ -3,7 +3,7 @@
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
-use vfw_tests::network::{Firewall, KernelObjects, Network, Shape, until};
+use vfw_tests::network::{Firewall, KernelObjects, Network, PATIENCE, Shape, until};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_vfw-under-test");
 const HOOKS: [&str; 2] = ["xdp", "tc"];
@@ -155,6 +155,32 @@ fn lost_notifications_are_made_up_for() {
     }
 }
 
+/// Interfaces come and go faster than vfw can follow, at every moment of what it does with them.
+#[test]
+fn interfaces_that_come_and_go_all_the_time_end_nothing() {
+    for hook in HOOKS {
+        let Some(network) = Shape::new(PROGRAM, RULES).up() else { return };
+        let firewall = network.firewall(&mode(hook));
+        let ends = [("eth1", "app"), ("eth2", "db"), ("eth3", "web")];
+        let mut lines = vec!["link add noise type bridge".to_owned()];
+        for round in 0..40 {
+            lines.extend(ends.iter().map(|(name, _)| format!("link delete {name}")));
+            lines.extend(ends.iter().map(|(name, zone)| network.cable(name, "", zone)));
+            // Time passes, a little more in each round.
+            lines.extend((0..3 * round).map(|number| format!("link set noise mtu {}", 1000 + number)));
+        }
+        network.ip_batch(&lines);
+        for (_, zone) in ends {
+            network.configure_host(zone);
+        }
+        for (name, _) in ends {
+            wait_for(&firewall, name, "up");
+        }
+        assert!(pings(&network, "app", "db") && pings(&network, "db", "web"), "{hook}");
+        assert_eq!(KernelObjects::of(firewall.pid()).existing().links.len(), 3, "{hook}");
+    }
+}
+
 /// A number that was an interface of vfw's and is another device's now: nothing is sent to it, nothing is changed on it.
 #[test]
 fn a_device_that_inherits_the_number_is_left_alone() {
@@ -246,6 +272,18 @@ fn a_link_that_is_down_is_shown_and_counted() {
         let log = firewall.log();
         assert!(log.contains("the link is down") && log.contains("the link is up"), "{log}");
     }
+}
+
+#[test]
+fn frames_that_waited_for_a_link_that_is_lost_count_for_their_zone() {
+    let Some(network) = Shape::new(PROGRAM, RULES).up() else { return };
+    let firewall = network.firewall(&mode("tc"));
+    let mut ping = network.start("app", &["ping", "-n", "-c", "1", "-W", "1", "10.0.20.99"]);
+    until("the ping waits", || firewall.show("neighbours").to_string().contains("10.0.20.99").then_some(()));
+    network.must("db", &["ip", "link", "set", "eth0", "down"]);
+    wait_for(&firewall, "eth2", "down");
+    assert_eq!(firewall.drop_reasons(&["multicast", "local-service"]), ["app interface-down"]);
+    ping.wait(PATIENCE).expect("it ends");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use vfw_tests::network::{Firewall, Network, Shape, until};
 use vfw_tests::packet::{Ethernet, flag};
@@ -213,6 +214,32 @@ fn a_scan_of_absent_hosts_leaves_other_zones_their_neighbours() {
         let of_others = firewall.drop_reasons(&[NOISE]).into_iter().filter(|drop| !drop.starts_with("app ")).count();
         assert_eq!(of_others, 0, "{hook}");
     }
+}
+
+/// The queue of one interface does not drain: of a shaper here, of a machine that is paused elsewhere.
+#[test]
+fn an_interface_that_stalls_holds_up_nobody() {
+    let Some(network) = Shape::new(PROGRAM, &format!("{THREE_ZONES}allow lab -> app\n")).up() else { return };
+    let firewall = network.firewall("mode = \"tc\"");
+    let stalled = "tc qdisc add dev eth3 root tbf rate 8bit burst 1600 limit 100mb";
+    network.must("fw", &stalled.split(' ').collect::<Vec<_>>());
+    let wire = network.wire("app");
+    let link = Ethernet::new([2, 0, 0, 0, 0, 9], network.mac("fw", "eth1"));
+    // Each of them makes vfw ask for a neighbour there; more than a socket may have under way.
+    let mut asked = 0;
+    until("the socket can send no more", || {
+        for _ in 0..50 {
+            asked += 1;
+            wire.send(
+                &link.ip("10.0.10.9", &format!("10.1.{}.{}", 100 + asked / 250, 1 + asked % 250)).udp(1, 9, b"x"),
+            );
+        }
+        thread::sleep(Duration::from_millis(50));
+        firewall.log().contains("cannot send").then_some(())
+    });
+    let app = network.address("app", false).to_string();
+    network.must("lab", &["ping", "-n", "-c", "1", "-W", "2", &app]);
+    assert_eq!(firewall.stop(Signal::SIGTERM).code(), Some(0));
 }
 
 #[test]

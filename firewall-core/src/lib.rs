@@ -9,8 +9,8 @@
 //! ```text
 //!             +------------------------------- enter: every frame -------------------------------+
 //!  frame ---> | parse::ethernet -> zone::find -> parse::ip -> check_addresses -> join_fragments  |
-//!             |      -> conntrack::track --- known flow ---> known_path -> forward ---------------> verdict
-//!             +-----------------|--------------------------------------------------------------- +
+//!             |   -> conntrack::find --- known ---> known_path -> conntrack::advance -> forward --> verdict
+//!             +-----------------|----------------------------------------------------------------+
 //!                               | no flow                          ARP, neighbour discovery
 //!                               v                                             v
 //!                first: route -> judge -> add_flow -> forward      neighbour: arp, nd
@@ -46,9 +46,10 @@
 //!
 //! [`conntrack`] keeps one record per flow for both directions, found by one key ([`conntrack::FlowKey`]: the lower
 //! address first). A flow lives in the half-open table until it is confirmed (a TCP handshake is complete; the side that
-//! began another flow goes on after an answer; an echo never is), and in the established table from then on. The half-open table makes room by forgetting the oldest; the established table never forgets and refuses
-//! when it is full, so a flood of first packets costs no established flow. A record holds the time at which it ends;
-//! whoever finds it later treats it as gone, so removing ended records is nobody's hurry.
+//! began another flow goes on after an answer; an echo never is), and in the established table from then on. The half-open
+//! table makes room by forgetting the oldest; the established table never forgets and refuses when it is full, so a flood
+//! of first packets costs no established flow. A record holds the time at which it ends; whoever finds it later treats it
+//! as gone, so removing ended records is nobody's hurry.
 //!
 //! Records are shared by all CPUs without locks. Each half of a flow is written by the packets of its direction, which a
 //! receive queue keeps on one CPU; a lost race costs a count, or a window bound that the next packet sets again.

@@ -98,6 +98,8 @@ pub struct Packet {
     pub fragment: Fragment,
     /// Fragment identification; 0 for whole packets.
     pub fragment_id: u32,
+    /// Bytes of the fragmented packet's payload before this fragment; 0 for whole packets.
+    pub fragment_offset: u32,
     /// Offset of the IP header in the frame.
     pub network_offset: u32,
     /// Offset of the transport header in the frame.
@@ -106,7 +108,7 @@ pub struct Packet {
     pub transport_length: u32,
     /// Bytes of the IP packet, headers included.
     pub ip_length: u32,
-    /// TCP fields; zero for other protocols.
+    /// TCP fields; zero for other protocols. A later fragment has the sequence number of its first byte.
     pub tcp: TcpFields,
     /// The neighbour that the daemon has to resolve; none unless the packet waits for it. Here and not in the verdict,
     /// because a program's stack has no room for it.
@@ -164,6 +166,7 @@ impl Packet {
         icmp_code: 0,
         fragment: Fragment::Whole,
         fragment_id: 0,
+        fragment_offset: 0,
         network_offset: 0,
         transport_offset: 0,
         transport_length: 0,

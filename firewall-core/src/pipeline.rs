@@ -298,10 +298,11 @@ fn join_fragments<T: Tables>(ingress: &Ingress<T>, packet: &mut Packet) -> Resul
     if packet.fragment == Fragment::First {
         let ports = FragmentPorts {
             expires: now.saturating_add(FRAGMENT_TIMEOUT),
+            sequence: conntrack::first_sequence(packet),
             source_port: packet.source_port,
             destination_port: packet.destination_port,
             icmp_type: packet.icmp_type,
-            padding: [0; 3],
+            padding: [0; 7],
         };
         tables.add_fragment(&key, &ports);
         return Ok(());
@@ -310,6 +311,7 @@ fn join_fragments<T: Tables>(ingress: &Ingress<T>, packet: &mut Packet) -> Resul
     packet.source_port = ports.source_port;
     packet.destination_port = ports.destination_port;
     packet.icmp_type = ports.icmp_type;
+    packet.tcp.sequence = ports.sequence.wrapping_add(packet.fragment_offset);
     Ok(())
 }
 

@@ -240,10 +240,13 @@ plain! {
 }
 
 plain! {
-    /// What later fragments lack: the fields of the first one that find the flow.
+    /// What later fragments lack: the fields of the first one that find the flow, and place them in it.
     pub struct FragmentPorts {
         /// When the entry ends, nanoseconds.
         pub expires: u64,
+        /// TCP: the sequence number that the first byte of the TCP header would have. A FIN, which counts as a byte behind
+        /// all of them, is counted here.
+        pub sequence: u32,
         /// Source port.
         pub source_port: u16,
         /// Destination port.
@@ -251,7 +254,7 @@ plain! {
         /// ICMP type.
         pub icmp_type: u8,
         /// Zero.
-        pub padding: [u8; 3],
+        pub padding: [u8; 7],
     }
 }
 

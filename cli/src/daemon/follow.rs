@@ -129,7 +129,7 @@ fn forget_neighbours(shared: &Shared, setup: &mut Setup, before: &[Zone]) {
             setup.kernel.remove_neighbour(slot, &key);
         }
         for frame in frames {
-            shared.count_drop(zone, DropReason::InterfaceDown, frame.bytes.len());
+            shared.count_drop(frame.header.from, DropReason::InterfaceDown, frame.bytes.len());
         }
     }
 }

@@ -46,7 +46,8 @@ impl Offload {
     }
 }
 
-/// A socket that sends frames out of one interface. It receives nothing.
+/// A socket that sends frames out of one interface. It receives nothing, and it never waits: an interface whose queue does not
+/// drain (a shaper, a paused machine) is refused frames, and holds up nobody else's.
 pub struct PacketSocket(File);
 
 impl PacketSocket {
@@ -55,7 +56,8 @@ impl PacketSocket {
         // SAFETY: plain system calls; the descriptor is owned at once, the structures are as packet(7) wants them and
         // live during the calls.
         unsafe {
-            let fd = libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0);
+            let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+            let fd = libc::socket(libc::AF_PACKET, kind, 0);
             if fd < 0 {
                 return Err(io::Error::last_os_error());
             }

@@ -22,6 +22,12 @@ pub struct Orders<'a> {
 }
 
 impl Orders<'_> {
+    /// The numbers of the zones on an interface.
+    fn zones_on(self, interface: &str) -> impl Iterator<Item = u16> {
+        let zones = self.policy.zones.iter().enumerate();
+        zones.filter(move |(_, zone)| zone.interface == interface).map(|(id, _)| id as u16)
+    }
+
     /// The hook for an interface that may be taken.
     pub fn choose(self, interface: &Interface) -> Result<HookChoice, SetupError> {
         let zones = || self.policy.zones.iter().filter(|zone| zone.interface == interface.name);
@@ -89,18 +95,35 @@ pub struct Attached {
 }
 
 impl Attached {
-    /// Hangs the programs on an interface that passes the checks. It is not raised yet.
-    pub fn new(kernel: &mut Kernel, interface: Interface, choice: HookChoice) -> Result<Self, SetupError> {
+    /// Hangs the programs on an interface that passes the checks. It is not raised yet. All that fails when the interface goes
+    /// meanwhile is done here and in [`Self::raise`], where it costs nobody but this interface.
+    pub fn new(
+        kernel: &mut Kernel,
+        orders: Orders,
+        interface: Interface,
+        choice: HookChoice,
+    ) -> Result<Self, SetupError> {
         let turn_off = choice.turn_off_rx_vlan_offload;
         let offload = turn_off.then(|| turn_off_rx_vlan_offload(&interface.name)).transpose()?;
         kernel.attach(&interface.name, interface.index, choice.hook)?;
-        Ok(Self { interface, choice, offload, link: None })
+        let told = orders.zones_on(&interface.name).try_for_each(|zone| kernel.set_device(zone, interface.index));
+        let attached = Self { interface, choice, offload, link: None };
+        if let Err(error) = told {
+            attached.give_back(kernel);
+            return Err(error.into());
+        }
+        Ok(attached)
     }
 
     /// Takes the link from the kernel's stack and sets it up.
     pub fn raise(&mut self) -> Result<(), InterfaceError> {
         self.link = Some(prepare(&self.interface.name)?);
-        self.see(interface::inspect(&self.interface.name)?);
+        let found = interface::inspect(&self.interface.name)?;
+        // The programs hang on the one that was attached.
+        if found.index != self.interface.index {
+            return Err(InterfaceError::Replaced { name: found.name });
+        }
+        self.see(found);
         Ok(())
     }
 
@@ -256,7 +279,7 @@ impl Port {
         interface::refuse_addresses(&found)?;
         interface::refuse_controller(&found)?;
         let choice = orders.choose(&found)?;
-        let mut attached = Attached::new(kernel, found, choice)?;
+        let mut attached = Attached::new(kernel, orders, found, choice)?;
         if let Err(error) = attached.raise() {
             attached.give_back(kernel);
             return Err(error.into());

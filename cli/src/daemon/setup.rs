@@ -56,7 +56,7 @@ impl Setup {
         let mut setup = Self { kernel, image, ports: Vec::new(), changes: Some(changes) };
         // The programs first, then the link: no frame reaches the kernel's stack in between.
         for (interface, choice) in chosen {
-            setup.ports.push(Port::new(Attached::new(&mut setup.kernel, interface, choice)?));
+            setup.ports.push(Port::new(Attached::new(&mut setup.kernel, orders, interface, choice)?));
         }
         for attached in setup.ports.iter_mut().filter_map(|port| port.attached.as_mut()) {
             attached.raise()?;

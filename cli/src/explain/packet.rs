@@ -4,7 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use thiserror::Error;
 
-use crate::lang::registry::{ICMP, ICMP_MESSAGES, ICMP6, PROTOCOLS, SERVICES, TCP, UDP, protocol_named};
+use crate::lang::registry::{
+    EXTENSION_HEADERS, ICMP, ICMP_MESSAGES, ICMP6, PROTOCOLS, SERVICES, TCP, UDP, protocol_named,
+};
 use crate::lang::{IcmpMatch, Policy, TEST_SOURCE_PORT};
 
 /// The first packet of a flow, as it comes from its zone.
@@ -118,6 +120,9 @@ impl Service {
             }
             ["proto", number] => match number.parse() {
                 Ok(ICMP | ICMP6) => bad("write icmp or icmp6 and its message"),
+                Ok(protocol) if EXTENSION_HEADERS.contains(&protocol) => {
+                    bad(format!("{protocol} is an IPv6 extension header, not a protocol"))
+                }
                 Ok(protocol) => Ok(Self { protocol, port: None, icmp: None }),
                 Err(_) => bad(format!("`{number}` is no protocol number (0 to 255)")),
             },

@@ -60,6 +60,8 @@ fn what_is_no_packet_gives_a_clear_error() {
         ("app 10.0.10.7 -> 10.0.20.9 dns", "tcp 53, udp 53: ask about one"),
         ("app 10.0.10.7 -> 10.0.20.9 icmp nonsense", "no message `nonsense`"),
         ("app 10.0.10.7 -> 10.0.20.9 proto 1", "its message"),
+        ("app fd00:10::7 -> fd00:20::9 proto 0", "0 is an IPv6 extension header"),
+        ("app 10.0.10.7 -> 10.0.20.9 proto 44", "44 is an IPv6 extension header"),
         ("app 10.0.10.7 -> 10.0.20.9 nonsense", "no protocol and no service"),
     ] {
         let error = FirstPacket::parse(&policy, text).expect_err(text).to_string();
@@ -105,4 +107,21 @@ fn packets_that_no_rule_sees_say_so() {
         assert_eq!((found.decided, found.considered, found.nearest), (None, Vec::new(), None), "{packet}");
     }
     assert_eq!(explain("", "app 10.0.10.7 -> 10.0.10.1 ping").verdict, "allow");
+}
+
+#[test]
+fn every_protocol_number_has_an_answer() {
+    let policy = policy("allow app -> db\n");
+    let image = compile(&policy, &Config::default(), &Link::invent(&policy)).expect("compiles");
+    for (packet, number) in ["app 10.0.10.7 -> 10.0.20.9", "app fd00:10::7 -> fd00:20::9"]
+        .into_iter()
+        .flat_map(|packet| (0..=u8::MAX).map(move |number| (packet, number)))
+    {
+        let text = format!("{packet} proto {number}");
+        if let Ok(packet) = FirstPacket::parse(&policy, &text) {
+            let found = Explainer::new(&policy, &image).explain(&packet).expect(&text);
+            let is_ah = number == 51 && text.contains("fd00");
+            assert_eq!(found.verdict == "allow", !is_ah, "{text}: {found:?}");
+        }
+    }
 }

@@ -15,6 +15,12 @@ pub enum InterfaceError {
         /// The interfaces of this namespace, without loopback.
         known: Vec<String>,
     },
+    /// Another one has its name now.
+    #[error("the interface `{name}` was replaced by another one meanwhile")]
+    Replaced {
+        /// The name.
+        name: String,
+    },
     /// The kernel refused a request.
     #[error("interface `{name}`: cannot {action}: {source}{}", permission(source))]
     System {

@@ -134,6 +134,9 @@ fn related_key<F: Frame>(frame: &F, packet: &Packet) -> Result<(FlowKey, Sender)
 #[inline(always)]
 fn step<F: Frame>(frame: &F, packet: &Packet, flow: &Flow, sender: Sender) -> Result<tcp::Step, DropReason> {
     if packet.fragment == Fragment::Later {
+        if packet.protocol == protocol::TCP {
+            tcp::later_fragment(packet, flow, sender)?;
+        }
         return Ok(tcp::Step::Pass);
     }
     if packet.protocol == protocol::TCP {
@@ -162,6 +165,13 @@ pub fn may_begin(packet: &Packet) -> bool {
         protocol::ICMP | protocol::ICMP6 => packet.is_echo_request(),
         _ => true,
     }
+}
+
+/// Where later fragments of a first one count from, as [`crate::tables::FragmentPorts::sequence`] says.
+#[inline(always)]
+pub const fn first_sequence(packet: &Packet) -> u32 {
+    let end = packet.has_flags(tcp_flag::FIN) as u32;
+    packet.tcp.sequence.wrapping_sub(packet.tcp.header_length as u32).wrapping_add(end)
 }
 
 /// The first state of a flow begun by `packet`.

@@ -73,6 +73,20 @@ pub(super) fn segment<F: Frame>(frame: &F, packet: &Packet, flow: &Flow, sender:
     Ok(Step::Move(state_of(own, peer)))
 }
 
+/// A later fragment of a segment: bytes that the peer will acknowledge. It says nothing else.
+#[inline(always)]
+pub(super) fn later_fragment(packet: &Packet, flow: &Flow, sender: Sender) -> Result<(), DropReason> {
+    let (own, peer) = flow.halves(sender);
+    if own.has(half_flag::SYN) && peer.has(half_flag::SYN) {
+        check_window(packet, own, peer)?;
+        let end = end_of(packet);
+        if after(end, own.end.get()) {
+            own.end.set(end);
+        }
+    }
+    Ok(())
+}
+
 /// SYN without ACK on a known flow.
 #[inline(always)]
 fn syn<F: Frame>(

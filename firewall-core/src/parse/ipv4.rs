@@ -37,6 +37,7 @@ pub(super) fn fill<F: Frame>(frame: &F, offset: u32, packet: &mut Packet) -> Res
     packet.fragment = fragment;
     if fragment != Fragment::Whole {
         packet.fragment_id = u32::from(u16_at(&header, 4));
+        packet.fragment_offset = u32::from(fragmentation & FRAGMENT_OFFSET) * 8;
     }
     packet.network_offset = offset;
     packet.transport_offset = offset + header_length;

@@ -100,6 +100,7 @@ fn fragment(packet: &mut Packet, header: &[u8; 8]) -> Result<Fragment, DropReaso
         return Ok(Fragment::Whole);
     }
     packet.fragment_id = u32_at(header, 4);
+    packet.fragment_offset = u32::from(units) * 8;
     match (units, header[0]) {
         (0, _) => Ok(Fragment::First),
         (1, protocol::TCP) => Err(DropReason::Fragment),

@@ -172,20 +172,16 @@ impl Kernel {
     }
 
     /// Replaces zones and their index, those `before`, by the ones of `image`: first where frames may leave, then where they
-    /// come from. While the index changes, a frame may find no zone; it never finds another than its own.
+    /// come from. While the index changes, a frame may find no zone; it never finds another than its own. The interface of a
+    /// zone that comes has been told before ([`Self::set_device`]): that fails when it has gone meanwhile, this does not.
     pub fn move_zones(&mut self, before: (&[Zone], &[u64]), image: &Image) -> Result<(), KernelError> {
         let (zones, index) = before;
-        for (id, (zone, old)) in image.zones.iter().zip(zones).enumerate() {
-            // The kernel takes an interface that goes away out of the table by itself.
-            if zone.ifindex != 0 && zone.ifindex != old.ifindex {
-                self.set_device(id as u16, zone.ifindex)?;
-            }
-        }
         fill_array(&mut self.zones, "ZONES", self.slot * MAX_ZONES, &image.zones, zones)?;
         fill_array(&mut self.zone_index, "ZONE_INDEX", self.slot * ZONE_SLOTS, &image.zone_index, index)
     }
 
-    /// Lets XDP programs send frames of `zone` out of an interface of the calling thread's network namespace.
+    /// Lets XDP programs send frames of `zone` out of an interface of the calling thread's network namespace. The kernel forgets
+    /// an interface that goes away by itself.
     pub fn set_device(&mut self, zone: u16, ifindex: u32) -> Result<(), KernelError> {
         let refused = |error: XdpMapError| match error {
             XdpMapError::MapError(error) => map_error("fill", "DEVICES")(error),
