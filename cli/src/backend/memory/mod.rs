@@ -1,12 +1,14 @@
 //! The pipeline in ordinary memory: tests of a policy, previews, fuzzing. No privileges, no kernel, the same code.
 //!
 //! ```
+//! use firewall_core::packet::Packet;
 //! use firewall_core::{DropReason, Verdict, process};
 //! use vfw::backend::memory::{Memory, MemoryFrame};
 //!
 //! let memory = Memory::empty();
 //! let mut frame = MemoryFrame::new(vec![0; 60]);
-//! assert_eq!(process(&mut frame, &memory, 1, 0), Verdict::Drop(DropReason::NotReady));
+//! let mut packet = Packet::EMPTY;
+//! assert_eq!(process(&mut frame, &memory, 1, 0, &mut packet), Verdict::Drop(DropReason::NotReady));
 //! ```
 
 mod frame;
