@@ -19,6 +19,9 @@ pub fn lookup<B: Blocks + ?Sized>(image: &B, key: &Key) -> Option<Decision> {
     }
 }
 
+/// One more than steps: the last one ends the walk. Not an inclusive range, which takes stack in the kernel.
+const ROUNDS: u32 = MAX_STEPS + 1;
+
 /// What a record says, and whether it matches.
 type Test<B> = fn(&B, &Key, u32) -> Option<(u32, bool)>;
 
@@ -30,7 +33,7 @@ type Test<B> = fn(&B, &Key, u32) -> Option<(u32, bool)>;
 fn walk<B: Blocks + ?Sized>(image: &B, key: &Key, trees: u32, default: u32, test: Test<B>) -> Option<Decision> {
     let trees = image.block(trees)?;
     let (mut best, mut tree, mut node) = (default, 0, Node::EMPTY);
-    for _ in 0..MAX_STEPS + 1 {
+    for _ in 0..ROUNDS {
         if node.is_cut() {
             node = node_at(image, node.child(&key.words))?;
             continue;
