@@ -36,7 +36,8 @@ impl KernelTables {
     }
 }
 
-/// A flow record in map memory. The kernel keeps it valid until the program returns (RCU).
+/// A flow record in map memory, which stays mapped. An element that another CPU removes meanwhile may at once hold another
+/// flow: tables are allocated ahead. What is written to it then is lost, or lands in that flow.
 pub struct FlowRef(*const Flow);
 
 impl Deref for FlowRef {
@@ -44,7 +45,7 @@ impl Deref for FlowRef {
 
     #[inline(always)]
     fn deref(&self) -> &Flow {
-        // SAFETY: made from a map look-up only; the element outlives the program run, its fields are cells.
+        // SAFETY: made from a map look-up only; the memory is the map's as long as the program runs, its fields are cells.
         unsafe { &*self.0 }
     }
 }
