@@ -71,15 +71,7 @@ impl Pair {
         self.kernel.begin(scenario);
         for step in &scenario.steps[..step] {
             for backend in [&mut self.memory as &mut dyn Backend, &mut self.kernel] {
-                match step {
-                    Step::Inject(injection) => {
-                        backend.inject(injection.interface, &injection.frame, injection.stripped_tag);
-                    }
-                    Step::Advance(nanos) => backend.advance(*nanos),
-                    Step::Learn(zone, address, mac) => backend.learn(*zone, *address, *mac),
-                    Step::Forget(zone, address) => backend.forget(*zone, *address),
-                    Step::Replace(policy) => backend.replace(policy),
-                }
+                step.play(backend);
             }
         }
     }

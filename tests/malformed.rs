@@ -16,8 +16,7 @@ use vfw_tests::fuzz::{self, repair};
 use vfw_tests::memory::{MemoryBackend, image};
 use vfw_tests::packet::{Ethernet, network, number};
 use vfw_tests::scenario::{
-    APP, Backend as _, DB, Family, GUEST, Host, INTERFACES, Injection, LAB, Outcome, RED, Scenario, Step, ZONES,
-    scenarios,
+    APP, DB, Family, GUEST, Host, INTERFACES, Injection, LAB, Outcome, RED, Scenario, Step, ZONES, scenarios,
 };
 
 /// Frames longer than this are cut and changed only in their headers.
@@ -38,15 +37,7 @@ impl Images {
         }
         let mut backend = MemoryBackend::around(memory);
         for step in scenario.steps.iter().take(step) {
-            match step {
-                Step::Inject(injection) => {
-                    backend.inject(injection.interface, &injection.frame, injection.stripped_tag);
-                }
-                Step::Advance(nanos) => backend.advance(*nanos),
-                Step::Learn(zone, address, mac) => backend.learn(*zone, *address, *mac),
-                Step::Forget(zone, address) => backend.forget(*zone, *address),
-                Step::Replace(policy) => backend.replace(policy),
-            }
+            step.play(&mut backend);
         }
         backend
     }

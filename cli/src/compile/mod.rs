@@ -11,6 +11,7 @@ mod zone;
 
 use std::collections::HashMap;
 
+use firewall_core::Address;
 use firewall_core::conntrack::{FLOW_BYTES, FLOW_KEY_BYTES, FlowState};
 use firewall_core::limit::{Rate, WORKS, Work};
 use firewall_core::tables::{
@@ -114,6 +115,15 @@ pub struct Image {
 const HASH_ELEMENT: usize = 48;
 
 impl Image {
+    /// The route to an address: they come with the longest prefix first.
+    pub fn route_to(&self, address: &Address) -> Option<&Route> {
+        let holds = |key: &RouteKey| {
+            let mask = Address::mask(u8::try_from(key.prefix_length).unwrap_or(128));
+            address.and(&mask) == key.address.and(&mask)
+        };
+        self.routes.iter().find(|(key, _)| holds(key)).map(|(_, route)| route)
+    }
+
     /// Bytes of each table, with the sizes that `config` asks for.
     pub fn table_bytes(&self, config: &Config) -> Vec<(&'static str, usize)> {
         let flow = FLOW_KEY_BYTES + FLOW_BYTES + HASH_ELEMENT;

@@ -122,12 +122,8 @@ impl Setup {
 
     /// MTU of the zone that leads to `destination`, or the smallest that IPv4 and IPv6 allow.
     pub fn mtu_towards(&self, destination: IpAddr) -> u32 {
-        let address = Address::from(destination);
-        let longest = self.image.routes.iter().find(|(key, _)| {
-            let length = u8::try_from(key.prefix_length).unwrap_or(128);
-            address.and(&Address::mask(length)) == key.address.and(&Address::mask(length))
-        });
-        longest.and_then(|(_, route)| self.zone(route.zone)).map_or(1280, |zone| zone.mtu)
+        let route = self.image.route_to(&Address::from(destination));
+        route.and_then(|route| self.zone(route.zone)).map_or(1280, |zone| zone.mtu)
     }
 
     /// A zone's record.

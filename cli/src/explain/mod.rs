@@ -7,7 +7,7 @@ mod packet;
 mod rules;
 
 use firewall_core::packet::Packet;
-use firewall_core::tables::{Route, RouteKey, RouteKind};
+use firewall_core::tables::{Route, RouteKind};
 use firewall_core::{Address, DropReason, Punt, PuntTask, Verdict, process};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -117,7 +117,7 @@ impl<'a> Explainer<'a> {
     ) -> Result<Explanation, ExplainError> {
         let (action, _) = outcome(verdict);
         let reason = reason(verdict);
-        let route = self.route(packet);
+        let route = self.image.route_to(&Address::from(packet.destination));
         let to = route.filter(|route| route.kind == RouteKind::Forward as u16).map(|route| usize::from(route.zone));
         let considered = match (decided, to) {
             (Some(rule), Some(to)) => self.considered(packet, to, rule)?,
@@ -132,7 +132,7 @@ impl<'a> Explainer<'a> {
             service: rules::service_of(packet),
             from: self.zone_name(packet.from),
             to: to.map(|to| self.zone_name(to)),
-            route: route.map(|route| route_text(&route)),
+            route: route.map(route_text),
             decided: decided.map(|rule| self.place(rule)),
             considered,
             nearest,
@@ -175,16 +175,6 @@ impl<'a> Explainer<'a> {
 
     fn zone_name(&self, zone: usize) -> String {
         self.policy.zones.get(zone).map_or_else(|| format!("#{zone}"), |zone| zone.name.clone())
-    }
-
-    /// The route to the packet's destination: routes come with the longest prefix first.
-    fn route(&self, packet: &FirstPacket) -> Option<Route> {
-        let address = Address::from(packet.destination);
-        let holds = |key: &RouteKey| {
-            let mask = Address::mask(u8::try_from(key.prefix_length).unwrap_or(128));
-            address.and(&mask) == key.address.and(&mask)
-        };
-        self.image.routes.iter().find(|(key, _)| holds(key)).map(|(_, route)| *route)
     }
 }
 

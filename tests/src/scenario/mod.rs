@@ -60,6 +60,22 @@ pub enum Step {
     Replace(String),
 }
 
+impl Step {
+    /// Lets it happen, whatever comes of it; what becomes of a frame is the answer.
+    pub fn play(&self, backend: &mut dyn Backend) -> Option<Outcome> {
+        match self {
+            Self::Inject(injection) => {
+                return Some(backend.inject(injection.interface, &injection.frame, injection.stripped_tag));
+            }
+            Self::Advance(nanos) => backend.advance(*nanos),
+            Self::Learn(zone, address, mac) => backend.learn(*zone, *address, *mac),
+            Self::Forget(zone, address) => backend.forget(*zone, *address),
+            Self::Replace(policy) => backend.replace(policy),
+        }
+        None
+    }
+}
+
 /// A frame that arrives, and what is expected of it.
 #[derive(Clone, Debug)]
 pub struct Injection {
@@ -188,25 +204,18 @@ pub trait Backend {
 pub fn run(scenario: &Scenario, backend: &mut dyn Backend) -> Result<(), String> {
     let mut expected = Counters::default();
     for (number, step) in scenario.steps.iter().enumerate() {
-        match step {
-            Step::Advance(nanos) => backend.advance(*nanos),
-            Step::Learn(zone, address, mac) => backend.learn(*zone, *address, *mac),
-            Step::Forget(zone, address) => backend.forget(*zone, *address),
-            Step::Replace(policy) => backend.replace(policy),
-            Step::Inject(injection) => {
-                let got = backend.inject(injection.interface, &injection.frame, injection.stripped_tag);
-                let at = format!("{}, step {number}", scenario.name);
-                let mut expect = expected_of(scenario, injection, backend);
-                accept_quote(&mut expect, &got);
-                if got != expect {
-                    return Err(format!("{at}:\nexpected {}\ngot      {}", show(&expect), show(&got)));
-                }
-                expected.expect(injection, backend.counted(&injection.frame, injection.stripped_tag));
-                let counted = backend.counters().without_zeros();
-                if counted != expected {
-                    return Err(format!("{at}: counters\nexpected {expected:?}\ngot      {counted:?}"));
-                }
-            }
+        let played = step.play(backend);
+        let (Step::Inject(injection), Some(got)) = (step, played) else { continue };
+        let at = format!("{}, step {number}", scenario.name);
+        let mut expect = expected_of(scenario, injection, backend);
+        accept_quote(&mut expect, &got);
+        if got != expect {
+            return Err(format!("{at}:\nexpected {}\ngot      {}", show(&expect), show(&got)));
+        }
+        expected.expect(injection, backend.counted(&injection.frame, injection.stripped_tag));
+        let counted = backend.counters().without_zeros();
+        if counted != expected {
+            return Err(format!("{at}: counters\nexpected {expected:?}\ngot      {counted:?}"));
         }
     }
     Ok(())
