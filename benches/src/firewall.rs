@@ -42,7 +42,7 @@ pub fn start_vfw(firewall: &Place, mode: Mode, flows: u32) -> Result<Setup> {
     if flows > config.flows.established.get() {
         config.flows.established = Bounded::clamped(flows * 2);
     }
-    let mut setup = firewall.run(|| Ok(Setup::start(&policy, &config)?))?;
+    let mut setup = firewall.run(|| Ok(Setup::start(policy, &config)?))?;
     let hosts = [("10.0.1.7", 0, MAC_A), ("10.0.2.7", 1, MAC_B), ("fd00:1::7", 0, MAC_A), ("fd00:2::7", 1, MAC_B)];
     for (slot, (address, zone, mac)) in hosts.into_iter().enumerate() {
         let address: IpAddr = address.parse()?;

@@ -52,16 +52,17 @@ pub fn run_tests(policy: &Policy, image: &Image, config: &Config) -> Report {
 fn run_case(policy: &Policy, memory: &Memory, test: &Test, case: &TestCase, now: u64) -> Option<Diagnostic> {
     let bad =
         |message: String| Some(Diagnostic::error(case.location.clone(), format!("test {:?}: {message}", test.name)));
-    let Some(zone) = memory.zones().get(case.from) else { return bad("its zone is not compiled".to_owned()) };
+    let from = policy.zones.get(case.from).and_then(|zone| memory.zones().get(usize::from(zone.id)));
+    let Some(zone) = from else { return bad("its zone is not compiled".to_owned()) };
     let Some(bytes) = first_packet(zone, &FirstPacket::from(case)) else {
         return bad("this packet cannot be built".to_owned());
     };
     let verdict = process(&mut MemoryFrame::new(bytes), memory, zone.ifindex, now, &mut { Packet::EMPTY });
     let (got, egress) = outcome(&verdict);
     if let Some(egress) = egress
-        && usize::from(egress) != case.to
+        && policy.zones.get(case.to).is_none_or(|zone| zone.id != egress)
     {
-        let name = policy.zones.get(usize::from(egress)).map_or("?", |zone| zone.name.as_str());
+        let name = policy.zone(egress).map_or("?", |zone| zone.name.as_str());
         return bad(format!("the packet leaves through zone `{name}`"));
     }
     if got == case.expect {

@@ -81,6 +81,11 @@ plain! {
     }
 }
 
+impl Zone {
+    /// No zone: nothing comes from it, nothing leaves by it.
+    pub const CLOSED: Self = Self { ifindex: 0, mtu: 0, vlan: 0, flags: zone_flag::DOWN, mac: [0; 6], padding: 0 };
+}
+
 /// What is special about a zone's interface.
 pub mod zone_flag {
     /// Frames may come in with their transport checksum left to hardware.

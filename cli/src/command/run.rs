@@ -38,14 +38,14 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let policy = good_policy(&sources, &config)?;
     // First: the socket tells whether another vfw is running, before anything is touched.
     let server = Server::bind(config.control.socket.as_path()).map_err(Failure::refused)?;
-    let setup = Setup::start(&policy, &config).map_err(|error| match error {
+    let setup = Setup::start(policy, &config).map_err(|error| match error {
         SetupError::Compile(error) => {
             show_diagnostics(error.diagnostics(), &sources);
             Failure { exit: Exit::Refused, message: String::new() }
         }
         other => Failure::refused(other),
     })?;
-    daemon::run(policy, &config, server, setup, announce).map_err(Failure::refused)
+    daemon::run(&config, server, setup, announce).map_err(Failure::refused)
 }
 
 /// The policy, if it is one and does what its tests say.

@@ -19,7 +19,7 @@ use firewall_core::tables::{
 };
 
 use crate::config::{Config, Timeouts};
-use crate::lang::{Diagnostics, Location, Policy};
+use crate::lang::{Diagnostics, Policy};
 
 pub use forest::Forest;
 pub use rule::{MAX_ENTRIES, RuleName};
@@ -97,7 +97,7 @@ impl CompileError {
 pub struct Image {
     /// What holds for all packets.
     pub settings: Settings,
-    /// Zones, in the order of [`Policy::zones`].
+    /// Zones by their numbers; a number that no zone has is closed.
     pub zones: Vec<Zone>,
     /// Finds the zone of an interface and VLAN; see [`firewall_core::tables::zone_slot`].
     pub zone_index: Vec<u64>,
@@ -197,12 +197,6 @@ fn rates(config: &Config) -> [Rate; WORKS] {
         table[work as usize] = rate;
     }
     table
-}
-
-/// `file:line` of a place.
-fn place(policy: &Policy, location: &Location) -> String {
-    let file = policy.sources.get(location.file).map_or("?", |file| file.name.as_str());
-    format!("{file}:{}", location.line)
 }
 
 /// The link of each zone, by the interface's name.

@@ -39,28 +39,29 @@ impl Table {
 pub(super) fn table(policy: &Policy) -> Vec<(RouteKey, Route)> {
     let mut table = Table::default();
     let nowhere = Address::UNSPECIFIED;
-    for (id, zone) in policy.zones.iter().enumerate() {
+    for zone in &policy.zones {
         for network in &zone.addresses {
             let gateway = Prefix { address: network.ip().into(), length: 128 };
-            table.add(gateway, RouteKind::Local, id as u16, nowhere);
+            table.add(gateway, RouteKind::Local, zone.id, nowhere);
         }
     }
     for prefix in NEVER_FORWARDED {
         table.add(prefix, RouteKind::Unroutable, NO_ZONE, nowhere);
     }
-    for (id, zone) in policy.zones.iter().enumerate() {
+    for zone in &policy.zones {
         for network in &zone.addresses {
             for address in edges(network) {
-                table.add(Prefix { address, length: 128 }, RouteKind::Unroutable, id as u16, nowhere);
+                table.add(Prefix { address, length: 128 }, RouteKind::Unroutable, zone.id, nowhere);
             }
-            table.add(Prefix::of(*network), RouteKind::Forward, id as u16, nowhere);
+            table.add(Prefix::of(*network), RouteKind::Forward, zone.id, nowhere);
         }
     }
     let mut takes_in_v4 = false;
     for route in &policy.routes {
         let prefix = Prefix::of(route.prefix);
         takes_in_v4 |= prefix.holds_mapped();
-        table.add(prefix, RouteKind::Forward, route.zone as u16, route.via.into());
+        let Some(zone) = policy.zones.get(route.zone) else { continue };
+        table.add(prefix, RouteKind::Forward, zone.id, route.via.into());
     }
     if takes_in_v4 {
         // Without a default route of their own, IPv4 packets would leave by the one of IPv6.

@@ -6,9 +6,9 @@ use firewall_core::tables::{ANY_ZONE, Action as Code};
 use ipnetwork::IpNetwork;
 use serde::Serialize;
 
+use super::CompileError;
 use super::forest::{Entries, Entry, TooManySteps};
 use super::prefix::{ANY, MAPPED, Prefix};
-use super::{CompileError, place};
 use crate::lang::registry::{ICMP, ICMP6};
 use crate::lang::{Action, Diagnostic, Diagnostics, Policy, Rule, Service, ZoneMatch};
 
@@ -42,13 +42,13 @@ pub(super) fn table(policy: &Policy) -> Result<(Entries, Vec<RuleName>), Compile
     let mut names = Vec::with_capacity(policy.rules.len() + 1);
     for (index, rule) in policy.rules.iter().enumerate() {
         let decision = decision(index, rule.action, rule.log.is_some());
-        Shape::of(rule, Family::V4).push(decision, &mut entries.v4);
-        Shape::of(rule, Family::V6).push(decision, &mut entries.v6);
+        Shape::of(policy, rule, Family::V4).push(decision, &mut entries.v4);
+        Shape::of(policy, rule, Family::V6).push(decision, &mut entries.v6);
         let label = rule.log.as_ref().and_then(|log| log.label.clone());
-        names.push(RuleName { place: place(policy, &rule.location), text: rule.text.clone(), label });
+        names.push(RuleName { place: policy.place(&rule.location), text: rule.text.clone(), label });
     }
     names.push(RuleName {
-        place: default.location.as_ref().map_or_else(|| "built-in".to_owned(), |at| place(policy, at)),
+        place: default.location.as_ref().map_or_else(|| "built-in".to_owned(), |at| policy.place(at)),
         text: format!("default {}{}", default.action, if default.log.is_some() { " log" } else { "" }),
         label: default.log.as_ref().and_then(|log| log.label.clone()),
     });
@@ -57,7 +57,7 @@ pub(super) fn table(policy: &Policy) -> Result<(Entries, Vec<RuleName>), Compile
 
 /// How many entries each rule becomes.
 pub(super) fn counts(policy: &Policy) -> Vec<usize> {
-    let count = |rule, family| Shape::of(rule, family).count();
+    let count = |rule, family| Shape::of(policy, rule, family).count();
     policy.rules.iter().map(|rule| count(rule, Family::V4).saturating_add(count(rule, Family::V6))).collect()
 }
 
@@ -107,11 +107,11 @@ struct Shape<'a> {
 }
 
 impl<'a> Shape<'a> {
-    fn of(rule: &'a Rule, family: Family) -> Self {
+    fn of(policy: &Policy, rule: &'a Rule, family: Family) -> Self {
         let services = rule.services.iter().filter(|service| family.has(service)).map(Some);
         Self {
-            from: zones(&rule.from),
-            to: zones(&rule.to),
+            from: zones(policy, &rule.from),
+            to: zones(policy, &rule.to),
             sources: family.of(&rule.sources),
             destinations: family.of(&rule.destinations),
             services: if rule.services.is_empty() { vec![None] } else { services.collect() },
@@ -145,10 +145,10 @@ impl<'a> Shape<'a> {
     }
 }
 
-fn zones(zones: &ZoneMatch) -> Vec<u16> {
+fn zones(policy: &Policy, zones: &ZoneMatch) -> Vec<u16> {
     match zones {
         ZoneMatch::Any => vec![ANY_ZONE],
-        ZoneMatch::Zones(list) => list.iter().map(|zone| *zone as u16).collect(),
+        ZoneMatch::Zones(list) => list.iter().filter_map(|zone| policy.zones.get(*zone)).map(|zone| zone.id).collect(),
     }
 }
 
@@ -172,7 +172,7 @@ fn selector(service: Option<&Service>, from: u16, to: u16) -> Selector {
 pub(super) fn too_many_steps(policy: &Policy, found: &TooManySteps) -> Diagnostics {
     let location = |rule: &u32| policy.rules.get(*rule as usize).map(|rule| rule.location.clone());
     let first = found.rules.iter().find_map(location).unwrap_or_default();
-    let lines: Vec<String> = found.rules.iter().filter_map(location).map(|at| place(policy, &at)).collect();
+    let lines: Vec<String> = found.rules.iter().filter_map(location).map(|at| policy.place(&at)).collect();
     let message =
         format!("a packet could take {} steps through the rules; at most {MAX_STEPS} are allowed", found.steps);
     let shown = lines.get(..NAMED_RULES.min(lines.len())).unwrap_or_default().join(", ");

@@ -8,7 +8,8 @@ use crate::lang::{Diagnostic, Diagnostics, Policy};
 pub(super) fn records(policy: &Policy, links: &[Link]) -> Result<Vec<Zone>, CompileError> {
     let links = by_name(links);
     let mut missing = Diagnostics::default();
-    let mut zones = Vec::with_capacity(policy.zones.len());
+    let count = policy.zones.iter().map(|zone| usize::from(zone.id) + 1).max().unwrap_or(0);
+    let mut zones = vec![Zone::CLOSED; count];
     for zone in &policy.zones {
         let Some(link) = links.get(zone.interface.as_str()) else {
             let message = format!("zone `{}` is on interface `{}`, which is not here", zone.name, zone.interface);
@@ -27,7 +28,8 @@ pub(super) fn records(policy: &Policy, links: &[Link]) -> Result<Vec<Zone>, Comp
             flags |= zone_flag::DOWN;
         }
         let vlan = zone.vlan.unwrap_or(0);
-        zones.push(Zone { ifindex: link.ifindex, mtu: link.mtu, vlan, flags, mac: link.mac, padding: 0 });
+        zones[usize::from(zone.id)] =
+            Zone { ifindex: link.ifindex, mtu: link.mtu, vlan, flags, mac: link.mac, padding: 0 };
     }
     if missing.is_empty() { Ok(zones) } else { Err(CompileError::Interface(missing)) }
 }
@@ -66,7 +68,7 @@ fn start(slot: u64) -> u32 {
 }
 
 fn too_crowded(policy: &Policy, zone: u16) -> Diagnostics {
-    let location = policy.zones.get(usize::from(zone)).map(|zone| zone.location.clone()).unwrap_or_default();
+    let location = policy.zone(zone).map(|zone| zone.location.clone()).unwrap_or_default();
     let error = Diagnostic::error(location, "there is no room for this zone in the index of VLANs");
     [error.with_hint("another VLAN id for this zone finds room")].into_iter().collect()
 }

@@ -131,8 +131,8 @@ pub struct FlowView {
     pub expires_seconds: u64,
     /// Seconds since it began.
     pub age_seconds: u64,
-    /// The rule that allowed it.
-    pub rule: String,
+    /// The rule that allows it; absent until its next packet when the policy has changed since the last one.
+    pub rule: Option<String>,
 }
 
 /// Drops of one zone for one reason.

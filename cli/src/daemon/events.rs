@@ -5,7 +5,8 @@ use firewall_core::limit::{Bucket, Rate};
 use firewall_core::packet::protocol;
 use firewall_core::tables::Action;
 
-use super::state::{Shared, lock, protocol_name};
+use super::flow::protocol_name;
+use super::state::{Shared, lock};
 
 const SECOND: u64 = 1_000_000_000;
 

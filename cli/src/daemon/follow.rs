@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use firewall_core::DropReason;
 use firewall_core::tables::{Zone, zone_flag};
 
-use super::port::{Closed, Orders, Port, Status};
+use super::port::{Closed, Port, Status};
 use super::setup::{Setup, SetupError};
 use super::solicit::announcement;
 use super::state::{Shared, lock, mac};
@@ -71,20 +71,19 @@ impl Follower {
         }
         let mut setup = lock(&shared.setup);
         let before: Vec<Seen> = setup.ports.iter().map(Seen::of).collect();
-        let orders = Orders { policy: &shared.policy, config: &self.config };
         let zones = setup.image.zones.clone();
-        setup.close(&shared.policy, &notices, &found)?;
+        setup.close(&notices, &found)?;
         // Before the zones are open again: no frame may go to the MAC of a host that was there.
         forget_neighbours(shared, &mut setup, &zones);
         let closed = setup.image.zones.clone();
-        setup.open(orders, found)?;
+        setup.open(&self.config, found)?;
         forget_neighbours(shared, &mut setup, &closed);
         for (seen, port) in before.iter().zip(&setup.ports) {
             seen.tell(port);
         }
         let is_refused = |port: &Port| matches!(port.closed, Some(Closed::Refused(_)));
         self.try_again = setup.ports.iter().any(is_refused).then(|| Instant::now() + TRY_AGAIN);
-        Ok(Changes::between(&shared.policy, &zones, &setup.image.zones, &before, &setup.ports))
+        Ok(Changes::between(&setup.policy, &zones, &setup.image.zones, &before, &setup.ports))
     }
 }
 
@@ -105,7 +104,8 @@ impl Changes {
                 changes.come.extend(port.index());
             }
         }
-        for (id, zone) in policy.zones.iter().enumerate() {
+        for zone in &policy.zones {
+            let id = usize::from(zone.id);
             let (Some(old), Some(new)) = (before.get(id), after.get(id)) else { continue };
             let (was_open, is_open) = (is_open(old), is_open(new));
             let is_another = others.contains(zone.interface.as_str());

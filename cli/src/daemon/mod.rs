@@ -5,6 +5,7 @@
 
 mod clock;
 mod events;
+mod flow;
 mod follow;
 mod neighbours;
 mod packet_socket;

@@ -24,8 +24,7 @@ pub struct Orders<'a> {
 impl Orders<'_> {
     /// The numbers of the zones on an interface.
     fn zones_on(self, interface: &str) -> impl Iterator<Item = u16> {
-        let zones = self.policy.zones.iter().enumerate();
-        zones.filter(move |(_, zone)| zone.interface == interface).map(|(id, _)| id as u16)
+        self.policy.zones.iter().filter(move |zone| zone.interface == interface).map(|zone| zone.id)
     }
 
     /// The hook for an interface that may be taken.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use firewall_core::Address;
 use firewall_core::tables::Zone;
@@ -35,7 +36,9 @@ pub enum SetupError {
 pub struct Setup {
     /// Programs and tables.
     pub kernel: Kernel,
-    /// The compiled policy.
+    /// The policy.
+    pub policy: Arc<Policy>,
+    /// The same, compiled.
     pub image: Image,
     /// Its interfaces. Dropping them gives them back, so they go after the programs.
     pub ports: Vec<Port>,
@@ -44,16 +47,17 @@ pub struct Setup {
 
 impl Setup {
     /// Puts `policy` in force on the interfaces of the calling thread's network namespace.
-    pub fn start(policy: &Policy, config: &Config) -> Result<Self, SetupError> {
+    pub fn start(policy: Policy, config: &Config) -> Result<Self, SetupError> {
+        let policy = Arc::new(policy);
         // From here on nothing that happens to them is missed.
         let changes = LinkChanges::open()?;
-        let orders = Orders { policy, config };
-        let chosen = names(policy).into_iter().map(|name| choose(orders, name)).collect::<Result<Vec<_>, _>>()?;
+        let orders = Orders { policy: &policy, config };
+        let chosen = names(&policy).into_iter().map(|name| choose(orders, name)).collect::<Result<Vec<_>, _>>()?;
         // The zones are closed until all of them are ready.
         let links: Vec<Link> = chosen.iter().map(|(interface, _)| Link::away(&interface.name)).collect();
-        let image = compile(policy, config, &links)?;
+        let image = compile(&policy, config, &links)?;
         let kernel = Kernel::load(&image, config)?;
-        let mut setup = Self { kernel, image, ports: Vec::new(), changes: Some(changes) };
+        let mut setup = Self { kernel, policy: Arc::clone(&policy), image, ports: Vec::new(), changes: Some(changes) };
         // The programs first, then the link: no frame reaches the kernel's stack in between.
         for (interface, choice) in chosen {
             setup.ports.push(Port::new(Attached::new(&mut setup.kernel, orders, interface, choice)?));
@@ -61,7 +65,7 @@ impl Setup {
         for attached in setup.ports.iter_mut().filter_map(|port| port.attached.as_mut()) {
             attached.raise()?;
         }
-        setup.move_zones(policy)?;
+        setup.move_zones()?;
         Ok(setup)
     }
 
@@ -77,29 +81,26 @@ impl Setup {
     }
 
     /// Makes the tables follow the interfaces.
-    fn move_zones(&mut self, policy: &Policy) -> Result<(), SetupError> {
+    fn move_zones(&mut self) -> Result<(), SetupError> {
         let links: Vec<Link> = self.ports.iter().map(Port::link).collect();
         let before = (self.image.zones.clone(), self.image.zone_index.clone());
-        self.image.move_zones(policy, &links)?;
+        self.image.move_zones(&self.policy, &links)?;
         Ok(self.kernel.move_zones((&before.0, &before.1), &self.image)?)
     }
 
     /// Closes the zones of interfaces that are gone, before anything else is tried: as they were `found`, in the order of the
     /// ports, before all of `notices` were read.
-    pub fn close(
-        &mut self,
-        policy: &Policy,
-        notices: &Notices,
-        found: &[Result<Interface, InterfaceError>],
-    ) -> Result<(), SetupError> {
+    pub fn close(&mut self, notices: &Notices, found: &[Result<Interface, InterfaceError>]) -> Result<(), SetupError> {
         for (port, found) in self.ports.iter_mut().zip(found) {
             port.part(&mut self.kernel, notices, found.as_ref().ok());
         }
-        self.move_zones(policy)
+        self.move_zones()
     }
 
     /// Uses the interfaces as they were `found`, in the order of the ports.
-    pub fn open(&mut self, orders: Orders, found: Vec<Result<Interface, InterfaceError>>) -> Result<(), SetupError> {
+    pub fn open(&mut self, config: &Config, found: Vec<Result<Interface, InterfaceError>>) -> Result<(), SetupError> {
+        let policy = Arc::clone(&self.policy);
+        let orders = Orders { policy: &policy, config };
         let mut newcomers = Vec::new();
         for (number, (port, found)) in self.ports.iter_mut().zip(found).enumerate() {
             let times = port.times;
@@ -108,13 +109,13 @@ impl Setup {
                 newcomers.push(number);
             }
         }
-        match self.move_zones(orders.policy) {
+        match self.move_zones() {
             // Their numbers find no room in the index of zones; the others do, as before.
             Err(SetupError::Compile(error)) => {
                 for number in newcomers {
                     self.ports[number].refuse(&mut self.kernel, error.to_string());
                 }
-                self.move_zones(orders.policy)
+                self.move_zones()
             }
             done => done,
         }
@@ -124,6 +125,11 @@ impl Setup {
     pub fn mtu_towards(&self, destination: IpAddr) -> u32 {
         let route = self.image.route_to(&Address::from(destination));
         route.and_then(|route| self.zone(route.zone)).map_or(1280, |zone| zone.mtu)
+    }
+
+    /// A zone's name.
+    pub fn zone_name(&self, id: u16) -> String {
+        self.policy.zone(id).map_or_else(|| format!("#{id}"), |zone| zone.name.clone())
     }
 
     /// A zone's record.

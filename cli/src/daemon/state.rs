@@ -2,22 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use firewall_core::conntrack::Sender;
+use firewall_core::DropReason;
 use firewall_core::event::Topic;
-use firewall_core::packet::protocol;
 use firewall_core::tables::{Direction as Way, NO_ZONE};
-use firewall_core::{Address, DropReason};
 
 use super::clock;
+use super::flow::FlowReader;
 use super::neighbours::Neighbours;
 use super::port::Port;
 use super::setup::Setup;
-use crate::backend::kernel::{Flows, KernelError, LiveFlow};
+use crate::backend::kernel::KernelError;
 use crate::control::{
-    Answer, CounterView, Direction, DropView, FlowView, InterfaceView, LostEventsView, NeighbourView, Question,
-    Request, RuleView, ZoneView,
+    Answer, CounterView, DropView, FlowView, InterfaceView, LostEventsView, NeighbourView, Question, Request, RuleView,
+    ZoneView,
 };
 use crate::explain::{ExplainError, Explainer, FirstPacket};
 use crate::lang::Policy;
@@ -40,9 +39,7 @@ pub struct LostEvents {
 
 /// Shared by all threads. Locks are held for one step only, never while waiting.
 pub struct Shared {
-    /// The policy in force.
-    pub policy: Policy,
-    /// Programs, tables, interfaces.
+    /// Policy, programs, tables, interfaces.
     pub setup: Mutex<Setup>,
     /// Neighbours.
     pub neighbours: Mutex<Neighbours>,
@@ -64,14 +61,20 @@ impl Shared {
         counter.bytes += bytes as u64;
     }
 
+    /// The policy in force.
+    pub fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&lock(&self.setup).policy)
+    }
+
     /// A zone's name.
     pub fn zone_name(&self, zone: u16) -> String {
-        self.policy.zones.get(usize::from(zone)).map_or_else(|| format!("#{zone}"), |zone| zone.name.clone())
+        lock(&self.setup).zone_name(zone)
     }
 
     /// The zone's gateway address to use towards `neighbour`: in its subnet if there is one.
     pub fn gateway(&self, zone: u16, neighbour: IpAddr) -> Option<IpAddr> {
-        let zone = self.policy.zones.get(usize::from(zone))?;
+        let policy = self.policy();
+        let zone = policy.zone(zone)?;
         let same_family = || zone.addresses.iter().filter(|address| address.is_ipv4() == neighbour.is_ipv4());
         same_family()
             .find(|address| address.contains(neighbour))
@@ -89,12 +92,15 @@ impl Shared {
 
     /// What the tables in force do with a packet.
     fn explain(&self, packet: &str) -> Answer {
-        let packet = match FirstPacket::parse(&self.policy, packet) {
+        let (policy, image) = {
+            let setup = lock(&self.setup);
+            (Arc::clone(&setup.policy), setup.image.clone())
+        };
+        let packet = match FirstPacket::parse(&policy, packet) {
             Ok(packet) => packet,
             Err(error) => return Answer::BadQuestion(error.to_string()),
         };
-        let image = lock(&self.setup).image.clone();
-        match Explainer::new(&self.policy, &image).explain(&packet) {
+        match Explainer::new(&policy, &image).explain(&packet) {
             Ok(explanation) => Answer::Explanation(Box::new(explanation)),
             Err(ExplainError::Packet) => Answer::BadQuestion(ExplainError::Packet.to_string()),
             Err(error) => Answer::Error(error.to_string()),
@@ -115,11 +121,12 @@ impl Shared {
 
     fn zones(&self) -> Result<Vec<ZoneView>, KernelError> {
         let setup = lock(&self.setup);
-        let records = self.policy.zones.iter().zip(&setup.image.zones).enumerate();
-        records
-            .map(|(id, (zone, record))| {
+        let zones = setup.policy.zones.iter();
+        zones
+            .filter_map(|zone| Some((zone, setup.zone(zone.id)?)))
+            .map(|(zone, record)| {
                 let count = |way| {
-                    let counter = setup.kernel.zone_counter(id as u16, way)?;
+                    let counter = setup.kernel.zone_counter(zone.id, way)?;
                     Ok(CounterView { packets: counter.packets, bytes: counter.bytes })
                 };
                 Ok(ZoneView {
@@ -154,44 +161,18 @@ impl Shared {
     }
 
     fn flows(&self) -> Result<Vec<FlowView>, KernelError> {
-        let (flows, names): (Flows, Vec<String>) = {
+        let (flows, reader) = {
             let setup = lock(&self.setup);
-            (setup.kernel.flows()?, setup.image.rule_names.iter().map(|name| name.place.clone()).collect())
+            (setup.kernel.flows()?, FlowReader::new(&setup))
         };
-        let now = clock::now();
-        Ok(flows.list(now, MAX_FLOWS).iter().filter_map(|live| self.flow(live, &names, now)).collect())
-    }
-
-    fn flow(&self, live: &LiveFlow, names: &[String], now: u64) -> Option<FlowView> {
-        let (key, flow) = (&live.key, &live.flow);
-        let low = (Sender::Low, key.low, key.low_port);
-        let high = (Sender::High, key.high, key.high_port);
-        let (from, to) = if flow.low_began != 0 { (low, high) } else { (high, low) };
-        let direction = |(sender, address, port): (Sender, Address, u16)| {
-            let half = flow.halves(sender).0;
-            Direction {
-                address: address.to_string(),
-                port: has_ports(key.protocol).then_some(port),
-                to_zone: self.zone_name(flow.next_hops(sender).0.zone.get()),
-                counter: CounterView { packets: half.packets.get(), bytes: half.bytes.get() },
-            }
-        };
-        Some(FlowView {
-            protocol: protocol_name(key.protocol),
-            from: direction(from),
-            to: direction(to),
-            state: flow.state()?.name().to_owned(),
-            expires_seconds: flow.expires.get().saturating_sub(now) / SECOND,
-            age_seconds: (now / SECOND).saturating_sub(u64::from(flow.created)),
-            rule: names.get(flow.rule.get() as usize)?.clone(),
-        })
+        Ok(flows.list(reader.now, MAX_FLOWS).iter().filter_map(|live| reader.view(live)).collect())
     }
 
     fn dropped(&self) -> Result<Vec<DropView>, KernelError> {
         let mut found = Vec::new();
         let own = lock(&self.drops).clone();
         let setup = lock(&self.setup);
-        let zones = (0..self.policy.zones.len() as u16).chain([NO_ZONE]);
+        let zones = setup.policy.zones.iter().map(|zone| zone.id).chain([NO_ZONE]);
         for zone in zones {
             for reason in DropReason::ALL {
                 let counted = setup.kernel.drop_counter(zone, *reason)?;
@@ -202,7 +183,7 @@ impl Shared {
                 };
                 if counter.packets > 0 {
                     found.push(DropView {
-                        zone: (zone != NO_ZONE).then(|| self.zone_name(zone)),
+                        zone: (zone != NO_ZONE).then(|| setup.zone_name(zone)),
                         reason: reason.name().to_owned(),
                         meaning: reason.describe().trim().to_owned(),
                         counter,
@@ -226,41 +207,8 @@ impl Shared {
 
     fn interfaces(&self) -> Vec<InterfaceView> {
         let lost = self.lost_events();
-        lock(&self.setup).ports.iter().map(|port| self.interface(port, &lost)).collect()
-    }
-
-    fn interface(&self, port: &Port, lost: &[LostEvents]) -> InterfaceView {
-        let on_it = self.policy.zones.iter().filter(|zone| zone.interface == port.name);
-        let attached = port.attached.as_ref();
-        let mut warnings: Vec<String> = port.warning().into_iter().collect();
-        warnings.extend(attached.iter().flat_map(|attached| attached.choice.warnings.clone()));
-        InterfaceView {
-            interface: port.name.clone(),
-            state: port.status().to_string(),
-            driver: attached.map(|attached| attached.interface.driver.clone()),
-            hook: attached.map(|attached| attached.choice.hook.to_string()),
-            mtu: attached.map(|attached| attached.interface.mtu),
-            mac: attached.map(|attached| mac(attached.interface.mac)),
-            zones: on_it.map(|zone| zone.name.clone()).collect(),
-            reasons: attached.map(|attached| attached.choice.reasons.clone()).unwrap_or_default(),
-            warnings,
-            lost_events: self.lost_on(&port.name, lost),
-        }
-    }
-
-    /// The lost events of an interface's zones.
-    fn lost_on(&self, interface: &str, lost: &[LostEvents]) -> Vec<LostEventsView> {
-        let zone = |lost: &LostEvents| self.policy.zones.get(usize::from(lost.zone));
-        let here = lost.iter().filter_map(|lost| zone(lost).filter(|zone| zone.interface == interface).zip(Some(lost)));
-        here.map(|(zone, lost)| LostEventsView {
-            zone: zone.name.clone(),
-            topic: match lost.topic {
-                Topic::Log => "log".to_owned(),
-                Topic::Neighbour => "neighbour".to_owned(),
-            },
-            events: lost.events,
-        })
-        .collect()
+        let setup = lock(&self.setup);
+        setup.ports.iter().map(|port| interface(&setup.policy, port, &lost)).collect()
     }
 
     fn neighbours(&self) -> Vec<NeighbourView> {
@@ -277,22 +225,43 @@ impl Shared {
     }
 }
 
-/// A MAC as people write it.
-pub fn mac(bytes: [u8; 6]) -> String {
-    bytes.map(|byte| format!("{byte:02x}")).join(":")
-}
-
-/// A protocol's name, or its number.
-pub fn protocol_name(number: u8) -> String {
-    match number {
-        protocol::TCP => "tcp".to_owned(),
-        protocol::UDP => "udp".to_owned(),
-        protocol::ICMP => "icmp".to_owned(),
-        protocol::ICMP6 => "icmp6".to_owned(),
-        other => format!("proto {other}"),
+fn interface(policy: &Policy, port: &Port, lost: &[LostEvents]) -> InterfaceView {
+    let on_it = policy.zones.iter().filter(|zone| zone.interface == port.name);
+    let attached = port.attached.as_ref();
+    let mut warnings: Vec<String> = port.warning().into_iter().collect();
+    warnings.extend(attached.iter().flat_map(|attached| attached.choice.warnings.clone()));
+    InterfaceView {
+        interface: port.name.clone(),
+        state: port.status().to_string(),
+        driver: attached.map(|attached| attached.interface.driver.clone()),
+        hook: attached.map(|attached| attached.choice.hook.to_string()),
+        mtu: attached.map(|attached| attached.interface.mtu),
+        mac: attached.map(|attached| mac(attached.interface.mac)),
+        zones: on_it.map(|zone| zone.name.clone()).collect(),
+        reasons: attached.map(|attached| attached.choice.reasons.clone()).unwrap_or_default(),
+        warnings,
+        lost_events: lost_on(policy, &port.name, lost),
     }
 }
 
-fn has_ports(number: u8) -> bool {
-    matches!(number, protocol::TCP | protocol::UDP | protocol::ICMP | protocol::ICMP6)
+/// The lost events of an interface's zones.
+fn lost_on(policy: &Policy, interface: &str, lost: &[LostEvents]) -> Vec<LostEventsView> {
+    let here = lost.iter().filter_map(|lost| {
+        let zone = policy.zone(lost.zone).filter(|zone| zone.interface == interface)?;
+        Some((zone, lost))
+    });
+    here.map(|(zone, lost)| LostEventsView {
+        zone: zone.name.clone(),
+        topic: match lost.topic {
+            Topic::Log => "log".to_owned(),
+            Topic::Neighbour => "neighbour".to_owned(),
+        },
+        events: lost.events,
+    })
+    .collect()
+}
+
+/// A MAC as people write it.
+pub fn mac(bytes: [u8; 6]) -> String {
+    bytes.map(|byte| format!("{byte:02x}")).join(":")
 }

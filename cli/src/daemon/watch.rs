@@ -27,7 +27,6 @@ use super::transmit::Ports;
 use crate::backend::kernel::{Events, PuntedFrame, Punts};
 use crate::config::Config;
 use crate::control::{Server, serve};
-use crate::lang::Policy;
 
 /// Frames or events handled before timers and the other ring get their turn.
 const BATCH: usize = 256;
@@ -36,13 +35,7 @@ const SWEEP_PAUSE: Duration = Duration::from_secs(2);
 
 /// Runs until SIGINT or SIGTERM, then takes everything down. `ready` is called once, when the policy is in force.
 /// Clients that have come to `server` before are answered then.
-pub fn run(
-    policy: Policy,
-    config: &Config,
-    server: Server,
-    mut setup: Setup,
-    ready: impl FnOnce(&Setup),
-) -> anyhow::Result<()> {
+pub fn run(config: &Config, server: Server, mut setup: Setup, ready: impl FnOnce(&Setup)) -> anyhow::Result<()> {
     let signals = signals()?;
     let mut watch = Watch::new(&mut setup, config)?;
     ready(&setup);
@@ -52,7 +45,6 @@ pub fn run(
         bytes: config.neighbours.queue_bytes.get() as usize,
     };
     let shared = Arc::new(Shared {
-        policy,
         setup: Mutex::new(setup),
         neighbours: Mutex::new(Neighbours::new(limits)),
         drops: Mutex::new(BTreeMap::new()),

@@ -98,7 +98,8 @@ impl<'a> Explainer<'a> {
 
     /// Explains the fate of a packet that begins a flow.
     pub fn explain(&mut self, packet: &FirstPacket) -> Result<Explanation, ExplainError> {
-        let zone = self.memory.zones().get(packet.from).ok_or(ExplainError::Packet)?;
+        let from = self.policy.zones.get(packet.from).ok_or(ExplainError::Packet)?;
+        let zone = self.memory.zones().get(usize::from(from.id)).ok_or(ExplainError::Packet)?;
         let ifindex = zone.ifindex;
         let frame = first_packet(zone, packet).ok_or(ExplainError::Packet)?;
         // The time tells in the counters which rule decided.
@@ -118,7 +119,8 @@ impl<'a> Explainer<'a> {
         let (action, _) = outcome(verdict);
         let reason = reason(verdict);
         let route = self.image.route_to(&Address::from(packet.destination));
-        let to = route.filter(|route| route.kind == RouteKind::Forward as u16).map(|route| usize::from(route.zone));
+        let forwards = route.filter(|route| route.kind == RouteKind::Forward as u16);
+        let to = forwards.and_then(|route| self.policy.zones.iter().position(|zone| zone.id == route.zone));
         let considered = match (decided, to) {
             (Some(rule), Some(to)) => self.considered(packet, to, rule)?,
             _ => Vec::new(),

@@ -29,6 +29,7 @@ mod print;
 pub mod registry;
 mod source;
 mod token;
+mod zone_ids;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, render};
 pub use policy::{

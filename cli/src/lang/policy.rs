@@ -32,6 +32,21 @@ pub struct Policy {
     pub sources: Vec<SourceFile>,
 }
 
+impl Policy {
+    /// The zone with this number.
+    pub fn zone(&self, id: u16) -> Option<&Zone> {
+        // Where it is as long as no policy came before this one.
+        let likely = self.zones.get(usize::from(id)).filter(|zone| zone.id == id);
+        likely.or_else(|| self.zones.iter().find(|zone| zone.id == id))
+    }
+
+    /// `file:line` of a place.
+    pub fn place(&self, location: &Location) -> String {
+        let file = self.sources.get(location.file).map_or("?", |file| file.name.as_str());
+        format!("{file}:{}", location.line)
+    }
+}
+
 /// A named VLAN (or untagged network) on an interface.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Zone {
@@ -43,6 +58,8 @@ pub struct Zone {
     pub vlan: Option<u16>,
     /// Gateway address and prefix length of each subnet; at least one.
     pub addresses: Vec<IpNetwork>,
+    /// Its number in the tables, below [`firewall_core::tables::MAX_ZONES`]; flows, neighbours and counters name it by this.
+    pub id: u16,
     /// Where the zone is declared.
     pub location: Location,
 }

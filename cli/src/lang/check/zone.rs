@@ -38,11 +38,13 @@ pub(super) fn zones(zones: &[&ast::Zone], sink: &mut Sink<'_>) -> Vec<Zone> {
     }
     zones
         .iter()
-        .map(|zone| Zone {
+        .enumerate()
+        .map(|(id, zone)| Zone {
             name: zone.name.value.clone(),
             interface: zone.interface.value.clone(),
             vlan: zone.vlan.as_ref().map(|vlan| vlan.value),
             addresses: zone.addresses.iter().map(|address| address.value).collect(),
+            id: id as u16,
             location: sink.at(zone.name.span),
         })
         .collect()
