@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::command::{bench, check, explain, lab, run, show};
+use crate::command::{apply, bench, check, explain, lab, run, show};
 
 /// Virtual firewall: routes and filters traffic between VLANs inside of one host.
 #[derive(Debug, Parser)]
@@ -20,6 +20,8 @@ pub enum Command {
     Check(check::Arguments),
     /// Put rule files in force on this machine's interfaces and stay.
     Run(run::Arguments),
+    /// Put other rule files in force in the vfw that runs, and say what that changes.
+    Apply(apply::Arguments),
     /// Show what a running vfw knows.
     Show(show::Arguments),
     /// Say what becomes of a packet, and why.

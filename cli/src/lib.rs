@@ -3,6 +3,7 @@
 pub mod args;
 pub mod backend;
 pub mod bench;
+pub mod change;
 pub mod command;
 pub mod compile;
 pub mod config;
@@ -13,3 +14,4 @@ pub mod interface;
 pub mod lab;
 pub mod lang;
 pub mod preview;
+pub mod summary;

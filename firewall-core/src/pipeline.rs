@@ -187,26 +187,34 @@ fn judge_again<F: Frame, T: Tables>(
 #[inline(always)]
 fn renew<F: Frame, T: Tables>(frame: &F, ingress: &Ingress<T>, known: &Known<T::Flow>) -> Result<(), DropReason> {
     let (flow, beginner) = (&known.flow, known.flow.beginner());
-    let ((source, _), (destination, _)) = known.key.endpoints(beginner);
     let (own, other) = flow.next_hops(beginner);
-    let from = other.zone.get();
-    let back = route::hop(ingress.tables, &source).map_err(|_| DropReason::SpoofedSource)?;
-    if back.zone != from {
-        return Err(DropReason::SpoofedSource);
-    }
-    let hop = route::hop(ingress.tables, &destination)?;
-    let key = || RuleKey::of_flow(&known.key, beginner, from, hop.zone);
-    let decision = ingress.tables.judge(&key()).ok_or(DropReason::Policy)?;
+    let (zone, decision) = judge_flow(ingress.tables, &known.key, flow)?;
     if decision.action() != Action::Allow {
-        log(frame, ingress, key, decision);
+        log(frame, ingress, || RuleKey::of_flow(&known.key, beginner, other.zone.get(), zone), decision);
         return Err(refused(frame, ingress, decision));
     }
     flow.rule.set(decision.rule());
-    own.zone.set(hop.zone);
+    own.zone.set(zone);
     own.neighbour.set(NO_NEIGHBOUR);
     other.neighbour.set(NO_NEIGHBOUR);
     flow.epoch.set(ingress.settings.epoch);
     Ok(())
+}
+
+/// The zone to which a flow's first packet would go now, and the rules' word on it; the reason when it would not be asked
+/// for.
+#[inline(always)]
+pub fn judge_flow<T: Tables>(tables: &T, key: &FlowKey, flow: &Flow) -> Result<(u16, Decision), DropReason> {
+    let beginner = flow.beginner();
+    let ((source, _), (destination, _)) = key.endpoints(beginner);
+    let from = flow.next_hops(beginner).1.zone.get();
+    let back = route::hop(tables, &source).map_err(|_| DropReason::SpoofedSource)?;
+    if back.zone != from {
+        return Err(DropReason::SpoofedSource);
+    }
+    let hop = route::hop(tables, &destination)?;
+    let decision = tables.judge(&RuleKey::of_flow(key, beginner, from, hop.zone)).ok_or(DropReason::Policy)?;
+    Ok((hop.zone, decision))
 }
 
 /// What is for vfw itself: ARP, neighbour discovery, and echo requests that [`first()`] has found to be. `packet`, empty, is room for what the parser finds.

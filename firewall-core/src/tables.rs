@@ -288,6 +288,21 @@ plain! {
     }
 }
 
+impl RuleCounter {
+    /// A rule that has not decided anything.
+    pub const NONE: Self = Self { packets: 0, bytes: 0, last_hit: 0 };
+
+    /// Both together.
+    #[must_use]
+    pub fn and(&self, other: &Self) -> Self {
+        Self {
+            packets: self.packets.wrapping_add(other.packets),
+            bytes: self.bytes.wrapping_add(other.bytes),
+            last_hit: self.last_hit.max(other.last_hit),
+        }
+    }
+}
+
 /// Which way a packet crossed a zone's edge.
 #[repr(u32)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -102,9 +102,7 @@ pub fn vfw_bench_nothing(_: XdpContext) -> u32 {
 #[inline(always)]
 fn finish_xdp(frame: &XdpFrame, tables: &KernelTables, packet: &Packet, verdict: Verdict) -> u32 {
     match verdict {
-        Verdict::Transmit(egress) => match maps::DEVICES.redirect(u32::from(egress.zone), 0) {
-            Ok(action) | Err(action) => action,
-        },
+        Verdict::Transmit(egress) => tables.redirect(egress.zone),
         Verdict::Drop(_) | Verdict::Consume => xdp_action::XDP_DROP,
         Verdict::Punt(punt) => {
             punt::send(frame, tables, (&punt, packet));

@@ -85,9 +85,9 @@ pub static ZONE_COUNTERS: PerCpuArray<Counter> = PerCpuArray::with_max_entries(M
 /// Per zone, and one more for frames from no zone, every drop reason.
 #[map]
 pub static DROP_COUNTERS: PerCpuArray<Counter> = PerCpuArray::with_max_entries((MAX_ZONES + 1) * DROP_REASON_SLOTS, 0);
-/// Interfaces by zone, for XDP.
+/// Interfaces by zone, for XDP, slot after slot.
 #[map]
-pub static DEVICES: DevMap = DevMap::with_max_entries(MAX_ZONES, 0);
+pub static DEVICES: DevMap = DevMap::with_max_entries(SLOTS * MAX_ZONES, 0);
 /// The parts of the pipeline, by [`firewall_core::pipeline::Part`].
 #[map]
 pub static XDP_PARTS: ProgramArray = ProgramArray::with_max_entries(4, 0);

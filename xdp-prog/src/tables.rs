@@ -34,6 +34,14 @@ impl KernelTables {
         });
         Self { slot: slot as u32 & (SLOTS - 1) }
     }
+
+    /// Sends the frame of an XDP program out of a zone's interface.
+    #[inline(always)]
+    pub fn redirect(&self, zone: u16) -> u32 {
+        match maps::DEVICES.redirect(self.slot * MAX_ZONES + u32::from(zone), 0) {
+            Ok(action) | Err(action) => action,
+        }
+    }
 }
 
 /// A flow record in map memory, which stays mapped. An element that another CPU removes meanwhile may at once hold another

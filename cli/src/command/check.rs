@@ -1,14 +1,16 @@
 //! `vfw check`: is this policy good, and does it do what its tests say?
 
 use std::io::Write as _;
+use std::time::Instant;
 
 use serde::Serialize;
 
 use super::{Exit, Failure, Inputs, show_diagnostics};
-use crate::compile::{CompileError, Image, Link, compile};
+use crate::compile::{CompileError, Link, compile};
 use crate::config::Config;
-use crate::lang::{Diagnostic, Diagnostics, Loaded, Policy, Severity, SourceFile, load};
+use crate::lang::{Diagnostic, Diagnostics, Loaded, Severity, SourceFile, load};
 use crate::preview;
+use crate::summary::Summary;
 
 const EXAMPLE: &str = "\
 Example:
@@ -31,23 +33,14 @@ pub struct Arguments {
 
 /// What the check found out.
 #[derive(Debug, Default, Serialize)]
-struct Summary {
+struct Report {
     ok: bool,
-    zones: usize,
-    rules: usize,
-    entries: usize,
-    worst_steps: u32,
-    routes: usize,
-    bytes: Vec<TableBytes>,
-    tests_passed: usize,
-    tests_failed: usize,
+    /// Nothing when the policy could not be compiled.
+    #[serde(flatten)]
+    summary: Summary,
     diagnostics: Vec<Message>,
-}
-
-#[derive(Debug, Serialize)]
-struct TableBytes {
-    table: &'static str,
-    bytes: usize,
+    #[serde(skip)]
+    is_compiled: bool,
 }
 
 /// A diagnostic for machines.
@@ -73,23 +66,24 @@ pub fn run(arguments: &Arguments) -> Exit {
         }
     };
     let mut found = Diagnostics::default();
-    let mut summary = check(&sources, &config, &mut found);
-    summary.ok = !found.has_errors();
+    let mut report = check(&sources, &config, &mut found);
+    report.ok = !found.has_errors();
     if arguments.json {
-        summary.diagnostics = found.iter().map(|diagnostic| message(diagnostic, &sources)).collect();
-        match serde_json::to_string_pretty(&summary) {
+        report.diagnostics = found.iter().map(|diagnostic| message(diagnostic, &sources)).collect();
+        match serde_json::to_string_pretty(&report) {
             Ok(text) => print(&text),
             Err(error) => eprintln!("error: {error}"),
         }
     } else {
         show_diagnostics(&found, &sources);
-        print(&text(&summary, &found));
+        print(&text(&report, &found));
     }
-    if summary.ok { Exit::Success } else { Exit::BadInput }
+    if report.ok { Exit::Success } else { Exit::BadInput }
 }
 
 /// Everything that can be known without a system.
-fn check(sources: &[SourceFile], config: &Config, found: &mut Diagnostics) -> Summary {
+fn check(sources: &[SourceFile], config: &Config, found: &mut Diagnostics) -> Report {
+    let start = Instant::now();
     let policy = match load(sources) {
         Ok(Loaded { policy, warnings }) => {
             extend(found, &warnings);
@@ -97,39 +91,25 @@ fn check(sources: &[SourceFile], config: &Config, found: &mut Diagnostics) -> Su
         }
         Err(errors) => {
             extend(found, &errors);
-            return Summary::default();
+            return Report::default();
         }
     };
     let image = match compile(&policy, config, &Link::invent(&policy)) {
         Ok(image) => image,
         Err(CompileError::Policy(errors) | CompileError::Interface(errors)) => {
             extend(found, &errors);
-            return Summary::default();
+            return Report::default();
         }
     };
+    let compiled = start.elapsed();
     let tests = preview::run_tests(&policy, &image, config);
     extend(found, &tests.errors);
-    summarise(&policy, &image, config, &tests)
+    let summary = Summary::new(&policy, &image, config, &tests, compiled);
+    Report { summary, is_compiled: true, ..Report::default() }
 }
 
 fn extend(all: &mut Diagnostics, more: &Diagnostics) {
     more.iter().cloned().for_each(|diagnostic| all.push(diagnostic));
-}
-
-fn summarise(policy: &Policy, image: &Image, config: &Config, tests: &preview::Report) -> Summary {
-    let bytes = image.table_bytes(config).into_iter().map(|(table, bytes)| TableBytes { table, bytes }).collect();
-    Summary {
-        ok: true,
-        zones: policy.zones.len(),
-        rules: policy.rules.len(),
-        entries: image.entries,
-        worst_steps: image.rules.worst_steps.into_iter().max().unwrap_or(0),
-        routes: image.routes.len(),
-        bytes,
-        tests_passed: tests.passed,
-        tests_failed: tests.failed,
-        diagnostics: Vec::new(),
-    }
 }
 
 fn message(diagnostic: &Diagnostic, sources: &[SourceFile]) -> Message {
@@ -147,33 +127,14 @@ fn message(diagnostic: &Diagnostic, sources: &[SourceFile]) -> Message {
     }
 }
 
-fn text(summary: &Summary, found: &Diagnostics) -> String {
-    let mut lines = Vec::new();
-    if !summary.bytes.is_empty() {
-        lines.push(format!("zones    {}", summary.zones));
-        let (rules, entries, steps) = (summary.rules, summary.entries, summary.worst_steps);
-        lines.push(format!("rules    {rules} ({entries} table entries, at most {steps} steps for a new flow)"));
-        lines.push(format!("routes   {} (connected, own and static)", summary.routes));
-        let total = summary.bytes.iter().map(|table| table.bytes).sum();
-        let tables = summary.bytes.iter().map(|table| format!("{} {}", table.table, size(table.bytes)));
-        lines.push(format!("memory   {} ({})", size(total), tables.collect::<Vec<_>>().join(", ")));
-        lines.push(format!("tests    {} passed, {} failed", summary.tests_passed, summary.tests_failed));
-    }
+fn text(report: &Report, found: &Diagnostics) -> String {
+    let mut lines = if report.is_compiled { report.summary.lines() } else { Vec::new() };
     lines.push(match (found.has_errors(), found.is_empty()) {
         (false, true) => "ok".to_owned(),
         (false, false) => format!("ok, {}", found.summary()),
         (true, _) => format!("not usable: {}", found.summary()),
     });
     lines.join("\n")
-}
-
-/// Bytes as a person reads them.
-fn size(bytes: usize) -> String {
-    match bytes {
-        0..1_024 => format!("{bytes} B"),
-        1_024..1_048_576 => format!("{} KiB", bytes.div_ceil(1_024)),
-        _ => format!("{} MiB", bytes.div_ceil(1_048_576)),
-    }
 }
 
 /// To standard output; a reader that has gone away is no error.

@@ -1,5 +1,6 @@
 //! The commands: one file each.
 
+pub mod apply;
 pub mod bench;
 pub mod check;
 pub mod demo;
@@ -48,6 +49,7 @@ pub fn main() -> ExitCode {
     let outcome = match arguments.command {
         Command::Check(arguments) => Ok(check::run(&arguments) as u8),
         Command::Run(arguments) => run::run(&arguments).map(|()| 0),
+        Command::Apply(arguments) => apply::run(&arguments).map(|()| 0),
         Command::Show(arguments) => show::run(&arguments).map(|()| 0),
         Command::Explain(arguments) => explain::run(&arguments).map(|()| 0),
         Command::Lab(arguments) => lab::run(&arguments),

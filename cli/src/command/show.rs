@@ -130,6 +130,8 @@ pub fn table(answer: &Answer) -> String {
             }),
         ),
         Answer::Explanation(explanation) => super::explain::text(explanation, false),
+        Answer::Applied(applied) => super::apply::text(applied),
+        Answer::BadPolicy(found) => found.to_string(),
         Answer::Error(message) | Answer::BadQuestion(message) => message.clone(),
     }
 }

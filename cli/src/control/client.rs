@@ -41,8 +41,8 @@ pub enum ClientError {
     },
 }
 
-/// How long the daemon may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long the daemon may take: the largest policies and flow tables need most of it.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Asks the daemon at `path`.
 pub fn ask(path: &Path, request: &Request) -> Result<Answer, ClientError> {

@@ -10,9 +10,10 @@ use std::time::Duration;
 use thiserror::Error;
 
 use super::view::{Answer, Request};
+use crate::lang::limits;
 
-/// Longest question, bytes.
-const MAX_QUESTION: u64 = 4096;
+/// Longest question, bytes: a policy whose text is as long as it may be, every character of it escaped.
+const MAX_QUESTION: u64 = 2 * limits::BYTES as u64 + (1 << 20);
 /// How long a client may keep the daemon waiting.
 const PATIENCE: Duration = Duration::from_secs(2);
 

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::change::Change;
 use crate::explain::Explanation;
+use crate::lang::Diagnostics;
+use crate::summary::Summary;
 
 /// What a client wants.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,6 +15,17 @@ pub enum Request {
     Show(Question),
     /// To know what becomes of a packet, written as [`crate::explain::FirstPacket`] reads it.
     Explain(String),
+    /// To have another policy in force.
+    Apply(Box<NewPolicy>),
+}
+
+/// A policy as its author wrote it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewPolicy {
+    /// Names and texts of its files.
+    pub files: Vec<(String, String)>,
+    /// Only say what would change.
+    pub dry_run: bool,
 }
 
 /// What can be shown.
@@ -50,6 +64,10 @@ pub enum Answer {
     Neighbours(Vec<NeighbourView>),
     /// To [`Request::Explain`].
     Explanation(Box<Explanation>),
+    /// To [`Request::Apply`].
+    Applied(Box<AppliedView>),
+    /// To [`Request::Apply`], when the policy is not one or does not do what its tests say.
+    BadPolicy(Diagnostics),
     /// The question makes no sense.
     BadQuestion(String),
     /// The daemon could not answer.
@@ -183,6 +201,42 @@ pub struct LostEventsView {
     pub topic: String,
     /// How many.
     pub events: u64,
+}
+
+/// What another policy changes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AppliedView {
+    /// Whether it is in force now; otherwise nothing was changed.
+    pub in_force: bool,
+    /// What it needs and does, in numbers.
+    pub summary: Summary,
+    /// The lines that differ from the policy before.
+    pub change: Change,
+    /// Live flows that it no longer allows: each ends with its next packet.
+    pub flows_cut: usize,
+    /// Live flows that it still allows.
+    pub flows_kept: usize,
+    /// The flows that it no longer allows, as many as are listed.
+    pub cut: Vec<CutView>,
+    /// Interfaces that vfw takes.
+    pub interfaces_added: Vec<String>,
+    /// Interfaces that vfw gives back.
+    pub interfaces_removed: Vec<String>,
+    /// What its author should know; never errors.
+    pub warnings: Diagnostics,
+    /// Milliseconds from the request to the answer.
+    pub milliseconds: f64,
+}
+
+/// A flow that a policy no longer allows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CutView {
+    /// The flow.
+    pub flow: FlowView,
+    /// Why its next packet is dropped.
+    pub reason: String,
+    /// Place of the rule that says so; absent when the rules are not asked.
+    pub by: Option<String>,
 }
 
 /// A neighbour.

@@ -11,6 +11,7 @@ use super::port::{Closed, Port, Status};
 use super::setup::{Setup, SetupError};
 use super::solicit::announcement;
 use super::state::{Shared, lock, mac};
+use crate::backend::kernel::Kernel;
 use crate::config::Config;
 use crate::interface::{self, LinkChanges, Notices};
 use crate::lang::Policy;
@@ -74,10 +75,10 @@ impl Follower {
         let zones = setup.image.zones.clone();
         setup.close(&notices, &found)?;
         // Before the zones are open again: no frame may go to the MAC of a host that was there.
-        forget_neighbours(shared, &mut setup, &zones);
+        forget_neighbours_of(shared, &mut setup, &zones);
         let closed = setup.image.zones.clone();
         setup.open(&self.config, found)?;
-        forget_neighbours(shared, &mut setup, &closed);
+        forget_neighbours_of(shared, &mut setup, &closed);
         for (seen, port) in before.iter().zip(&setup.ports) {
             seen.tell(port);
         }
@@ -104,34 +105,52 @@ impl Changes {
                 changes.come.extend(port.index());
             }
         }
+        changes.announce_zones(policy, (before, after), |interface| others.contains(interface));
+        changes
+    }
+
+    /// Announces the gateways of zones that have opened, have another MAC, or are on an interface that `is_another`.
+    pub fn announce_zones(
+        &mut self,
+        policy: &Policy,
+        (before, after): (&[Zone], &[Zone]),
+        is_another: impl Fn(&str) -> bool,
+    ) {
         for zone in &policy.zones {
             let id = usize::from(zone.id);
-            let (Some(old), Some(new)) = (before.get(id), after.get(id)) else { continue };
-            let (was_open, is_open) = (is_open(old), is_open(new));
-            let is_another = others.contains(zone.interface.as_str());
-            if is_open && (!was_open || is_another || old.mac != new.mac) {
+            let Some(new) = after.get(id).filter(|new| is_open(new)) else { continue };
+            let is_same = |old: &Zone| is_open(old) && is_same_place(old, new) && old.mac == new.mac;
+            let is_as_before = before.get(id).is_some_and(is_same);
+            if !is_as_before || is_another(&zone.interface) {
                 let frames = zone.addresses.iter().filter_map(|gateway| announcement(new, gateway.ip()));
-                changes.announce.extend(frames.map(|frame| (*new, frame)));
+                self.announce.extend(frames.map(|frame| (*new, frame)));
             }
         }
-        changes
     }
 }
 
-/// Forgets the neighbours of zones that were open `before` and are not now.
-fn forget_neighbours(shared: &Shared, setup: &mut Setup, before: &[Zone]) {
-    let pairs = before.iter().zip(&setup.image.zones).enumerate();
-    let closed: Vec<u16> =
-        pairs.filter(|(_, (old, new))| is_open(old) && !is_open(new)).map(|(id, _)| id as u16).collect();
-    for zone in closed {
+fn forget_neighbours_of(shared: &Shared, setup: &mut Setup, before: &[Zone]) {
+    forget_neighbours(shared, &mut setup.kernel, before, &setup.image.zones);
+}
+
+/// Forgets the neighbours of zones that were open `before` and are not `after`, or are elsewhere.
+pub fn forget_neighbours(shared: &Shared, kernel: &mut Kernel, before: &[Zone], after: &[Zone]) {
+    let stays = |id: usize, old: &Zone| after.get(id).is_some_and(|new| is_open(new) && is_same_place(old, new));
+    let left = before.iter().enumerate().filter(|(id, old)| is_open(old) && !stays(*id, old));
+    for zone in left.map(|(id, _)| id as u16) {
         let (slots, frames) = lock(&shared.neighbours).forget_zone(u32::from(zone));
         for (slot, key) in slots {
-            setup.kernel.remove_neighbour(slot, &key);
+            kernel.remove_neighbour(slot, &key);
         }
         for frame in frames {
             shared.count_drop(frame.header.from, DropReason::InterfaceDown, frame.bytes.len());
         }
     }
+}
+
+/// Whether the hosts of a zone are where they were.
+fn is_same_place(old: &Zone, new: &Zone) -> bool {
+    (old.ifindex, old.vlan) == (new.ifindex, new.vlan)
 }
 
 fn is_open(zone: &Zone) -> bool {

@@ -3,6 +3,8 @@
 //! Forwarding is the kernel programs' work; the daemon does what they cannot finish. It runs in one thread that waits
 //! for events, punted frames, changes of interfaces and timers; a second thread removes ended flows, a third answers the control socket.
 
+mod apply;
+mod call;
 mod clock;
 mod events;
 mod flow;
@@ -10,6 +12,7 @@ mod follow;
 mod neighbours;
 mod packet_socket;
 mod port;
+mod replace;
 mod report;
 mod setup;
 mod solicit;

@@ -87,31 +87,28 @@ pub enum Closed {
 pub struct Attached {
     /// What it is.
     pub interface: Interface,
-    /// How vfw hangs on it.
+    /// How vfw is to hang on it.
     pub choice: HookChoice,
+    /// The hook that the programs are on.
+    hook: Hook,
     offload: Option<OffloadGuard>,
     link: Option<Guard>,
 }
 
 impl Attached {
     /// Hangs the programs on an interface that passes the checks. It is not raised yet. All that fails when the interface goes
-    /// meanwhile is done here and in [`Self::raise`], where it costs nobody but this interface.
-    pub fn new(
-        kernel: &mut Kernel,
-        orders: Orders,
-        interface: Interface,
-        choice: HookChoice,
-    ) -> Result<Self, SetupError> {
+    /// meanwhile is done here, in [`Self::lead_zones`] and in [`Self::raise`], where it costs nobody but this interface.
+    pub fn new(kernel: &mut Kernel, interface: Interface, choice: HookChoice) -> Result<Self, SetupError> {
         let turn_off = choice.turn_off_rx_vlan_offload;
         let offload = turn_off.then(|| turn_off_rx_vlan_offload(&interface.name)).transpose()?;
         kernel.attach(&interface.name, interface.index, choice.hook)?;
-        let told = orders.zones_on(&interface.name).try_for_each(|zone| kernel.set_device(zone, interface.index));
-        let attached = Self { interface, choice, offload, link: None };
-        if let Err(error) = told {
-            attached.give_back(kernel);
-            return Err(error.into());
-        }
-        Ok(attached)
+        Ok(Self { interface, hook: choice.hook, choice, offload, link: None })
+    }
+
+    /// Lets frames of the zones on the interface leave by it.
+    pub fn lead_zones(&self, kernel: &mut Kernel, orders: Orders) -> Result<(), SetupError> {
+        let mut zones = orders.zones_on(&self.interface.name);
+        Ok(zones.try_for_each(|zone| kernel.set_device(zone, self.interface.index))?)
     }
 
     /// Takes the link from the kernel's stack and sets it up.
@@ -135,15 +132,24 @@ impl Attached {
         }
     }
 
-    /// Follows changes of the interface. False when it needs another hook.
-    fn update(&mut self, orders: Orders, found: Interface) -> Result<bool, SetupError> {
+    /// Follows changes of the interface.
+    fn update(&mut self, kernel: &mut Kernel, orders: Orders, found: Interface) -> Result<(), SetupError> {
         let strips_tags = found.features.rx_vlan_offload.is_on();
         self.see(found);
         interface::refuse_controller(&self.interface)?;
+        self.choose(orders, strips_tags)?;
+        self.move_to_choice(kernel)
+    }
+
+    /// Chooses the hook as zones and settings ask for it now. The programs stay where they are; the answer is the choice
+    /// before.
+    pub fn choose_again(&mut self, orders: Orders) -> Result<HookChoice, SetupError> {
+        let strips_tags = self.offload.is_none() && self.interface.features.rx_vlan_offload.is_on();
+        self.choose(orders, strips_tags)
+    }
+
+    fn choose(&mut self, orders: Orders, strips_tags: bool) -> Result<HookChoice, SetupError> {
         let choice = orders.choose(&self.interface)?;
-        if choice.hook != self.choice.hook {
-            return Ok(false);
-        }
         if choice.turn_off_rx_vlan_offload && strips_tags {
             let again = turn_off_rx_vlan_offload(&self.interface.name)?;
             match &self.offload {
@@ -152,12 +158,21 @@ impl Attached {
                 None => self.offload = Some(again),
             }
         }
-        self.choice = choice;
-        Ok(true)
+        Ok(std::mem::replace(&mut self.choice, choice))
+    }
+
+    /// Hangs the programs on the hook that is chosen, if they are on another. Those before go when these are there: no frame
+    /// passes by both.
+    pub fn move_to_choice(&mut self, kernel: &mut Kernel) -> Result<(), SetupError> {
+        if self.hook != self.choice.hook {
+            kernel.attach(&self.interface.name, self.interface.index, self.choice.hook)?;
+            self.hook = self.choice.hook;
+        }
+        Ok(())
     }
 
     /// Takes the programs off and gives the interface back.
-    fn give_back(self, kernel: &mut Kernel) {
+    pub fn give_back(self, kernel: &mut Kernel) {
         kernel.detach_from(self.interface.index);
     }
 
@@ -270,18 +285,16 @@ impl Port {
     /// Uses an interface: the one that vfw has, or a new one after the same checks as at the start.
     fn take(&mut self, kernel: &mut Kernel, orders: Orders, found: Interface) -> Result<(), SetupError> {
         if let Some(attached) = &mut self.attached {
-            if attached.update(orders, found.clone())? {
-                return Ok(());
-            }
-            self.release(kernel);
+            return attached.update(kernel, orders, found);
         }
         interface::refuse_addresses(&found)?;
         interface::refuse_controller(&found)?;
         let choice = orders.choose(&found)?;
-        let mut attached = Attached::new(kernel, orders, found, choice)?;
-        if let Err(error) = attached.raise() {
+        let mut attached = Attached::new(kernel, found, choice)?;
+        let ready = attached.lead_zones(kernel, orders).and_then(|()| Ok(attached.raise()?));
+        if let Err(error) = ready {
             attached.give_back(kernel);
-            return Err(error.into());
+            return Err(error);
         }
         self.attached = Some(attached);
         self.times += 1;

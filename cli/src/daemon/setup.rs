@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use firewall_core::Address;
-use firewall_core::tables::Zone;
+use firewall_core::tables::{RuleCounter, Zone};
 use thiserror::Error;
 
 use super::port::{Attached, Orders, Port};
@@ -42,6 +42,8 @@ pub struct Setup {
     pub image: Image,
     /// Its interfaces. Dropping them gives them back, so they go after the programs.
     pub ports: Vec<Port>,
+    /// What each rule decided under the policies before.
+    pub counted: Vec<RuleCounter>,
     changes: Option<LinkChanges>,
 }
 
@@ -57,10 +59,19 @@ impl Setup {
         let links: Vec<Link> = chosen.iter().map(|(interface, _)| Link::away(&interface.name)).collect();
         let image = compile(&policy, config, &links)?;
         let kernel = Kernel::load(&image, config)?;
-        let mut setup = Self { kernel, policy: Arc::clone(&policy), image, ports: Vec::new(), changes: Some(changes) };
+        let mut setup = Self {
+            kernel,
+            policy: Arc::clone(&policy),
+            counted: vec![RuleCounter::NONE; image.rule_names.len()],
+            image,
+            ports: Vec::new(),
+            changes: Some(changes),
+        };
         // The programs first, then the link: no frame reaches the kernel's stack in between.
         for (interface, choice) in chosen {
-            setup.ports.push(Port::new(Attached::new(&mut setup.kernel, orders, interface, choice)?));
+            let attached = Attached::new(&mut setup.kernel, interface, choice)?;
+            attached.lead_zones(&mut setup.kernel, orders)?;
+            setup.ports.push(Port::new(attached));
         }
         for attached in setup.ports.iter_mut().filter_map(|port| port.attached.as_mut()) {
             attached.raise()?;
@@ -81,7 +92,7 @@ impl Setup {
     }
 
     /// Makes the tables follow the interfaces.
-    fn move_zones(&mut self) -> Result<(), SetupError> {
+    pub fn move_zones(&mut self) -> Result<(), SetupError> {
         let links: Vec<Link> = self.ports.iter().map(Port::link).collect();
         let before = (self.image.zones.clone(), self.image.zone_index.clone());
         self.image.move_zones(&self.policy, &links)?;
@@ -127,6 +138,12 @@ impl Setup {
         route.and_then(|route| self.zone(route.zone)).map_or(1280, |zone| zone.mtu)
     }
 
+    /// What rule `rule` has decided, under the policies before too.
+    pub fn rule_counter(&self, rule: u32) -> Result<RuleCounter, KernelError> {
+        let before = self.counted.get(rule as usize).copied().unwrap_or(RuleCounter::NONE);
+        Ok(before.and(&self.kernel.rule_counter(rule)?))
+    }
+
     /// A zone's name.
     pub fn zone_name(&self, id: u16) -> String {
         self.policy.zone(id).map_or_else(|| format!("#{id}"), |zone| zone.name.clone())
@@ -139,11 +156,12 @@ impl Setup {
 }
 
 /// The interfaces that a policy names, once each.
-fn names(policy: &Policy) -> BTreeSet<&str> {
+pub fn names(policy: &Policy) -> BTreeSet<&str> {
     policy.zones.iter().map(|zone| zone.interface.as_str()).collect()
 }
 
-fn choose(orders: Orders, name: &str) -> Result<(Interface, HookChoice), SetupError> {
+/// An interface that may be taken, and the hook for it.
+pub fn choose(orders: Orders, name: &str) -> Result<(Interface, HookChoice), SetupError> {
     let interface = interface::inspect(name)?;
     // Before anything is attached: it may be the way by which the operator is logged in.
     interface::refuse_addresses(&interface)?;

@@ -8,12 +8,14 @@ use firewall_core::DropReason;
 use firewall_core::event::Topic;
 use firewall_core::tables::{Direction as Way, NO_ZONE};
 
+use super::call::Caller;
 use super::clock;
 use super::flow::FlowReader;
 use super::neighbours::Neighbours;
 use super::port::Port;
 use super::setup::Setup;
 use crate::backend::kernel::KernelError;
+use crate::config::Config;
 use crate::control::{
     Answer, CounterView, DropView, FlowView, InterfaceView, LostEventsView, NeighbourView, Question, Request, RuleView,
     ZoneView,
@@ -43,6 +45,12 @@ pub struct Shared {
     pub setup: Mutex<Setup>,
     /// Neighbours.
     pub neighbours: Mutex<Neighbours>,
+    /// The settings.
+    pub config: Config,
+    /// The way to the loop.
+    pub caller: Caller,
+    /// Held while a policy is on its way into force.
+    pub applying: Mutex<()>,
     /// Drops by the daemon itself.
     pub drops: Mutex<BTreeMap<(u16, DropReason), CounterView>>,
 }
@@ -59,6 +67,11 @@ impl Shared {
         let counter = drops.entry((zone, reason)).or_default();
         counter.packets += 1;
         counter.bytes += bytes as u64;
+    }
+
+    /// Forgets the drops of a zone whose number is another's from now on.
+    pub fn forget_drops(&self, zone: u16) {
+        lock(&self.drops).retain(|(of, _), _| *of != zone);
     }
 
     /// The policy in force.
@@ -87,6 +100,7 @@ impl Shared {
         match request {
             Request::Show(question) => self.show(*question),
             Request::Explain(packet) => self.explain(packet),
+            Request::Apply(new) => self.apply(new),
         }
     }
 
@@ -149,7 +163,7 @@ impl Shared {
         let names = setup.image.rule_names.iter().enumerate();
         names
             .map(|(rule, name)| {
-                let counter = setup.kernel.rule_counter(rule as u32)?;
+                let counter = setup.rule_counter(rule as u32)?;
                 Ok(RuleView {
                     place: name.place.clone(),
                     rule: name.text.clone(),
@@ -165,7 +179,7 @@ impl Shared {
             let setup = lock(&self.setup);
             (setup.kernel.flows()?, FlowReader::new(&setup))
         };
-        Ok(flows.list(reader.now, MAX_FLOWS).iter().filter_map(|live| reader.view(live)).collect())
+        Ok(flows.live(reader.now).take(MAX_FLOWS).filter_map(|live| reader.view(&live)).collect())
     }
 
     fn dropped(&self) -> Result<Vec<DropView>, KernelError> {

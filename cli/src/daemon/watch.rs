@@ -14,11 +14,13 @@ use firewall_core::{DropReason, PuntTask};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
+use super::call::{Call, Calls, calls};
 use super::clock;
 use super::events::EventLog;
-use super::follow::Follower;
+use super::follow::{Changes, Follower};
 use super::neighbours::{Action, Limits, Neighbours};
 use super::port::Port;
+use super::replace::replace;
 use super::report::{ErrorLimit, Received, icmp_error};
 use super::setup::Setup;
 use super::solicit::solicitation;
@@ -37,7 +39,8 @@ const SWEEP_PAUSE: Duration = Duration::from_secs(2);
 /// Clients that have come to `server` before are answered then.
 pub fn run(config: &Config, server: Server, mut setup: Setup, ready: impl FnOnce(&Setup)) -> anyhow::Result<()> {
     let signals = signals()?;
-    let mut watch = Watch::new(&mut setup, config)?;
+    let (caller, calls) = calls()?;
+    let mut watch = Watch::new(&mut setup, config, calls)?;
     ready(&setup);
     let limits = Limits {
         neighbours: config.neighbours.max.get() as usize,
@@ -47,6 +50,9 @@ pub fn run(config: &Config, server: Server, mut setup: Setup, ready: impl FnOnce
     let shared = Arc::new(Shared {
         setup: Mutex::new(setup),
         neighbours: Mutex::new(Neighbours::new(limits)),
+        config: config.clone(),
+        caller,
+        applying: Mutex::new(()),
         drops: Mutex::new(BTreeMap::new()),
     });
     let listener = server.listener()?;
@@ -94,10 +100,11 @@ struct Watch {
     log: EventLog,
     errors: ErrorLimit,
     interfaces: Follower,
+    calls: Calls,
 }
 
 impl Watch {
-    fn new(setup: &mut Setup, config: &Config) -> anyhow::Result<Self> {
+    fn new(setup: &mut Setup, config: &Config, calls: Calls) -> anyhow::Result<Self> {
         let mut ports = Ports::default();
         for index in setup.ports.iter().filter_map(Port::index) {
             ports.open(index)?;
@@ -111,6 +118,7 @@ impl Watch {
             log: EventLog::default(),
             errors: ErrorLimit::new(config.limits.errors()),
             interfaces: Follower::new(setup, config)?,
+            calls,
         })
     }
 
@@ -124,6 +132,7 @@ impl Watch {
                 PollFd::new(self.unresolved.as_fd(), PollFlags::POLLIN),
                 PollFd::new(self.reports.as_fd(), PollFlags::POLLIN),
                 PollFd::new(self.interfaces.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.calls.as_fd(), PollFlags::POLLIN),
             ];
             match poll(&mut waiting, timeout) {
                 Ok(_) | Err(nix::errno::Errno::EINTR) => {}
@@ -134,15 +143,36 @@ impl Watch {
             }
             // First: what has gone must not be sent to.
             if waiting[5].any() == Some(true) || self.interfaces.is_due() {
-                self.follow_interfaces(shared)?;
+                let changes = self.interfaces.follow(shared)?;
+                self.follow(changes);
+            }
+            while let Some(call) = self.calls.take() {
+                self.perform_call(shared, call);
             }
             self.drain(shared);
         }
     }
 
+    /// Does what another thread asks for.
+    fn perform_call(&mut self, shared: &Shared, call: Call) {
+        match call {
+            Call::Replace(policy, answer) => {
+                let (policy, image) = *policy;
+                let (zones, rules) = (policy.zones.len(), policy.rules.len());
+                let replaced = replace(shared, &shared.config, policy, image);
+                let outcome = replaced.map(|changes| self.follow(changes)).map_err(|error| error.to_string());
+                match &outcome {
+                    Ok(()) => tracing::info!(zones, rules, "another policy is in force"),
+                    Err(error) => tracing::error!(%error, "another policy was refused; the one before stays in force"),
+                }
+                // Who asked may have gone away.
+                let _ = answer.send(outcome);
+            }
+        }
+    }
+
     /// Does what the changes of interfaces ask for.
-    fn follow_interfaces(&mut self, shared: &Shared) -> anyhow::Result<()> {
-        let changes = self.interfaces.follow(shared)?;
+    fn follow(&mut self, changes: Changes) {
         for index in changes.gone {
             self.ports.close(index);
         }
@@ -154,7 +184,6 @@ impl Watch {
         for (zone, frame) in changes.announce {
             self.send(&zone, &frame);
         }
-        Ok(())
     }
 
     fn drain(&mut self, shared: &Shared) {

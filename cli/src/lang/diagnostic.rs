@@ -4,6 +4,7 @@ use std::fmt::{self, Write as _};
 use std::ops::Range;
 
 use annotate_snippets::{Annotation, AnnotationKind, Element, Group, Level, Origin, Renderer, Snippet};
+use serde::{Deserialize, Serialize};
 
 use super::policy::{Action, Location, Test, TestCase};
 use super::source::{LineIndex, SourceFile, Span};
@@ -16,7 +17,8 @@ const MAX_SHOWN_LINE: usize = 2048;
 const WINDOW: usize = 60;
 
 /// How bad it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// The policy cannot be used.
     Error,
@@ -25,7 +27,7 @@ pub enum Severity {
 }
 
 /// One message about one place in the files.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Diagnostic {
     /// How bad it is.
     pub severity: Severity,
@@ -100,7 +102,7 @@ impl Diagnostic {
 }
 
 /// Errors and warnings in the order of the files.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Diagnostics {
     list: Vec<Diagnostic>,
     errors: usize,

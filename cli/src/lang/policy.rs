@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::ops::{Range, RangeInclusive};
 
 use ipnetwork::IpNetwork;
+use serde::{Deserialize, Serialize};
 
 use super::registry::Keyword;
 use super::source::SourceFile;
@@ -178,7 +179,7 @@ pub struct IcmpMatch {
 }
 
 /// A place in one of the files.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Location {
     /// Index into [`Policy::sources`].
     pub file: usize,

@@ -35,17 +35,15 @@ impl Flows {
         Ok(Self { established: open(ebpf, "ESTABLISHED")?, half_open: open(ebpf, "HALF_OPEN")? })
     }
 
-    /// Flows that live at `now`, established ones first, at most `limit`. A repeated first packet may have left a half-open
-    /// record of a flow that is established by now: it is not listed, as it is not looked at.
-    pub fn list(&self, now: u64, limit: usize) -> Vec<LiveFlow> {
+    /// Flows that live at `now`, established ones first. A repeated first packet may have left a half-open record of a flow
+    /// that is established by now: it is not among them, as it is not looked at.
+    pub fn live(&self, now: u64) -> impl Iterator<Item = LiveFlow> {
         let tables = [(FlowTable::Established, &self.established), (FlowTable::HalfOpen, &self.half_open)];
         tables
             .into_iter()
             .flat_map(|(table, map)| map.iter().flatten().filter_map(move |(key, flow)| read(table, &key, &flow)))
-            .filter(|live| live.flow.expires.get() > now)
+            .filter(move |live| live.flow.expires.get() > now)
             .filter(|live| live.table == FlowTable::Established || !self.is_established(&live.key))
-            .take(limit)
-            .collect()
     }
 
     fn is_established(&self, key: &FlowKey) -> bool {

@@ -11,13 +11,14 @@ mod rings;
 mod rules;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::os::fd::AsFd;
 
-use aya::Ebpf;
 use aya::maps::{
     Array, ArrayOfMaps, DevMap, HashMap, LpmTrie, MapData, PerCpuArray, PerCpuValues, lpm_trie::Key, xdp::XdpMapError,
 };
 use aya::util::nr_cpus;
+use aya::{Ebpf, Pod};
 use firewall_core::event::Topic;
 use firewall_core::tables::{
     Counter, Direction, MAX_ZONES, NeighbourKey, NeighbourWord, Route, RouteKey, RuleCounter, SLOTS, Settings,
@@ -142,13 +143,8 @@ impl Kernel {
     /// Takes out what the policy before the last left in a slot.
     fn empty(&mut self, slot: u32) -> Result<(), KernelError> {
         let Slot { rules, routes } = std::mem::take(&mut self.slots[slot as usize]);
-        let cpus = nr_cpus().map_err(|(_, source)| KernelError::Mmap { map: "RULE_COUNTERS", source })?;
-        for rule in 0..rules {
-            let zeros = PerCpuValues::try_from(vec![[0; size_of::<RuleCounter>()]; cpus])
-                .map_err(|source| KernelError::Mmap { map: "RULE_COUNTERS", source })?;
-            let fail = map_error("empty", "RULE_COUNTERS");
-            self.rule_counters.set(slot * self.rule_room + rule, zeros, 0).map_err(fail)?;
-        }
+        let first = slot * self.rule_room;
+        clear(&mut self.rule_counters, first..first + rules, "RULE_COUNTERS")?;
         for key in routes {
             self.routes.remove(&route_key(slot, &key)).map_err(map_error("empty", "ROUTES"))?;
         }
@@ -183,11 +179,31 @@ impl Kernel {
     /// Lets XDP programs send frames of `zone` out of an interface of the calling thread's network namespace. The kernel forgets
     /// an interface that goes away by itself.
     pub fn set_device(&mut self, zone: u16, ifindex: u32) -> Result<(), KernelError> {
+        (0..SLOTS).try_for_each(|slot| self.set_device_in(slot, zone, ifindex))
+    }
+
+    /// The same for the policy that is to be published next; the one in force sends where it did.
+    pub fn set_next_device(&mut self, zone: u16, ifindex: u32) -> Result<(), KernelError> {
+        self.set_device_in(self.slot ^ 1, zone, ifindex)
+    }
+
+    fn set_device_in(&mut self, slot: u32, zone: u16, ifindex: u32) -> Result<(), KernelError> {
         let refused = |error: XdpMapError| match error {
             XdpMapError::MapError(error) => map_error("fill", "DEVICES")(error),
             XdpMapError::ChainedProgramNotSupported => KernelError::Missing("DEVICES"),
         };
-        self.devices.set(u32::from(zone), ifindex, None, 0).map_err(refused)
+        self.devices.set(slot * MAX_ZONES + u32::from(zone), ifindex, None, 0).map_err(refused)
+    }
+
+    /// Begins the counters of a zone at zero: its number may have been another's.
+    pub fn clear_zone(&mut self, zone: u16) -> Result<(), KernelError> {
+        let zone = u32::from(zone);
+        let ways = zone * 2..zone * 2 + 2;
+        clear(&mut self.zone_counters, ways, "ZONE_COUNTERS")?;
+        let reasons = zone * DROP_REASON_SLOTS..(zone + 1) * DROP_REASON_SLOTS;
+        clear(&mut self.drop_counters, reasons, "DROP_COUNTERS")?;
+        let topics = Topic::ALL.len() as u32;
+        clear(&mut self.lost_events, zone * topics..(zone + 1) * topics, "LOST_EVENTS")
     }
 
     /// Publishes a neighbour: first the word, then the way to it.
@@ -230,14 +246,21 @@ impl Kernel {
         take_map(&mut self.ebpf, name).map(Punts)
     }
 
-    /// What rule `rule` decided, all CPUs together.
+    /// What rule `rule` decided since its policy was published, all CPUs together.
     pub fn rule_counter(&self, rule: u32) -> Result<RuleCounter, KernelError> {
-        let mut total = RuleCounter { packets: 0, bytes: 0, last_hit: 0 };
-        for cpu in read_cpus::<RuleCounter, _>(&self.rule_counters, self.slot * self.rule_room + rule, "RULE_COUNTERS")?
-        {
-            total.packets += cpu.packets;
-            total.bytes += cpu.bytes;
-            total.last_hit = total.last_hit.max(cpu.last_hit);
+        self.rule_counter_in(self.slot, rule)
+    }
+
+    /// What rule `rule` of the policy before decided. Nothing is added to it any more.
+    pub fn last_rule_counter(&self, rule: u32) -> Result<RuleCounter, KernelError> {
+        self.rule_counter_in(self.slot ^ 1, rule)
+    }
+
+    fn rule_counter_in(&self, slot: u32, rule: u32) -> Result<RuleCounter, KernelError> {
+        let index = slot * self.rule_room + rule;
+        let mut total = RuleCounter::NONE;
+        for cpu in read_cpus::<RuleCounter, _>(&self.rule_counters, index, "RULE_COUNTERS")? {
+            total = total.and(&cpu);
         }
         Ok(total)
     }
@@ -311,6 +334,21 @@ fn fill_array<T: IntoBytes + Immutable + PartialEq, const N: usize>(
     let changed = records.iter().enumerate().filter(|(index, record)| before.get(*index) != Some(record));
     for (index, record) in changed {
         array.set(start + index as u32, bytes::<T, N>(record), 0).map_err(map_error("fill", name))?;
+    }
+    Ok(())
+}
+
+/// Makes zeros of elements of a per-CPU array.
+fn clear<T: Pod + Default>(
+    map: &mut PerCpuArray<MapData, T>,
+    elements: Range<u32>,
+    name: &'static str,
+) -> Result<(), KernelError> {
+    let fail = |source| KernelError::Mmap { map: name, source };
+    let cpus = nr_cpus().map_err(|(_, source)| fail(source))?;
+    for index in elements {
+        let zeros = PerCpuValues::try_from(vec![T::default(); cpus]).map_err(fail)?;
+        map.set(index, zeros, 0).map_err(map_error("empty", name))?;
     }
     Ok(())
 }

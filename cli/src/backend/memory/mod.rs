@@ -170,6 +170,7 @@ impl Memory {
         let Self { settings, zones, zone_index, rules, routes, .. } = Self::new(image, self.limits);
         (self.settings, self.zones, self.zone_index) = (settings, zones, zone_index);
         (self.rules, self.routes) = (rules, routes);
+        self.buckets.resize_with(self.zones.len().max(self.buckets.len()), Buckets::default);
     }
 
     /// Makes a neighbour known, or changes its MAC. Its slot is the answer.
@@ -238,8 +239,7 @@ impl Memory {
 
     /// The counter of a rule.
     pub fn rule_counter(&self, rule: u32) -> RuleCounter {
-        let none = RuleCounter { packets: 0, bytes: 0, last_hit: 0 };
-        self.counters.borrow().rules.get(&rule).copied().unwrap_or(none)
+        self.counters.borrow().rules.get(&rule).copied().unwrap_or(RuleCounter::NONE)
     }
 
     /// Takes the events of a topic that wait, oldest first.
@@ -330,7 +330,7 @@ impl Tables for Memory {
 
     fn count_rule(&self, rule: u32, bytes: u32, now: u64) {
         let mut counters = self.counters.borrow_mut();
-        let counter = counters.rules.entry(rule).or_insert(RuleCounter { packets: 0, bytes: 0, last_hit: 0 });
+        let counter = counters.rules.entry(rule).or_insert(RuleCounter::NONE);
         counter.packets += 1;
         counter.bytes += u64::from(bytes);
         counter.last_hit = now;
