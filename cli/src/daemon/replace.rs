@@ -8,31 +8,42 @@ use firewall_core::tables::RuleCounter;
 use super::follow::{Changes, forget_neighbours};
 use super::port::{Attached, Orders, Port};
 use super::setup::{Setup, SetupError, choose, names};
-use super::state::{Shared, lock};
+use super::state::Shared;
 use crate::compile::{Image, Link, RuleName};
-use crate::config::Config;
 use crate::interface::{Hook, HookChoice};
 use crate::lang::Policy;
 
+/// A policy that has been replaced.
+pub struct Replaced {
+    /// What the loop has to do about interfaces and hosts.
+    pub changes: Changes,
+    /// The names of its rules.
+    rules: Vec<RuleName>,
+    /// What they had decided under the policies before it.
+    counted: Vec<RuleCounter>,
+}
+
 /// Puts `policy` in force at once: each packet is judged by the one before or by this one. What can fail comes first, and
-/// leaves the one before in force.
-pub fn replace(shared: &Shared, config: &Config, policy: Policy, image: Image) -> Result<Changes, SetupError> {
-    let mut setup = lock(&shared.setup);
+/// leaves the one before in force. [`Setup::retire`] has to follow.
+pub fn replace(setup: &mut Setup, shared: &Shared, policy: Policy, image: Image) -> Result<Replaced, SetupError> {
     let before = (setup.ports.len(), setup.image.zones.clone());
-    let newcomers = setup.take_newcomers(Orders { policy: &policy, config })?;
+    let newcomers = setup.take_newcomers(Orders { policy: &policy, config: &shared.config })?;
     setup.ports.extend(newcomers);
-    if let Err(error) = setup.publish(shared, config, policy, image) {
-        let newcomers = setup.ports.split_off(before.0);
-        setup.give_back(newcomers);
-        return Err(error);
-    }
+    let (rules, counted) = match setup.publish(shared, policy, image) {
+        Ok(before) => before,
+        Err(error) => {
+            let newcomers = setup.ports.split_off(before.0);
+            setup.give_back(newcomers);
+            return Err(error);
+        }
+    };
     let mut changes = Changes::default();
     changes.come.extend(setup.ports.iter().skip(before.0).filter_map(Port::index));
     let gone = setup.take_retired();
     changes.gone.extend(gone.iter().filter_map(Port::index));
     setup.give_back(gone);
     changes.announce_zones(&setup.policy, (&before.1, &setup.image.zones), |_| false);
-    Ok(changes)
+    Ok(Replaced { changes, rules, counted })
 }
 
 /// A hook that was chosen again for a port, and the choice before.
@@ -79,17 +90,16 @@ impl Setup {
         retired
     }
 
-    /// Publishes a policy for the interfaces that are taken.
+    /// Publishes a policy for the interfaces that are taken. Returns names and earlier counters of the rules before.
     fn publish(
         &mut self,
         shared: &Shared,
-        config: &Config,
         policy: Policy,
         mut image: Image,
-    ) -> Result<(), SetupError> {
+    ) -> Result<(Vec<RuleName>, Vec<RuleCounter>), SetupError> {
         let mut rechosen = Vec::new();
         let published = self
-            .choose_again(Orders { policy: &policy, config }, &mut rechosen)
+            .choose_again(Orders { policy: &policy, config: &shared.config }, &mut rechosen)
             // A tag that XDP cannot see must not be trusted by the new policy; tc sees all of them.
             .and_then(|()| self.move_to(Hook::Tc, &rechosen))
             .and_then(|()| self.publish_image(shared, &policy, &mut image));
@@ -97,15 +107,16 @@ impl Setup {
             self.undo(rechosen);
             return Err(error);
         }
-        self.counted = self.carried(&image.rule_names);
-        (self.policy, self.image) = (Arc::new(policy), image);
+        self.policy = Arc::new(policy);
+        let rules = std::mem::replace(&mut self.image, image).rule_names;
+        let counted = std::mem::take(&mut self.counted);
         if let Err(error) = self.move_to(Hook::Xdp, &rechosen) {
             // The policy is in force all the same, on the hook before.
             tracing::error!(%error, "an interface cannot be moved to the hook that its zones ask for");
             self.undo(rechosen);
-            return self.move_zones();
+            self.move_zones()?;
         }
-        Ok(())
+        Ok((rules, counted))
     }
 
     /// Chooses the hooks of the interfaces anew: other zones may ask for others.
@@ -161,18 +172,18 @@ impl Setup {
         Ok(self.kernel.publish(image)?)
     }
 
-    /// What the rules of the new policy have decided before: a rule is the same when it says the same; of several that do,
-    /// the first is the first.
-    fn carried(&self, names: &[RuleName]) -> Vec<RuleCounter> {
+    /// Clears up behind the policy before. What its rules had decided counts for those of the one in force: a rule is the same
+    /// when it says the same; of several that do, the first is the first.
+    pub fn retire(&mut self, before: &Replaced) -> Result<(), SetupError> {
+        let last = self.kernel.retire()?;
         let mut known: HashMap<&str, VecDeque<RuleCounter>> = HashMap::new();
-        for (rule, name) in self.image.rule_names.iter().enumerate() {
-            let earlier = self.counted.get(rule).copied().unwrap_or(RuleCounter::NONE);
-            // One that cannot be read costs its number, not the policy.
-            let since = self.kernel.last_rule_counter(rule as u32).unwrap_or(RuleCounter::NONE);
-            let counted = earlier.and(&since);
-            known.entry(&name.text).or_default().push_back(counted);
+        for (rule, (name, last)) in before.rules.iter().zip(last).enumerate() {
+            let earlier = before.counted.get(rule).copied().unwrap_or(RuleCounter::NONE);
+            known.entry(&name.text).or_default().push_back(earlier.and(&last));
         }
         let mut carry = |name: &RuleName| known.get_mut(name.text.as_str())?.pop_front();
-        names.iter().map(|name| carry(name).unwrap_or(RuleCounter::NONE)).collect()
+        let names = self.image.rule_names.iter();
+        self.counted = names.map(|name| carry(name).unwrap_or(RuleCounter::NONE)).collect();
+        Ok(())
     }
 }

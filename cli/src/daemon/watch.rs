@@ -27,8 +27,10 @@ use super::solicit::solicitation;
 use super::state::{Shared, lock, mac};
 use super::transmit::Ports;
 use crate::backend::kernel::{Events, PuntedFrame, Punts};
+use crate::compile::Image;
 use crate::config::Config;
 use crate::control::{Server, serve};
+use crate::lang::Policy;
 
 /// Frames or events handled before timers and the other ring get their turn.
 const BATCH: usize = 256;
@@ -157,16 +159,29 @@ impl Watch {
     fn perform_call(&mut self, shared: &Shared, call: Call) {
         match call {
             Call::Replace(policy, answer) => {
-                let (policy, image) = *policy;
-                let (zones, rules) = (policy.zones.len(), policy.rules.len());
-                let replaced = replace(shared, &shared.config, policy, image);
-                let outcome = replaced.map(|changes| self.follow(changes)).map_err(|error| error.to_string());
-                match &outcome {
-                    Ok(()) => tracing::info!(zones, rules, "another policy is in force"),
-                    Err(error) => tracing::error!(%error, "another policy was refused; the one before stays in force"),
-                }
                 // Who asked may have gone away.
-                let _ = answer.send(outcome);
+                let tell = |outcome| drop(answer.send(outcome));
+                self.replace(shared, *policy, tell);
+            }
+        }
+    }
+
+    /// Puts another policy in force; `tell` is called as soon as it is, or is not to be.
+    fn replace(&mut self, shared: &Shared, (policy, image): (Policy, Image), tell: impl FnOnce(Result<(), String>)) {
+        let (zones, rules) = (policy.zones.len(), policy.rules.len());
+        let mut setup = lock(&shared.setup);
+        match replace(&mut setup, shared, policy, image) {
+            Ok(mut before) => {
+                self.follow(std::mem::take(&mut before.changes));
+                tell(Ok(()));
+                tracing::info!(zones, rules, "another policy is in force");
+                if let Err(error) = setup.retire(&before) {
+                    tracing::error!(%error, "cannot clear up behind the policy before; counters of rules begin anew");
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "another policy was refused; the one before stays in force");
+                tell(Err(error.to_string()));
             }
         }
     }

@@ -52,6 +52,8 @@ pub struct Kernel {
     /// Which slot is in force.
     active: Words,
     slot: u32,
+    /// Programs may still see the other slot.
+    is_seen: bool,
     /// What each slot holds.
     slots: [Slot; SLOTS as usize],
     rule_room: u32,
@@ -107,6 +109,7 @@ impl Kernel {
             active: Words::map(take_data(&mut ebpf, "ACTIVE")?.fd().as_fd(), 1)
                 .map_err(|source| KernelError::Mmap { map: "ACTIVE", source })?,
             slot: 0,
+            is_seen: false,
             slots: Default::default(),
             rule_room: object::rule_room(image),
             rule_blocks: rules::room(image.rules.blocks.len()),
@@ -121,7 +124,8 @@ impl Kernel {
     }
 
     /// Puts a policy in force at once: every packet sees the one before or this one. It is written beside the one in force,
-    /// which stays when anything fails. Counters of rules begin at zero.
+    /// which stays when anything fails. Counters of rules begin at zero. [`Self::retire`] clears up behind the policy before;
+    /// without it the next policy has to wait for that.
     pub fn publish(&mut self, image: &Image) -> Result<(), KernelError> {
         for (what, wanted, room) in
             [("rules", image.rule_names.len(), self.rule_room), ("routes", image.routes.len(), object::MAX_ROUTES)]
@@ -131,13 +135,28 @@ impl Kernel {
                 return Err(KernelError::Room { what, wanted, room });
             }
         }
+        if self.is_seen {
+            self.retire()?;
+        }
         let slot = self.slot ^ 1;
+        // Nothing, unless the last attempt failed.
         self.empty(slot)?;
         self.fill(slot, image)?;
+        self.is_seen = true;
         self.active.store(0, u64::from(slot));
         self.slot = slot;
-        // Programs that still see the other slot have ended when this returns, so that it may be written to.
-        membarrier::wait_for_readers().map_err(KernelError::Wait)
+        Ok(())
+    }
+
+    /// Waits until no program sees the policy before any more, and makes room for the next one. Returns what the rules of the
+    /// policy before had decided.
+    pub fn retire(&mut self) -> Result<Vec<RuleCounter>, KernelError> {
+        membarrier::wait_for_readers().map_err(KernelError::Wait)?;
+        self.is_seen = false;
+        let slot = self.slot ^ 1;
+        let counters = (0..self.slots[slot as usize].rules).map(|rule| self.rule_counter_in(slot, rule)).collect();
+        self.empty(slot)?;
+        counters
     }
 
     /// Takes out what the policy before the last left in a slot.
@@ -249,11 +268,6 @@ impl Kernel {
     /// What rule `rule` decided since its policy was published, all CPUs together.
     pub fn rule_counter(&self, rule: u32) -> Result<RuleCounter, KernelError> {
         self.rule_counter_in(self.slot, rule)
-    }
-
-    /// What rule `rule` of the policy before decided. Nothing is added to it any more.
-    pub fn last_rule_counter(&self, rule: u32) -> Result<RuleCounter, KernelError> {
-        self.rule_counter_in(self.slot ^ 1, rule)
     }
 
     fn rule_counter_in(&self, slot: u32, rule: u32) -> Result<RuleCounter, KernelError> {
