@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 use std::fs;
 use std::net::UdpSocket;
 use std::process::Output;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -293,6 +295,49 @@ fn ten_thousand_rules_are_replaced() {
     assert_eq!(talk.works(), BOTH);
     applied(&network, &many(10_000, "drop app -> db  service udp\n"), &[]);
     assert_eq!(talk.works(), NONE);
+}
+
+/// The answer is there when the new policy is in force: what is sent after it does not arrive, and what was sent before the
+/// first lost datagram does.
+#[test]
+fn a_forbidden_flow_stops_with_one_packet() {
+    for hook in HOOKS {
+        let Some(network) = Shape::new(PROGRAM, &rules()).up() else { return };
+        let _firewall = network.firewall(&mode(hook));
+        let talk = Talk::new(&network, ("app", 4000), ("db", 5000));
+        assert_eq!(talk.works(), BOTH, "{hook}");
+        let (sent, ended) = (AtomicU32::new(0), AtomicBool::new(false));
+        let (at_answer, arrived) = thread::scope(|scope| {
+            let (sent, ended, talk) = (&sent, &ended, &talk);
+            scope.spawn(move || {
+                while !ended.load(Ordering::Relaxed) {
+                    // Counted first: a datagram is never on its way before it counts as sent.
+                    let number = sent.fetch_add(1, Ordering::SeqCst);
+                    talk.client.send(&number.to_be_bytes()).expect("sends");
+                    thread::sleep(Duration::from_micros(50));
+                }
+            });
+            let arrived = scope.spawn(move || {
+                let mut arrived = Vec::new();
+                let mut number = [0; 4];
+                while talk.server.recv(&mut number).is_ok() {
+                    arrived.push(u32::from_be_bytes(number));
+                }
+                arrived
+            });
+            thread::sleep(Duration::from_millis(100));
+            let forbidden = rules().replace("allow app -> db  service udp 5000", "drop app -> db  service udp 5000");
+            assert_eq!(applied(&network, &forbidden, &[])["flows_cut"], 1, "{hook}");
+            let at_answer = sent.load(Ordering::SeqCst);
+            let arrived = arrived.join().expect("no panic");
+            ended.store(true, Ordering::Relaxed);
+            (at_answer, arrived)
+        });
+        let last = *arrived.last().expect("datagrams before");
+        assert!(last > 0 && last < at_answer, "{hook}: {last} of {at_answer} sent before the answer");
+        assert!(sent.into_inner() > at_answer, "{hook}: more were sent after it");
+        assert!(arrived.iter().copied().eq(0..=last), "{hook}: one was lost before the last that arrived");
+    }
 }
 
 #[test]
