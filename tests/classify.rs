@@ -143,7 +143,7 @@ fn compiled(memory: &Memory, question: &Question) -> Answer {
         from: question.from as u16,
         to: question.to as u16,
         protocol: u16::from(question.protocol),
-        padding: 0,
+        tcp_flags: 0,
     };
     let decision = memory.judge(&key).expect("a rule table");
     let action = match decision.action() {

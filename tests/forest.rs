@@ -28,7 +28,7 @@ fn check(name: &str, rules: &[Rule], bytes_per_rule: usize) {
         assert_eq!(found.map(|decision| decision.rule() as usize), Some(wanted), "{name}: {header:?}");
         assert_eq!(Some(kernel), found, "{name}, in the kernel: {header:?}");
     }
-    let bytes = forest.blocks.as_flattened().len() * 8;
+    let bytes = size_of_val(forest.blocks.as_slice());
     if rules.len() >= 1000 {
         assert!(bytes <= bytes_per_rule * rules.len(), "{name}: {} bytes a rule", bytes / rules.len());
     }
@@ -36,7 +36,7 @@ fn check(name: &str, rules: &[Rule], bytes_per_rule: usize) {
 }
 
 fn check_header(name: &str, forest: &Forest) {
-    let head = forest.blocks[0];
+    let head = forest.blocks[0].0;
     assert!(forest.worst_steps.iter().all(|steps| *steps <= MAX_STEPS), "{name}: {:?}", forest.worst_steps);
     assert_eq!(head[header::CHECKSUM], checksum(&forest.blocks), "{name}");
     assert_eq!((head[header::SIZE] >> 32) as usize, forest.blocks.len(), "{name}");
@@ -123,7 +123,7 @@ fn a_damaged_image_is_not_walked_out_of() {
     for _ in 0..2_000 {
         let mut blocks = forest.blocks.clone();
         let word = numbers.below(blocks.len() * 8);
-        blocks[word / 8][word % 8] ^= 1 << numbers.below(64);
+        blocks[word / 8].0[word % 8] ^= 1 << numbers.below(64);
         for header in &headers {
             // Any answer will do, as long as there is one.
             let _ = lookup(blocks.as_slice(), &Key::of(&RuleKey::from(header)));

@@ -222,8 +222,8 @@ plain! {
         pub to: u16,
         /// IP protocol.
         pub protocol: u16,
-        /// Zero.
-        pub padding: u16,
+        /// TCP flags, or 0.
+        pub tcp_flags: u16,
     }
 }
 

@@ -28,6 +28,16 @@ pub type RouteData = [u32; 5];
 #[unsafe(no_mangle)]
 static RULE_ROOM: Global<u32> = Global::new(1);
 
+/// Blocks of each rule table, a power of two; set by the loader.
+#[unsafe(no_mangle)]
+static RULE_BLOCKS: Global<u32> = Global::new(1);
+
+/// Blocks of each rule table.
+#[inline(always)]
+pub fn rule_blocks() -> u32 {
+    RULE_BLOCKS.load()
+}
+
 /// Rules that each slot has room for.
 #[inline(always)]
 pub fn rule_room() -> u32 {
@@ -53,8 +63,9 @@ pub static ZONE_INDEX: Array<u64> = Array::with_max_entries(SLOTS * ZONE_SLOTS, 
 /// Slot after slot.
 #[map]
 pub static ZONES: Array<Zone> = Array::with_max_entries(SLOTS * MAX_ZONES, 0);
-/// One rule table. (load) Its blocks: the loader writes their number in place of the marker.
-pub type RuleImage = btf_maps::Array<Block, RULE_BLOCKS_MARKER>;
+/// One rule table, in one value: found once for each look-up. (load) Its blocks: the loader writes their number in place of
+/// the marker.
+pub type RuleImage = btf_maps::Array<[Block; RULE_BLOCKS_MARKER], 1, { BPF_F_MMAPABLE as usize }>;
 /// A rule table for each slot.
 #[btf_map]
 pub static RULES: btf_maps::ArrayOfMaps<RuleImage, { SLOTS as usize }> = btf_maps::ArrayOfMaps::new();
@@ -121,9 +132,6 @@ pub static ROUTE_SCRATCH: PerCpuArray<[u64; size_of::<Key<RouteData>>() / 8]> = 
 /// Room for the key of a rule look-up: an index into it that is only known at run time is no matter in a map.
 #[map]
 pub static KEY_SCRATCH: PerCpuArray<[u32; 16]> = PerCpuArray::with_max_entries(1, 0);
-/// Room for numbers of which the verifier shall know nothing.
-#[map]
-pub static NUMBER_SCRATCH: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 /// (load) `vfw bench classify`: keys to look up, what the rules say of each, and the next one and their number.
 #[map]
 pub static BENCH_KEYS: Array<RuleKey> = Array::with_max_entries(1, 0);

@@ -5,7 +5,8 @@ use core::ops::Deref;
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use aya_ebpf::maps::lpm_trie::Key;
 use firewall_core::Address;
-use firewall_core::classify::{self, Block, Blocks, Decision, lookup};
+use firewall_core::classify::image::{WORDS, WORDS_V4};
+use firewall_core::classify::{self, Blocks, Decision, lookup};
 use firewall_core::conntrack::{Flow, FlowKey};
 use firewall_core::event::{Event, Topic};
 use firewall_core::limit::{Bucket, Work};
@@ -238,8 +239,8 @@ const NO_DECISION: u64 = u64::MAX;
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn first_match(slot: u32) -> u64 {
-    let (Some(table), Some(key)) = (maps::RULES.get(slot), key_scratch()) else { return NO_DECISION };
-    lookup(&KernelBlocks(table), key).map_or(NO_DECISION, |decision| u64::from(decision.0))
+    let (Some(table), Some(key)) = (KernelBlocks::of(slot), key_scratch()) else { return NO_DECISION };
+    lookup(&table, key).map_or(NO_DECISION, |decision| u64::from(decision.0))
 }
 
 /// Room for one key.
@@ -252,23 +253,46 @@ fn key_scratch() -> Option<&'static mut classify::Key> {
 }
 
 /// The rule table in force when the look-up began: one image for one packet, whatever is published meanwhile.
-struct KernelBlocks(&'static maps::RuleImage);
+///
+/// An index is masked, not checked: one instruction, and nothing for the verifier to follow. One that is out of range, in a
+/// damaged image, finds another word of the same map.
+struct KernelBlocks {
+    start: *const u64,
+    /// Words of the map less one.
+    mask: u32,
+}
+
+impl KernelBlocks {
+    #[inline(always)]
+    fn of(slot: u32) -> Option<Self> {
+        let start = maps::RULES.get(slot)?.get_ptr(0)?.cast();
+        Some(Self { start, mask: maps::rule_blocks() * WORDS as u32 - 1 })
+    }
+
+    /// The record of `N` words, a power of two, at `index`.
+    #[inline(always)]
+    fn record<const N: usize>(&self, index: u32) -> &[u64; N] {
+        let first = (index & (self.mask / N as u32)) as usize * N;
+        // SAFETY: inside of the value, which has `mask + 1` words, a multiple of N, and stays as long as the program runs.
+        unsafe { &*self.start.add(first).cast() }
+    }
+}
 
 impl Blocks for KernelBlocks {
     #[inline(always)]
-    fn block(&self, index: u32) -> Option<&Block> {
-        self.0.get(index)
+    fn word(&self, index: u32) -> Option<u64> {
+        let [word] = *self.record(index);
+        Some(word)
     }
 
     #[inline(always)]
-    fn forget(&self, best: u32, tree: u32) -> (u32, u32) {
-        let Some(place) = maps::NUMBER_SCRATCH.get_ptr_mut(0) else { return (0, 0) };
-        // SAFETY: this CPU's own element. Volatile: the numbers have to go through memory.
-        let both = unsafe {
-            place.write_volatile(u64::from(best) | u64::from(tree) << 32);
-            place.read_volatile()
-        };
-        (both as u32, (both >> 32) as u32)
+    fn record_v4(&self, index: u32) -> Option<&[u64; WORDS_V4]> {
+        Some(self.record(index))
+    }
+
+    #[inline(always)]
+    fn record_v6(&self, index: u32) -> Option<&[u64; WORDS]> {
+        Some(self.record(index))
     }
 }
 

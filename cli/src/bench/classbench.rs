@@ -139,6 +139,7 @@ pub fn entries(rules: &[Rule]) -> Entries {
             from: ANY_ZONE,
             to: ANY_ZONE,
             protocol: rule.protocol,
+            tcp_flags: [0; 2],
         };
         let decision = Decision::new(number as u32, Action::Allow, false);
         let (source, destination) = (wide(rule.source), wide(rule.destination));
@@ -164,7 +165,7 @@ impl From<&Header> for RuleKey {
             from: 0,
             to: 0,
             protocol: u16::from(header.protocol),
-            padding: 0,
+            tcp_flags: 0,
         }
     }
 }

@@ -155,7 +155,7 @@ fn zones(policy: &Policy, zones: &ZoneMatch) -> Vec<u16> {
 fn selector(service: Option<&Service>, from: u16, to: u16) -> Selector {
     let all = [0, u16::MAX];
     let Some(service) = service else {
-        return Selector { source_ports: all, destination_ports: all, from, to, protocol: None };
+        return Selector { source_ports: all, destination_ports: all, from, to, protocol: None, tcp_flags: [0; 2] };
     };
     let destination_ports = match service.icmp {
         Some(message) => {
@@ -165,7 +165,7 @@ fn selector(service: Option<&Service>, from: u16, to: u16) -> Selector {
         None => [*service.destination_ports.start(), *service.destination_ports.end()],
     };
     let source_ports = [*service.source_ports.start(), *service.source_ports.end()];
-    Selector { source_ports, destination_ports, from, to, protocol: Some(service.protocol) }
+    Selector { source_ports, destination_ports, from, to, protocol: Some(service.protocol), tcp_flags: [0; 2] }
 }
 
 /// Too many steps: the rules that take them.

@@ -56,7 +56,7 @@ fn all_of_ipv6_leaves_ipv4_out() {
             from: 0,
             to: 1,
             protocol: 6,
-            padding: 0,
+            tcp_flags: 0,
         };
         memory.judge(&key).expect("a rule table").rule()
     };

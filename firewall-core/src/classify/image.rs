@@ -1,37 +1,46 @@
 //! Layout of a compiled rule table.
 //!
-//! An image is a row of [`Block`]s. Block 0 is the header, block 1 names the trees for IPv4, block 2 those for IPv6;
-//! then come nodes (8 bytes), IPv4 records (32 bytes) and IPv6 records (64 bytes, one block each). Indices count from
-//! the start of the image in units of what they name, so that one shift and one mask find it.
+//! An image is a row of [`Block`]s. The first two are the header; then come nodes (8 bytes), IPv4 records (32 bytes) and
+//! IPv6 records (64 bytes, one block each). Indices count from the start of the image in units of what they name.
+//!
+//! A cut may leave entries that belong to too many of its children to a *side* tree, which every packet that comes by has
+//! to look at too. The three words before the children of such a cut name it: the root of the side tree, what is
+//! still to be looked at behind that tree ([`Pending`] of the place above), and both together as a [`Pending`].
 
 use crate::tables::Action;
 
-/// 64 bytes, the unit in which an image is read: what one element of the kernel's map holds.
-pub type Block = [u64; 8];
+/// 64 bytes, a cache line: the unit in which an image is stored.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(
+    not(target_arch = "bpf"),
+    derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout)
+)]
+pub struct Block(pub [u64; WORDS]);
 
-/// Most trees for each family: those that one block names.
-pub const MAX_TREES: usize = 8;
-/// Most nodes on the way from the root of a tree to a leaf, the leaf included, that the compiler makes.
-pub const MAX_DEPTH: u32 = 16;
+/// Words of a block.
+pub const WORDS: usize = 8;
+/// Words of an IPv4 record.
+pub const WORDS_V4: usize = 4;
 /// Most steps (nodes and records) that a look-up may take.
 pub const MAX_STEPS: u32 = 128;
 /// Most bits by which a node chooses its child.
-pub const MAX_CUT_BITS: u32 = 14;
+pub const MAX_CUT_BITS: u32 = 16;
 
 /// Stands in the eBPF object for the number of blocks that a rule table in the kernel has room for.
 ///
-/// The kernel walks tables of one size only without a call at each step, and the object's format has no way to set the
-/// size of a map within a map at load.
+/// A table is one value of a map within a map, whose size is part of a type, and the object's format has no way to change
+/// types at load.
 pub const RULE_BLOCKS_MARKER: usize = 0x0b10_c5f7;
 
 /// First word of the header: "vfwtable", and changes with the layout ([`VERSION`]).
 pub const MAGIC: u64 = u64::from_le_bytes(*b"vfwtable");
 /// Number of this layout.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Blocks before the first node.
-pub const HEADER_BLOCKS: u32 = 3;
+pub const HEADER_BLOCKS: u32 = 2;
 
-/// Words of the header block.
+/// Words of the header.
 pub mod header {
     /// [`super::MAGIC`].
     pub const MAGIC: usize = 0;
@@ -49,24 +58,37 @@ pub mod header {
     pub const NODES: usize = 6;
     /// IPv4 records (low half), IPv6 records (high half).
     pub const RECORDS: usize = 7;
+    /// Root [`super::Node`] for IPv4.
+    pub const ROOT_V4: usize = 8;
+    /// Root [`super::Node`] for IPv6.
+    pub const ROOT_V6: usize = 9;
 }
 
-/// Read access to an image, bounded.
+/// Read access to an image, bounded: `None` behind the end, or anything that the image holds.
 pub trait Blocks {
-    /// A block; `None` behind the end.
-    fn block(&self, index: u32) -> Option<&Block>;
-    /// The same numbers. The kernel's verifier, which follows each way by itself as long as it can tell them apart, is made
-    /// to forget what it knows of them.
-    #[inline(always)]
-    fn forget(&self, best: u32, tree: u32) -> (u32, u32) {
-        (best, tree)
-    }
+    /// A word.
+    fn word(&self, index: u32) -> Option<u64>;
+    /// An IPv4 record.
+    fn record_v4(&self, index: u32) -> Option<&[u64; WORDS_V4]>;
+    /// An IPv6 record.
+    fn record_v6(&self, index: u32) -> Option<&[u64; WORDS]>;
 }
 
 impl Blocks for [Block] {
     #[inline(always)]
-    fn block(&self, index: u32) -> Option<&Block> {
-        self.get(index as usize)
+    fn word(&self, index: u32) -> Option<u64> {
+        Some(self.get(index as usize / WORDS)?.0[index as usize % WORDS])
+    }
+
+    #[inline(always)]
+    fn record_v4(&self, index: u32) -> Option<&[u64; WORDS_V4]> {
+        let (records, _) = self.get(index as usize / 2)?.0.as_chunks();
+        records.get(index as usize % 2)
+    }
+
+    #[inline(always)]
+    fn record_v6(&self, index: u32) -> Option<&[u64; WORDS]> {
+        self.get(index as usize).map(|block| &block.0)
     }
 }
 
@@ -109,7 +131,8 @@ impl Decision {
 
 /// A node: a cut (child by bits of a key word) or a leaf (records).
 ///
-/// Cut: index of the first child (32 bits), slot of the key word (4), shift (5), bits less one (4), and the top bit.
+/// Cut: word index of the first child (32 bits), shift (5), whether it has a side tree (1), slot of the key word (4), and in
+/// the top half word the mask of the bits that choose, which is never zero.
 /// Leaf: index of the first record (32 bits), number of records (16).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Node(pub u64);
@@ -117,18 +140,18 @@ pub struct Node(pub u64);
 impl Node {
     /// A leaf without records.
     pub const EMPTY: Self = Self(0);
-    const CUT: u64 = 1 << 63;
+    const SIDE: u64 = 1 << 37;
 
-    /// Child `word >> shift & (2^bits - 1)` of those from `children` on, where `word` is the key's at `slot`.
+    /// Child `word >> shift & (2^bits - 1)` of those from word `children` on, where `word` is the key's at `slot`.
     pub const fn cut(slot: u32, shift: u32, bits: u32, children: u32) -> Self {
-        let bits_less_one = bits.wrapping_sub(1) & 15;
-        Self(
-            Self::CUT
-                | children as u64
-                | ((slot & 15) as u64) << 32
-                | ((shift & 31) as u64) << 36
-                | (bits_less_one as u64) << 41,
-        )
+        let mask = (1u64 << (bits & 31)) - 1;
+        Self(children as u64 | ((shift & 31) as u64) << 32 | ((slot & 15) as u64) << 38 | mask << 48)
+    }
+
+    /// The same cut with a side tree before its children.
+    #[must_use]
+    pub const fn with_side(self) -> Self {
+        Self(self.0 | Self::SIDE)
     }
 
     /// `count` records from `first` on.
@@ -139,18 +162,24 @@ impl Node {
     /// Whether it is a cut.
     #[inline(always)]
     pub const fn is_cut(self) -> bool {
-        self.0 & Self::CUT != 0
+        self.0 >> 48 != 0
     }
 
-    /// Index of the child of a cut.
+    /// Whether a cut has a side tree.
+    #[inline(always)]
+    pub const fn has_side(self) -> bool {
+        self.0 & Self::SIDE != 0
+    }
+
+    /// Word index of the child of a cut.
     #[inline(always)]
     pub const fn child(self, words: &[u32; 16]) -> u32 {
-        let word = words[(self.0 >> 32 & 15) as usize];
-        let window = (word >> (self.0 >> 36 & 31)) & ((2u32 << (self.0 >> 41 & 15)) - 1);
+        let word = words[(self.0 >> 38 & 15) as usize];
+        let window = (word >> (self.0 >> 32 & 31)) & (self.0 >> 48) as u32;
         (self.0 as u32).wrapping_add(window)
     }
 
-    /// Index of the first record of a leaf, or of the first child of a cut.
+    /// Index of the first record of a leaf, or word index of the first child of a cut.
     #[inline(always)]
     pub const fn first(self) -> u32 {
         self.0 as u32
@@ -159,7 +188,7 @@ impl Node {
     /// Records of a leaf.
     #[inline(always)]
     pub const fn count(self) -> u32 {
-        (self.0 >> 32) as u32 & 0xffff
+        (self.0 >> 32) as u32
     }
 
     /// A leaf of at least one record without it.
@@ -168,18 +197,40 @@ impl Node {
     pub const fn without_first(self) -> Self {
         Self(self.0.wrapping_add(1).wrapping_sub(1 << 32))
     }
+}
 
-    /// Children of a cut.
-    pub const fn children(self) -> u32 {
-        2 << (self.0 >> 41 & 15)
+/// What a packet still has to look at when it has come to a leaf: word index of a side tree's root (low half), behind which
+/// the next [`Pending`] stands, and the best decision in that tree and all behind it (high half).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Pending(pub u64);
+
+impl Pending {
+    /// Nothing: no decision is worse than what it promises.
+    pub const NONE: Self = Self(u64::MAX << 32);
+
+    /// The side tree whose root stands at word `root`.
+    pub const fn new(root: u32, best: u32) -> Self {
+        Self(root as u64 | (best as u64) << 32)
+    }
+
+    /// Word index of the root.
+    #[inline(always)]
+    pub const fn root(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// The best decision there.
+    #[inline(always)]
+    pub const fn best(self) -> u32 {
+        (self.0 >> 32) as u32
     }
 }
 
 /// Sum over the words of an image (FNV-1a by words), which the header carries.
 pub fn checksum(blocks: &[Block]) -> u64 {
-    let words = blocks.iter().flatten().enumerate();
+    let words = blocks.iter().flat_map(|block| block.0).enumerate();
     words.fold(0xcbf2_9ce4_8422_2325, |sum, (index, word)| {
-        let word = if index == header::CHECKSUM { 0 } else { *word };
+        let word = if index == header::CHECKSUM { 0 } else { word };
         (sum ^ word).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(29)
     })
 }

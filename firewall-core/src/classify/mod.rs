@@ -1,10 +1,10 @@
 //! First match over the compiled rules.
 //!
 //! The compiler turns rules into one flat [`image`]: little-endian 64-bit words in blocks of 64 bytes, indices instead of
-//! pointers. [`lookup`] walks it, the same text over a map in the kernel and over a slice in user space. A look-up
-//! visits at most [`image::MAX_TREES`] decision trees; each inner node chooses a child by a few bits of one word of the
-//! [`Key`], each leaf lists the rules that are left, in order. How many steps a packet can take at most is computed by the
-//! compiler and stands in the image.
+//! pointers. [`lookup`] walks it, the same text over a map in the kernel and over a slice in user space. Each inner node
+//! chooses a child by a few bits of one word of the [`Key`], each leaf lists the rules that are left, in order; what would
+//! have to stand below many children of a node stands in a tree beside them, which is looked at last. How many steps a
+//! packet can take at most is computed by the compiler and stands in the image.
 
 pub mod image;
 mod key;

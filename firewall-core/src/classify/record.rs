@@ -1,8 +1,8 @@
 //! Records: what a rule matches, as a leaf lists it.
 
-use super::image::{Block, Decision};
+use super::image::{Decision, WORDS, WORDS_V4};
 use super::key::{Key, slot};
-use crate::tables::ANY_ZONE;
+use crate::tables::{ANY_ZONE, MAX_ZONES};
 
 /// What a record says of everything but addresses.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -17,7 +17,14 @@ pub struct Selector {
     pub to: u16,
     /// IP protocol; `None` for all.
     pub protocol: Option<u8>,
+    /// TCP flags that count, and what they have to be; no other bits are set in the second. Zero for any.
+    pub tcp_flags: [u8; 2],
 }
+
+/// Set in the half word of a zone, or of the protocol, that may be any.
+const ANY: u16 = 0x8000;
+const ANYS: u64 = ANY as u64 | (ANY as u64) << 16 | (ANY as u64) << 32;
+const _: () = assert!(MAX_ZONES < ANY as u32 && ANY_ZONE & ANY != 0);
 
 impl Selector {
     const fn port_word(&self) -> u64 {
@@ -27,56 +34,53 @@ impl Selector {
             | (self.destination_ports[1] as u64) << 48
     }
 
-    const fn zone_word(&self) -> u64 {
+    /// Zones, protocol (16 bits each), TCP flags and the mask of these (8 bits each).
+    const fn field_word(&self) -> u64 {
         let protocol = match self.protocol {
-            Some(protocol) => protocol as u64 | 0xff00,
-            None => 0,
+            Some(protocol) => protocol as u16,
+            None => ANY,
         };
-        self.from as u64 | (self.to as u64) << 16 | protocol << 32
+        let [mask, flags] = self.tcp_flags;
+        let zones = zone(self.from) as u64 | (zone(self.to) as u64) << 16;
+        zones | (protocol as u64) << 32 | (flags as u64) << 48 | (mask as u64) << 56
     }
 }
 
-// What follows is written without branches: the verifier keeps every branch of the longest path in mind, and a leaf has many
-// records. Each function returns zero for a match.
-
-/// Whether the ports differ.
-#[inline(always)]
-const fn ports_differ(word: u64, key: &Key) -> u32 {
-    let (source, destination) = (key.words[slot::SOURCE_PORT], key.words[slot::DESTINATION_PORT]);
-    let source = outside(source, (word & 0xffff) as u32, (word >> 16 & 0xffff) as u32);
-    source | outside(destination, (word >> 32 & 0xffff) as u32, (word >> 48) as u32)
+const fn zone(zone: u16) -> u16 {
+    if zone == ANY_ZONE { ANY } else { zone }
 }
 
-/// The top bit when a port lies outside of a range: then one of the differences is below zero.
+// What follows is written without branches: the verifier keeps every branch of the longest path in mind, a leaf has many
+// records, and which of their fields differs nobody can foretell. Each function returns zero for a match.
+
+/// Whether the ports differ. Both are tested at once: a half whose port lies below the first or above the last one loses
+/// its guard.
 #[inline(always)]
-const fn outside(port: u32, low: u32, high: u32) -> u32 {
-    (port.wrapping_sub(low) | high.wrapping_sub(port)) >> 31
+const fn ports_differ(word: u64, key: &Key) -> u64 {
+    const HALVES: u64 = 0x0000_ffff_0000_ffff;
+    const GUARDS: u64 = 0x8000_0000_8000_0000;
+    let ports = key.pair(slot::SOURCE_PORT);
+    let above = (ports | GUARDS).wrapping_sub(word & HALVES);
+    let below = (word >> 16 & HALVES | GUARDS).wrapping_sub(ports);
+    !(above & below) & GUARDS
 }
 
-/// Whether protocol or zones differ.
+/// Whether zones, protocol or TCP flags differ.
 #[inline(always)]
-const fn zones_differ(word: u64, key: &Key) -> u32 {
-    let (protocol, mask) = ((word >> 32 & 0xff) as u32, (word >> 40 & 0xff) as u32);
-    (key.words[slot::PROTOCOL] & mask) ^ protocol
-        | zone_differs((word & 0xffff) as u32, key.words[slot::FROM])
-        | zone_differs((word >> 16 & 0xffff) as u32, key.words[slot::TO])
+const fn fields_differ(word: u64, key: &Key) -> u64 {
+    let differ = word ^ key.pair(slot::ZONES);
+    let any = word & ANYS;
+    // All bits of the half words that may be any.
+    let any = (any << 1).wrapping_sub(any >> 15);
+    (differ & !any) << 16 | (differ >> 48 & word >> 56)
 }
-
-#[inline(always)]
-const fn zone_differs(wanted: u32, zone: u32) -> u32 {
-    // All ones, and zero for ANY_ZONE.
-    let mask = ((wanted + 1) >> 16).wrapping_sub(1);
-    (wanted ^ zone) & mask
-}
-
-const _: () = assert!(ANY_ZONE == u16::MAX);
 
 /// A rule for IPv4, 32 bytes.
 ///
-/// Words: source (low half) and destination; ports; zones (16 bits each), protocol, mask of the protocol, bits of
-/// source and of destination that do not count (8 bits each); decision (low half).
+/// Words: source (low half) and destination; ports; zones, protocol and TCP flags; decision (low half), then the bits of
+/// source and of destination that do not count (8 bits each).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct RecordV4(pub [u64; 4]);
+pub struct RecordV4(pub [u64; WORDS_V4]);
 
 impl RecordV4 {
     /// From prefixes (first bits, number of bits that count) in host order.
@@ -85,16 +89,9 @@ impl RecordV4 {
         Self([
             source.0 as u64 | (destination.0 as u64) << 32,
             selector.port_word(),
-            selector.zone_word() | shifts << 48,
-            decision.0 as u64,
+            selector.field_word(),
+            decision.0 as u64 | shifts << 32,
         ])
-    }
-
-    /// A record of a block that holds two.
-    #[inline(always)]
-    pub const fn of(block: &Block, index: u32) -> Self {
-        let first = (index as usize & 1) * 4;
-        Self([block[first & 7], block[(first + 1) & 7], block[(first + 2) & 7], block[(first + 3) & 7]])
     }
 
     /// What it says.
@@ -106,21 +103,20 @@ impl RecordV4 {
     /// Whether it matches.
     #[inline(always)]
     pub const fn matches(&self, key: &Key) -> bool {
-        let addresses = self.0[0];
+        let differ = self.0[0] ^ key.pair(slot::SOURCE_V4);
         // In 64 bits, where 32 is a shift like any other.
-        let source = (key.words[slot::SOURCE + 3] ^ addresses as u32) as u64;
-        let destination = (key.words[slot::DESTINATION + 3] ^ (addresses >> 32) as u32) as u64;
-        let addresses = (destination >> (self.0[2] >> 56 & 0x3f)) | (source >> (self.0[2] >> 48 & 0x3f));
-        addresses == 0 && ports_differ(self.0[1], key) | zones_differ(self.0[2], key) == 0
+        let source = (differ & 0xffff_ffff) >> (self.0[3] >> 32 & 0x3f);
+        let destination = (differ >> 32) >> (self.0[3] >> 40 & 0x3f);
+        source | destination == 0 && ports_differ(self.0[1], key) | fields_differ(self.0[2], key) == 0
     }
 }
 
 /// A rule for IPv6, 64 bytes.
 ///
-/// Words: source (2), destination (2), ports, zones and protocol as in [`RecordV4`], decision (low half), and in the last
-/// one the bits of each half address that do not count (8 bits each: source first, source last, destination first, last).
+/// Words: source (2), destination (2), then as in [`RecordV4`] ports, fields and decision, and in the last one the bits of
+/// each half address that do not count (8 bits each: source first, source last, destination first, last).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct RecordV6(pub Block);
+pub struct RecordV6(pub [u64; WORDS]);
 
 impl RecordV6 {
     /// From prefixes (first bits, number of bits that count) in host order.
@@ -132,7 +128,7 @@ impl RecordV6 {
             (destination.0 >> 64) as u64,
             destination.0 as u64,
             selector.port_word(),
-            selector.zone_word(),
+            selector.field_word(),
             decision.0 as u64,
             shifts,
         ])
@@ -148,11 +144,11 @@ impl RecordV6 {
     #[inline(always)]
     pub const fn matches(&self, key: &Key) -> bool {
         let shifts = self.0[7];
-        let first = half_differs(self.0[2], half(key, slot::DESTINATION), shifts >> 16)
-            | half_differs(self.0[0], half(key, slot::SOURCE), shifts);
-        let last = half_differs(self.0[3], half(key, slot::DESTINATION + 2), shifts >> 24)
-            | half_differs(self.0[1], half(key, slot::SOURCE + 2), shifts >> 8);
-        first | last == 0 && ports_differ(self.0[4], key) | zones_differ(self.0[5], key) == 0
+        let differ = half_differs(self.0[0] ^ key.pair(slot::SOURCE), shifts)
+            | half_differs(self.0[1] ^ key.pair(slot::SOURCE + 2), shifts >> 8)
+            | half_differs(self.0[2] ^ key.pair(slot::DESTINATION), shifts >> 16)
+            | half_differs(self.0[3] ^ key.pair(slot::DESTINATION + 2), shifts >> 24);
+        differ == 0 && ports_differ(self.0[4], key) | fields_differ(self.0[5], key) == 0
     }
 }
 
@@ -162,14 +158,10 @@ const fn half_shifts(length: u8) -> u64 {
     if length >= 64 { (128 - length) << 8 } else { (64 - length) | 64 << 8 }
 }
 
+/// The bits that count. A shift is 0 to 64, and is done in two, because one by 64 would do nothing.
 #[inline(always)]
-const fn half(key: &Key, first: usize) -> u64 {
-    (key.words[first & 15] as u64) << 32 | key.words[(first + 1) & 15] as u64
-}
-
-/// Whether the bits that count differ. Shifts are 0 to 64; a shift by 64 leaves nothing.
-#[inline(always)]
-const fn half_differs(value: u64, key: u64, shift: u64) -> u64 {
-    let mask = (shift >> 6 & 1).wrapping_sub(1);
-    ((value ^ key) & mask) >> (shift & 63)
+const fn half_differs(differ: u64, shift: u64) -> u64 {
+    let shift = shift & 0x7f;
+    let first = shift >> 1;
+    differ >> (first & 63) >> (shift.wrapping_sub(first) & 63)
 }

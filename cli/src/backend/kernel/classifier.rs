@@ -40,6 +40,7 @@ impl Classifier {
         let object = object::with_rule_blocks(room)?;
         let count = keys.len().max(1) as u32;
         let mut loader = EbpfLoader::new();
+        loader.override_global("RULE_BLOCKS", &room, true);
         loader.map_max_entries("BENCH_KEYS", count).map_max_entries("BENCH_DECISIONS", count);
         let mut ebpf = loader.load(object.as_bytes()).map_err(|error| KernelError::Object(chain(&error)))?;
         // Before any map is taken out of the object and closed.

@@ -33,6 +33,9 @@ pub enum KernelError {
         /// How many fit.
         room: usize,
     },
+    /// A rule table whose sum is not that of its bytes.
+    #[error("the compiled rule table is damaged")]
+    Damaged,
     /// The kernel does not say when running programs have ended.
     #[error("cannot wait for packets on their way (membarrier): {0}")]
     Wait(std::io::Error),

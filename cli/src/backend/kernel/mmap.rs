@@ -1,4 +1,5 @@
-//! An array map of words, mapped into this process: the daemon changes one word at a time, and programs read it whole.
+//! Array maps mapped into this process: words that the daemon changes one at a time and programs read whole, and tables
+//! that are written before any program sees them.
 
 #![allow(unsafe_code, reason = "mmap; the one place where map memory is shared with user space")]
 
@@ -6,6 +7,31 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use zerocopy::{Immutable, IntoBytes};
+
+/// Writes records to the start of an array map made with `BPF_F_MMAPABLE`, as large as they are at least.
+pub fn fill<T: IntoBytes + Immutable>(fd: BorrowedFd<'_>, records: &[T]) -> io::Result<()> {
+    let bytes = records.as_bytes();
+    let place = map(fd, bytes.len())?;
+    // SAFETY: `map` mapped as many bytes for writing; no program has the map yet. They are unmapped here and not used again.
+    unsafe {
+        std::ptr::copy_nonoverlapping(bytes.as_ptr(), place.as_ptr(), bytes.len());
+        libc::munmap(place.as_ptr().cast(), bytes.len());
+    }
+    Ok(())
+}
+
+/// Maps the first bytes of a map.
+fn map(fd: BorrowedFd<'_>, bytes: usize) -> io::Result<NonNull<u8>> {
+    let access = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: a new shared mapping of the map's own memory; the kernel checks size and rights.
+    let start = unsafe { libc::mmap(std::ptr::null_mut(), bytes, access, libc::MAP_SHARED, fd.as_raw_fd(), 0) };
+    if start == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    NonNull::new(start.cast()).ok_or_else(|| io::Error::other("mapped at address zero"))
+}
 
 /// The mapped words.
 pub struct Words {
@@ -20,21 +46,7 @@ impl Words {
     /// Maps the `count` elements of an array map made with `BPF_F_MMAPABLE` and 8-byte values.
     pub fn map(fd: BorrowedFd<'_>, count: u32) -> io::Result<Self> {
         let count = count as usize;
-        // SAFETY: a new shared mapping of the map's own memory; the kernel checks size and rights.
-        let start = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                count * size_of::<AtomicU64>(),
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED,
-                fd.as_raw_fd(),
-                0,
-            )
-        };
-        if start == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let start = NonNull::new(start.cast()).ok_or_else(|| io::Error::other("mapped at address zero"))?;
+        let start = map(fd, count * size_of::<AtomicU64>())?.cast();
         Ok(Self { start, count })
     }
 

@@ -33,9 +33,11 @@ pub(super) fn rule_room(image: &Image) -> u32 {
 /// Loads maps and programs.
 pub(super) fn load(image: &Image, config: &Config) -> Result<Ebpf, KernelError> {
     let rule_room = rule_room(image);
+    let rule_blocks = rules::room(image.rules.blocks.len());
     let mut loader = EbpfLoader::new();
     loader
         .override_global("RULE_ROOM", &rule_room, true)
+        .override_global("RULE_BLOCKS", &rule_blocks, true)
         .map_max_entries("RULE_COUNTERS", rule_room * SLOTS)
         .map_max_entries("ROUTES", MAX_ROUTES * SLOTS)
         .map_max_entries("NEIGHBOUR_SLOTS", config.neighbours.max.get())
@@ -43,7 +45,7 @@ pub(super) fn load(image: &Image, config: &Config) -> Result<Ebpf, KernelError> 
         .map_max_entries("ESTABLISHED", config.flows.established.get())
         .map_max_entries("HALF_OPEN", config.flows.half_open.get())
         .map_max_entries("FRAGMENTS", config.flows.fragments.get());
-    let object = with_rule_blocks(rules::room(image.rules.blocks.len()))?;
+    let object = with_rule_blocks(rule_blocks)?;
     let mut ebpf = loader.load(object.as_bytes()).map_err(|error| KernelError::Object(chain(&error)))?;
     for name in XDP {
         let program: &mut Xdp = program(&mut ebpf, name)?;

@@ -1,13 +1,18 @@
 //! Rule tables as maps.
 
-use aya::maps::{Array, MapData};
+use std::os::fd::AsFd;
+
+use aya::maps::MapData;
+use aya_obj::generated::{BPF_F_MMAPABLE, bpf_map_type};
 use firewall_core::classify::Block;
+use firewall_core::classify::image::{checksum, header};
 
 use super::error::KernelError;
+use super::mmap;
 use super::object::map_error;
 
-/// A rule table as one map.
-pub(super) type RuleMap = Array<MapData, Block>;
+/// A rule table as one map, whose one value it is.
+pub(super) type RuleMap = MapData;
 
 /// Blocks of the smallest rule table: 64 KiB.
 const SMALLEST: u32 = 1024;
@@ -25,9 +30,14 @@ pub(super) fn create(blocks: &[Block], room: u32) -> Result<RuleMap, KernelError
         let (what, wanted, room) = ("blocks of 64 bytes in the rule table", blocks.len(), room as usize);
         return Err(KernelError::Room { what, wanted, room });
     }
-    let mut table = RuleMap::create(room, 0).map_err(map_error("create", "RULES"))?;
-    for (index, block) in blocks.iter().enumerate() {
-        table.set(index as u32, block, 0).map_err(map_error("fill", "RULES"))?;
+    let is_whole = blocks.first().is_some_and(|head| head.0[header::CHECKSUM] == checksum(blocks));
+    if !is_whole {
+        return Err(KernelError::Damaged);
     }
+    let bytes = room * size_of::<Block>() as u32;
+    let kind = bpf_map_type::BPF_MAP_TYPE_ARRAY as u32;
+    let map = aya_obj::Map::new_from_params(kind, size_of::<u32>() as u32, bytes, 1, BPF_F_MMAPABLE);
+    let table = MapData::create(map, "vfw_rules", None).map_err(map_error("create", "RULES"))?;
+    mmap::fill(table.fd().as_fd(), blocks).map_err(|source| KernelError::Mmap { map: "RULES", source })?;
     Ok(table)
 }

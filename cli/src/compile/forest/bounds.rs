@@ -8,10 +8,17 @@ use super::{Entry, Prefix};
 /// A box: first and last value of each field.
 pub(super) type Bounds<const N: usize> = [[u32; 2]; N];
 
-/// The words of the key that tell packets of one family apart.
+/// Where a field stands in the key.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    pub(super) slot: usize,
+    /// Bits of the word below the field.
+    pub(super) shift: u32,
+}
+
+/// The fields that tell packets of one family apart.
 pub(super) struct Space<const N: usize> {
-    /// Slot of each field in the key.
-    pub(super) slots: [usize; N],
+    pub(super) places: [Place; N],
     /// Largest value of each field.
     pub(super) highest: [u32; N],
 }
@@ -19,15 +26,43 @@ pub(super) struct Space<const N: usize> {
 const PORT: u32 = u16::MAX as u32;
 const BYTE: u32 = u8::MAX as u32;
 
+const fn word(slot: usize) -> Place {
+    Place { slot, shift: 0 }
+}
+
+const TO: Place = Place { slot: slot::ZONES, shift: 16 };
+
 /// IPv4: one word for each address.
 pub(super) const V4: Space<7> = Space {
-    slots: [3, 7, slot::SOURCE_PORT, slot::DESTINATION_PORT, slot::PROTOCOL, slot::FROM, slot::TO],
+    places: [
+        word(slot::SOURCE_V4),
+        word(slot::DESTINATION_V4),
+        word(slot::SOURCE_PORT),
+        word(slot::DESTINATION_PORT),
+        word(slot::PROTOCOL),
+        word(slot::ZONES),
+        TO,
+    ],
     highest: [u32::MAX, u32::MAX, PORT, PORT, BYTE, PORT, PORT],
 };
 
-/// IPv6: four words for each address.
+/// IPv6: four words for each address, first bits first.
 pub(super) const V6: Space<13> = Space {
-    slots: [0, 1, 2, 3, 4, 5, 6, 7, slot::SOURCE_PORT, slot::DESTINATION_PORT, slot::PROTOCOL, slot::FROM, slot::TO],
+    places: [
+        word(slot::SOURCE + 1),
+        word(slot::SOURCE),
+        word(slot::SOURCE + 3),
+        word(slot::SOURCE + 2),
+        word(slot::DESTINATION + 1),
+        word(slot::DESTINATION),
+        word(slot::DESTINATION + 3),
+        word(slot::DESTINATION + 2),
+        word(slot::SOURCE_PORT),
+        word(slot::DESTINATION_PORT),
+        word(slot::PROTOCOL),
+        word(slot::ZONES),
+        TO,
+    ],
     highest: [
         u32::MAX,
         u32::MAX,
@@ -46,22 +81,23 @@ pub(super) const V6: Space<13> = Space {
 };
 
 impl<const N: usize> Space<N> {
-    /// The box of an entry.
+    /// The box of an entry. TCP flags are no part of it.
     pub(super) fn bounds(&self, entry: &Entry) -> Bounds<N> {
-        self.slots.map(|slot| range(entry, slot))
+        self.places.map(|place| range(entry, place))
     }
 }
 
-fn range(entry: &Entry, slot: usize) -> [u32; 2] {
+fn range(entry: &Entry, place: Place) -> [u32; 2] {
     let selector = &entry.selector;
-    match slot {
-        0..=3 => word(entry.source, slot),
-        4..=7 => word(entry.destination, slot - 4),
+    match place.slot {
+        slot::SOURCE_V4 => bits(entry.source, 2),
+        slot::DESTINATION_V4 => bits(entry.destination, 2),
         slot::SOURCE_PORT => selector.source_ports.map(u32::from),
         slot::DESTINATION_PORT => selector.destination_ports.map(u32::from),
         slot::PROTOCOL => selector.protocol.map_or([0, BYTE], |protocol| [u32::from(protocol); 2]),
-        slot::FROM => zone(selector.from),
-        _ => zone(selector.to),
+        slot::ZONES => zone(if place.shift == 0 { selector.from } else { selector.to }),
+        half @ slot::DESTINATION.. => bits(entry.destination, half - slot::DESTINATION),
+        half => bits(entry.source, half),
     }
 }
 
@@ -69,10 +105,11 @@ fn zone(zone: u16) -> [u32; 2] {
     if zone == ANY_ZONE { [0, PORT] } else { [u32::from(zone); 2] }
 }
 
-/// The range of word `index` (0 is the first) of a prefix.
-fn word(prefix: Prefix, index: usize) -> [u32; 2] {
+/// The range of word `index` of a prefix, counted as in the key: the last bits of each half come first.
+fn bits(prefix: Prefix, index: usize) -> [u32; 2] {
+    let index = (index ^ 1) as u32;
     let first = (prefix.first >> (96 - 32 * index)) as u32;
-    let counted = u32::from(prefix.length).saturating_sub(32 * index as u32).min(32);
+    let counted = u32::from(prefix.length).saturating_sub(32 * index).min(32);
     let rest = u32::MAX.checked_shr(counted).unwrap_or(0);
     [first & !rest, first | rest]
 }

@@ -33,7 +33,7 @@ impl Cut {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Plan {
     pub(super) cut: Cut,
-    /// Entries that belong to more children are left to another tree.
+    /// Entries that belong to more children are left to a side tree.
     pub(super) widest: u32,
     pub(super) score: i64,
 }
@@ -43,14 +43,14 @@ const SAMPLE: usize = 1024;
 /// Most windows tried for each field.
 const WINDOWS: usize = 8;
 
-/// How much a tree may cost.
+/// What a cut may cost.
 #[derive(Clone, Copy)]
 pub(super) struct Terms {
-    /// Whether entries may be left to another tree.
+    /// Whether entries may be left to a side tree.
     pub(super) may_leave: bool,
     /// Copies that a cut may add for every 16 entries.
     pub(super) copies: usize,
-    /// What a cut must gain, in bits, to leave half of its entries to another tree.
+    /// What a cut must gain, in bits, to leave half of its entries to a side tree.
     pub(super) leaving: i64,
 }
 
@@ -122,7 +122,7 @@ impl Chooser {
         let met = (squares * 16 / copies.max(1) * scale).max(24);
         let gain = log2(entries as u64 * 16) - log2(met);
         let left = log2(sampled as u64 * 16) - log2(kept as u64 * 16);
-        // The last tree has to take everything; its copies count less.
+        // Where nothing may be left, copies count less.
         let weight = if terms.may_leave { 16 } else { 1 };
         let copied = signed((copies - kept as u64) * weight / kept.max(1) as u64);
         let nodes = signed(u64::from(cut.children()) * 4 / entries as u64);

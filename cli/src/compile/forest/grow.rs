@@ -1,169 +1,202 @@
 //! The growth of a tree.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
-use firewall_core::classify::image::{MAX_DEPTH, Node};
+use firewall_core::classify::image::{Node, Pending};
 
 use super::bounds::{Bounds, Space};
 use super::cut::{Chooser, Cut, Plan, Terms};
 use super::region::Region;
-use super::{Entry, Planted};
+use super::{Entry, Planted, Shape};
 
-/// Entries that are not worth a further cut.
-const SMALL: usize = 6;
-/// Copies that a cut may add for every 16 entries; on the last tree, more.
-const COPIES: usize = 4;
+/// Side trees, one beside the other, behind which nothing is left any more: all entries stay.
+const MAX_SIDES: u32 = 7;
+/// Cuts on the way from a root to a leaf.
+const MAX_CUTS: u32 = 24;
+/// Copies that a cut may add for every 16 entries where nothing may be left.
 const LAST_COPIES: usize = 64;
+/// A leaf above this is cut at any price.
+const LARGE: usize = 16;
 
-/// How trees are shaped.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Shape {
-    /// A leaf above this leaves its last entries to the next tree.
-    pub(super) large: usize,
-    /// See [`Terms::leaving`].
-    pub(super) leaving: i64,
+/// Where a list stands.
+#[derive(Clone, Copy)]
+struct Spot<const N: usize> {
+    region: Region<N>,
+    /// What packets look at behind the list.
+    pending: Pending,
+    /// Cuts and side trees on the way.
+    cuts: u32,
+    sides: u32,
 }
 
-/// A grown tree.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Tree {
-    pub(super) root: Node,
-    /// The best decision in it.
-    pub(super) best: u32,
+/// What has grown from a list.
+#[derive(Clone, Copy)]
+pub(super) struct Grown {
+    pub(super) node: Node,
+    /// Steps to the end of the worst way, what was pending not included.
     pub(super) worst_steps: u32,
+    /// Steps of a packet that matches one of the entries, on average, in 64ths.
+    pub(super) mean_steps: u64,
 }
 
-/// Grows the trees of one family.
+/// Grows the tree of one family.
 pub(super) struct Grower<'a, const N: usize> {
     space: &'a Space<N>,
     entries: &'a [Entry],
     bounds: Vec<Bounds<N>>,
     chooser: Chooser,
-    nodes: Vec<Node>,
-    records: Vec<u32>,
+    shape: Shape,
+    planted: Planted,
     /// Leaves by their entries.
     leaves: HashMap<Box<[u32]>, Node>,
-    shape: Shape,
-    is_last: bool,
-    /// Entries left to the next tree.
-    left: Vec<bool>,
 }
 
 impl<'a, const N: usize> Grower<'a, N> {
-    pub(super) fn new(space: &'a Space<N>, entries: &'a [Entry], shape: Shape) -> Self {
+    /// `first` is the word index of the first node.
+    pub(super) fn new(space: &'a Space<N>, entries: &'a [Entry], first: u32, shape: Shape) -> Self {
         Self {
             space,
             entries,
             bounds: entries.iter().map(|entry| space.bounds(entry)).collect(),
             chooser: Chooser::default(),
-            nodes: Vec::new(),
-            records: Vec::new(),
-            leaves: HashMap::new(),
             shape,
-            is_last: false,
-            left: vec![false; entries.len()],
+            planted: Planted { first, ..Planted::default() },
+            leaves: HashMap::new(),
         }
     }
 
-    /// A tree of `pool`, and what it leaves over. The last one takes everything.
-    pub(super) fn tree(&mut self, pool: &[u32], is_last: bool) -> (Tree, Vec<u32>) {
-        self.is_last = is_last;
-        self.left.fill(false);
-        let (root, worst_steps) = self.grow(pool.to_vec(), &Region::whole(&self.space.highest), 1);
-        let mut seen = HashSet::new();
-        let is_new = |entry: &u32| self.left[*entry as usize] && seen.insert(&self.bounds[*entry as usize]);
-        let left: Vec<u32> = pool.iter().copied().filter(is_new).collect();
-        let best = pool.iter().find(|entry| !self.left[**entry as usize]).copied().unwrap_or(0);
-        let best = self.entries.get(best as usize).map_or(0, |entry| entry.decision.0);
-        (Tree { root, best, worst_steps }, left)
+    /// A tree of all entries.
+    pub(super) fn plant(mut self) -> Planted {
+        let all = (0..self.entries.len() as u32).collect();
+        let region = Region::whole(&self.space.highest);
+        let Grown { node, worst_steps, mean_steps } =
+            self.grow(all, &Spot { region, pending: Pending::NONE, cuts: 0, sides: 0 });
+        self.planted.pending.sort_unstable();
+        Planted { root: node, worst_steps, mean_steps, ..self.planted }
     }
 
-    pub(super) fn finish(self, trees: Vec<Tree>) -> Planted {
-        Planted { nodes: self.nodes, records: self.records, trees }
-    }
-
-    /// The node for a list, and the steps from there to the end of the worst leaf.
-    fn grow(&mut self, mut list: Vec<u32>, region: &Region<N>, depth: u32) -> (Node, u32) {
-        if let Some(end) = list.iter().position(|entry| region.is_inside(&self.bounds[*entry as usize])) {
+    fn grow(&mut self, mut list: Vec<u32>, spot: &Spot<N>) -> Grown {
+        if let Some(end) = list.iter().position(|entry| self.is_inside(&spot.region, *entry)) {
             list.truncate(end + 1);
         }
-        if list.len() <= SMALL || depth >= MAX_DEPTH {
-            return self.leaf(list, region);
+        if list.len() <= self.shape.small || spot.cuts >= MAX_CUTS {
+            return self.leaf(&list, &spot.region);
         }
-        let copies = if self.is_last { LAST_COPIES } else { COPIES };
-        let terms = Terms { may_leave: !self.is_last, copies, leaving: self.shape.leaving };
-        match self.chooser.choose(&self.bounds, &list, region, terms) {
-            Some(plan) if plan.score > 0 || list.len() > self.shape.large => self.split(&list, region, depth, plan),
-            _ => self.leaf(list, region),
+        let may_leave = spot.sides < MAX_SIDES;
+        let copies = if may_leave { self.shape.copies } else { LAST_COPIES };
+        let terms = Terms { may_leave, copies, leaving: self.shape.leaving };
+        match self.chooser.choose(&self.bounds, &list, &spot.region, terms) {
+            Some(plan) if plan.score > 0 || list.len() > LARGE => self.split(&list, spot, plan),
+            _ => self.leaf(&list, &spot.region),
         }
     }
 
-    fn split(&mut self, list: &[u32], region: &Region<N>, depth: u32, plan: Plan) -> (Node, u32) {
+    fn split(&mut self, list: &[u32], spot: &Spot<N>, plan: Plan) -> Grown {
         let cut = plan.cut;
-        let parts = self.part(list, region, plan);
+        let (parts, left) = self.part(list, &spot.region, plan);
+        let side = self.planted.words.len();
+        let first = if left.is_empty() { side } else { side + SIDE_WORDS };
+        self.planted.words.resize(first + cut.children() as usize, Node::EMPTY.0);
+        let mut below = Spot { cuts: spot.cuts + 1, ..*spot };
+        if let Some(best) = left.first() {
+            let best = self.entries[*best as usize].decision.0.min(spot.pending.best());
+            below.pending = Pending::new(self.planted.first + side as u32, best);
+        }
+        let (mut worst_steps, mut mean_steps) = self.children(&parts, &below, cut, first);
+        let place = self.space.places[cut.field];
+        let shift = place.shift + cut.shift;
+        let mut node = Node::cut(place.slot as u32, shift, cut.bits, self.planted.first + first as u32);
+        if !left.is_empty() {
+            let grown = self.grow(left, &Spot { sides: spot.sides + 1, ..*spot });
+            let words = [grown.node.0, spot.pending.0, below.pending.0];
+            self.planted.words[side..first].copy_from_slice(&words);
+            self.planted.pending.push(side as u32 + 1);
+            node = node.with_side();
+            worst_steps += grown.worst_steps;
+            mean_steps += grown.mean_steps + 64;
+        }
+        Grown { node, worst_steps: worst_steps + 1, mean_steps: mean_steps + 64 }
+    }
+
+    /// Grows the children of a cut, the first of which stands at word `first`: worst and mean steps below.
+    fn children(&mut self, parts: &Parts, below: &Spot<N>, cut: Cut, first: usize) -> (u32, u64) {
         let children = cut.children() as usize;
-        let first = self.nodes.len();
-        self.nodes.resize(first + children, Node::EMPTY);
-        let mut worst = 0;
+        let (mut worst, mut sum) = (1, 0);
         let mut child = 0;
         while child < children {
             let own = parts.of(child);
             let alike = (child + 1..children).take_while(|next| parts.of(*next) == own).count();
             if !own.is_empty() {
+                let mut inside = *below;
                 // A subtree that neighbours share holds for all of them.
-                let below = if alike == 0 { region.child(cut, child as u32) } else { *region };
-                let (node, steps) = self.grow(own.to_vec(), &below, depth + 1);
-                worst = worst.max(steps);
-                self.nodes[first + child..=first + child + alike].fill(node);
+                if alike == 0 {
+                    inside.region = inside.region.child(cut, child as u32);
+                }
+                let grown = self.grow(own.to_vec(), &inside);
+                worst = worst.max(grown.worst_steps);
+                sum += grown.mean_steps * (own.len() * (alike + 1)) as u64;
+                self.planted.words[first + child..=first + child + alike].fill(grown.node.0);
             }
             child += alike + 1;
         }
-        let slot = self.space.slots[cut.field] as u32;
-        (Node::cut(slot, cut.shift, cut.bits, first as u32), worst + 1)
+        (worst, sum / parts.entries.len().max(1) as u64)
     }
 
-    /// The entries of each child. Those that span too many are left to the next tree.
-    fn part(&mut self, list: &[u32], region: &Region<N>, Plan { cut, widest, .. }: Plan) -> Parts {
-        let span =
-            |grower: &Self, entry: u32| cut.span(region.clip(cut.field, grower.bounds[entry as usize][cut.field]));
+    /// The entries of each child, and those that span too many.
+    fn part(&mut self, list: &[u32], region: &Region<N>, Plan { cut, widest, .. }: Plan) -> (Parts, Vec<u32>) {
         let mut spans = Vec::with_capacity(list.len());
+        let mut left = Vec::new();
         for entry in list {
-            let (first, count) = span(self, *entry);
+            let (first, count) = cut.span(region.clip(cut.field, self.bounds[*entry as usize][cut.field]));
             if count > widest {
-                self.left[*entry as usize] = true;
+                left.push(*entry);
             } else {
                 spans.push((*entry, first, count));
             }
         }
-        Parts::new(cut, &spans)
+        (Parts::new(cut, &spans), left)
     }
 
-    fn leaf(&mut self, list: Vec<u32>, region: &Region<N>) -> (Node, u32) {
+    fn is_inside(&self, region: &Region<N>, entry: u32) -> bool {
+        region.is_inside(&self.bounds[entry as usize]) && self.entries[entry as usize].selector.tcp_flags[0] == 0
+    }
+
+    /// Whether `above` matches every packet of the region that `below` matches.
+    fn hides(&self, region: &Region<N>, above: u32, below: u32) -> bool {
+        let [mask, flags] = self.entries[above as usize].selector.tcp_flags;
+        let [own_mask, own_flags] = self.entries[below as usize].selector.tcp_flags;
+        mask & own_mask == mask
+            && own_flags & mask == flags
+            && region.hides(&self.bounds[above as usize], &self.bounds[below as usize])
+    }
+
+    fn leaf(&mut self, list: &[u32], region: &Region<N>) -> Grown {
         let mut kept: Vec<u32> = Vec::with_capacity(list.len());
         for entry in list {
-            let bounds = &self.bounds[entry as usize];
-            if kept.iter().any(|above| region.hides(&self.bounds[*above as usize], bounds)) {
-                continue;
-            }
-            if kept.len() >= self.shape.large && !self.is_last {
-                self.left[entry as usize] = true;
-            } else {
-                kept.push(entry);
+            if !kept.iter().any(|above| self.hides(region, *above, *entry)) {
+                kept.push(*entry);
             }
         }
-        let steps = 1 + kept.len() as u32;
-        if kept.is_empty() {
-            return (Node::EMPTY, steps);
+        let records = kept.len();
+        let node = match self.leaves.get(kept.as_slice()) {
+            _ if kept.is_empty() => Node::EMPTY,
+            Some(node) => *node,
+            None => {
+                let node = Node::leaf(self.planted.records.len() as u32, records as u32);
+                self.planted.records.extend(&kept);
+                self.leaves.insert(kept.into_boxed_slice(), node);
+                node
+            }
+        };
+        if records > self.planted.longest_leaf.count() as usize {
+            self.planted.longest_leaf = node;
         }
-        if let Some(node) = self.leaves.get(kept.as_slice()) {
-            return (*node, steps);
-        }
-        let node = Node::leaf(self.records.len() as u32, kept.len() as u32);
-        self.records.extend(&kept);
-        self.leaves.insert(kept.into_boxed_slice(), node);
-        (node, steps)
+        Grown { node, worst_steps: records.max(1) as u32, mean_steps: records as u64 * 32 + 64 }
     }
 }
+
+/// Words before the children of a cut with a side tree.
+const SIDE_WORDS: usize = 3;
 
 /// Lists of all children, one behind the other.
 struct Parts {

@@ -1,10 +1,9 @@
 //! The rule compiler: table entries to a forest of decision trees in one flat image.
 //!
-//! [`compile`] splits the entries of each family into at most [`MAX_TREES`] trees. A tree is grown from its root: a node cuts
-//! its entries by the window of key bits that separates them best, and what such a cut would copy too often is left to
-//! the next tree; so entries end up beside others that are specific in the same places. Entries that can never be
-//! the first match in their part of the space are dropped there, leaves with the same entries are stored once. The result
-//! depends on the entries alone.
+//! [`compile`] grows one tree for each family. A node cuts its entries by the window of key bits that separates them best,
+//! and what such a cut would copy too often is left to a side tree of that node; so entries end up beside others that are
+//! specific in the same places. Entries that can never be the first match in their part of the space are dropped there,
+//! leaves with the same entries are stored once. The result depends on the entries alone.
 
 mod bounds;
 mod cut;
@@ -12,11 +11,10 @@ mod grow;
 mod image;
 mod region;
 
-use firewall_core::classify::image::{Block, MAX_STEPS, MAX_TREES, Node};
+use firewall_core::classify::image::{Block, MAX_STEPS, Node, WORDS, WORDS_V4};
 use firewall_core::classify::{Decision, Selector};
 
 use bounds::{Space, V4, V6};
-use grow::{Shape, Tree};
 
 /// First bits of a 128-bit address, IPv4 mapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,75 +72,97 @@ pub struct TooManySteps {
 
 /// Compiles entries to an image.
 pub fn compile(entries: &Entries) -> Result<Forest, TooManySteps> {
-    let v4 = plant(&V4, &entries.v4)?;
-    let v6 = plant(&V6, &entries.v6)?;
-    let worst_steps = [steps(&v4), steps(&v6)];
-    Ok(Forest { blocks: image::lay_out(entries, &v4, &v6, worst_steps), worst_steps })
+    let v4 = plant(&V4, &entries.v4, image::FIRST_NODE, WORDS_V4)?;
+    let v6 = plant(&V6, &entries.v6, v4.first + v4.words.len() as u32, WORDS)?;
+    let worst_steps = [v4.worst_steps, v6.worst_steps];
+    Ok(Forest { blocks: image::lay_out(entries, &v4, &v6), worst_steps })
 }
 
-/// A forest of one family before it has its place in the image.
-#[derive(Default)]
+/// The tree of one family before its records have their place in the image.
+#[derive(Clone, Debug)]
 struct Planted {
-    /// Nodes; indices of children and of leaves count from the start of this forest.
-    nodes: Vec<Node>,
+    /// Word index of the first node.
+    first: u32,
+    /// Nodes, and what stands before the children of a cut with a side tree.
+    words: Vec<u64>,
+    /// Where two words stand that are no nodes, in order.
+    pending: Vec<u32>,
     /// Entry of each record.
     records: Vec<u32>,
-    /// Trees by the best decision in them.
-    trees: Vec<Tree>,
+    root: Node,
+    longest_leaf: Node,
+    worst_steps: u32,
+    mean_steps: u64,
 }
 
-/// Shapes in the order in which they are tried: the later ones bound the steps of crowded sets better, and take more memory
-/// or more trees.
-const SHAPES: [Shape; 3] =
-    [Shape { large: 16, leaving: 4 }, Shape { large: 12, leaving: 4 }, Shape { large: 8, leaving: 4 }];
-
-fn plant<const N: usize>(space: &Space<N>, entries: &[Entry]) -> Result<Planted, TooManySteps> {
-    let mut refused = TooManySteps { steps: u32::MAX, rules: Vec::new() };
-    for shape in SHAPES {
-        let planted = plant_shaped(space, entries, shape);
-        let steps = steps(&planted);
-        if steps <= MAX_STEPS {
-            return Ok(planted);
-        }
-        if steps < refused.steps {
-            refused = TooManySteps { steps, rules: planted.worst_rules(entries) };
-        }
+impl Default for Planted {
+    fn default() -> Self {
+        let (words, pending, records) = (Vec::new(), Vec::new(), Vec::new());
+        let (root, longest_leaf) = (Node::EMPTY, Node::EMPTY);
+        Self { first: 0, words, pending, records, root, longest_leaf, worst_steps: 0, mean_steps: 0 }
     }
-    Err(refused)
 }
 
-fn plant_shaped<const N: usize>(space: &Space<N>, entries: &[Entry], shape: Shape) -> Planted {
-    let mut grower = grow::Grower::new(space, entries, shape);
-    let mut pool: Vec<u32> = (0..entries.len() as u32).collect();
-    let mut trees = Vec::new();
-    for number in 0..MAX_TREES {
-        if pool.is_empty() {
+/// How a tree is shaped.
+#[derive(Clone, Copy, Debug)]
+struct Shape {
+    /// Entries that are not worth a further cut.
+    small: usize,
+    /// Copies that a cut may add for every 16 entries.
+    copies: usize,
+    /// What a cut must gain, in bits, to leave half of its entries to a side tree.
+    leaving: i64,
+}
+
+/// Shapes in the order in which they are tried. The last ones take the least memory.
+const SHAPES: [Shape; 5] = [
+    Shape { small: 4, copies: 4, leaving: 6 },
+    Shape { small: 4, copies: 6, leaving: 6 },
+    Shape { small: 3, copies: 6, leaving: 9 },
+    Shape { small: 6, copies: 4, leaving: 4 },
+    Shape { small: 6, copies: 2, leaving: 4 },
+];
+/// Shapes that are tried in any case: there is time for them when there are fewer entries than [`MANY`].
+const TRIALS: usize = 3;
+const MANY: usize = 12_000;
+/// Entries whose memory is no matter.
+const FEW: usize = 500;
+
+/// The tree with the least steps on average among those whose size and worst steps are within bounds.
+fn plant<const N: usize>(
+    space: &Space<N>,
+    entries: &[Entry],
+    first: u32,
+    words: usize,
+) -> Result<Planted, TooManySteps> {
+    // Half as much again as records without copies take.
+    let room = entries.len().max(FEW) * words * 3 / 2;
+    let rank = |planted: &Planted| {
+        let size = planted.words.len() + planted.records.len() * words;
+        (planted.worst_steps > MAX_STEPS, size.saturating_sub(room), planted.mean_steps)
+    };
+    let trials = if entries.len() < MANY { TRIALS } else { 1 };
+    let mut best = Planted { worst_steps: u32::MAX, ..Planted::default() };
+    for (trial, shape) in SHAPES.into_iter().enumerate() {
+        let is_good = rank(&best) < (false, 1, 0);
+        if is_good && trial >= trials {
             break;
         }
-        let (tree, left) = grower.tree(&pool, number + 1 == MAX_TREES);
-        trees.push(tree);
-        pool = left;
+        let planted = grow::Grower::new(space, entries, first, shape).plant();
+        if rank(&planted) < rank(&best) {
+            best = planted;
+        }
     }
-    trees.sort_by_key(|tree| tree.best);
-    grower.finish(trees)
-}
-
-/// Steps that a look-up takes at most: the longest way in each tree.
-fn steps(planted: &Planted) -> u32 {
-    planted.trees.iter().map(|tree| tree.worst_steps).sum()
+    if best.worst_steps > MAX_STEPS {
+        return Err(TooManySteps { steps: best.worst_steps, rules: best.worst_rules(entries) });
+    }
+    Ok(best)
 }
 
 impl Planted {
-    /// The leaf with the most records.
-    fn longest_leaf(&self) -> Node {
-        let roots = self.trees.iter().map(|tree| tree.root);
-        let leaves = self.nodes.iter().copied().chain(roots).filter(|node| !node.is_cut());
-        leaves.max_by_key(|node| node.count()).unwrap_or(Node::EMPTY)
-    }
-
-    /// Rules of that leaf, each once.
+    /// Rules of the longest leaf, each once.
     fn worst_rules(&self, entries: &[Entry]) -> Vec<u32> {
-        let leaf = self.longest_leaf();
+        let leaf = self.longest_leaf;
         let records = self.records.iter().skip(leaf.first() as usize).take(leaf.count() as usize);
         let entries = records.filter_map(|entry| entries.get(*entry as usize));
         let mut rules: Vec<u32> = entries.map(|entry| entry.decision.rule()).collect();
