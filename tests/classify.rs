@@ -64,6 +64,9 @@ const SERVICES: &[&str] = &[
     "ping",
     "gre",
     "proto 6",
+    "tcp 80 flags S/SEW",
+    "tcp flags E",
+    "tcp 1000-2000 flags P/PU",
     "proto 99",
 ];
 const ZONE_NAMES: &[&str] = &["app", "db", "lab", "red"];
@@ -106,8 +109,8 @@ fn question() -> impl Strategy<Value = Question> {
     let port = || prop::sample::select(PORTS);
     let protocol = prop::sample::select(vec![1u8, 6, 17, 47, 58, 99, 132]);
     let icmp = (prop::sample::select(vec![0u8, 3, 8, 128]), 0u8..3);
-    (0usize..7, 0usize..7, address(), address(), protocol, port(), port(), icmp)
-        .prop_map(|(from, to, source, destination, protocol, source_port, destination_port, icmp)| Question {
+    (0usize..7, 0usize..7, address(), address(), protocol, port(), port(), icmp, any::<u8>())
+        .prop_map(|(from, to, source, destination, protocol, source_port, destination_port, icmp, flags)| Question {
             from,
             to,
             source,
@@ -116,6 +119,7 @@ fn question() -> impl Strategy<Value = Question> {
             source_port,
             destination_port,
             icmp,
+            flags: if protocol == 6 { flags } else { 0 },
         })
         .prop_filter("one family, and its own ICMP", |question| {
             let v4 = question.source.is_ipv4();
@@ -143,7 +147,7 @@ fn compiled(memory: &Memory, question: &Question) -> Answer {
         from: question.from as u16,
         to: question.to as u16,
         protocol: u16::from(question.protocol),
-        tcp_flags: 0,
+        tcp_flags: u16::from(question.flags),
     };
     let decision = memory.judge(&key).expect("a rule table");
     let action = match decision.action() {

@@ -3,7 +3,10 @@
 
 use std::net::IpAddr;
 
-use etherparse::{IpHeaders, IpNumber, Ipv4Extensions, Ipv4Header, Ipv6Extensions, Ipv6Header, PacketBuilder, VlanId};
+use etherparse::{
+    IpHeaders, IpNumber, Ipv4Extensions, Ipv4Header, Ipv6Extensions, Ipv6Header, PacketBuilder, PacketBuilderStep,
+    TcpHeader, VlanId,
+};
 use firewall_core::packet::Packet;
 use firewall_core::tables::Zone;
 use firewall_core::{DropReason, Punt, PuntTask, Verdict, process};
@@ -13,6 +16,7 @@ use crate::compile::Image;
 use crate::config::Config;
 use crate::explain::FirstPacket;
 use crate::lang::registry::{ICMP, ICMP6, TCP, UDP};
+use crate::lang::tcp_flags::LETTERS;
 use crate::lang::{Action, Diagnostic, Diagnostics, Location, Policy, Test, TestCase};
 
 /// What the tests of a policy gave.
@@ -113,6 +117,7 @@ impl From<&TestCase> for FirstPacket {
             destination_port: case.destination_port,
             protocol: case.protocol,
             icmp: case.icmp,
+            flags: case.flags,
         }
     }
 }
@@ -133,13 +138,32 @@ pub fn first_packet(zone: &Zone, case: &FirstPacket) -> Option<Vec<u8>> {
     let mut frame = Vec::new();
     let (from, to) = (case.source_port, case.destination_port);
     let written = match (case.protocol, case.icmp) {
-        (TCP, _) => step.tcp(from, to, 1, u16::MAX).syn().write(&mut frame, &[]),
+        (TCP, _) => with_flags(step.tcp(from, to, 1, u16::MAX), case.flags).write(&mut frame, &[]),
         (UDP, _) => step.udp(from, to).write(&mut frame, &[]),
         (ICMP, Some(icmp)) => step.icmpv4_raw(icmp.kind, icmp.code.unwrap_or(0), [0; 4]).write(&mut frame, &quoted),
         (ICMP6, Some(icmp)) => step.icmpv6_raw(icmp.kind, icmp.code.unwrap_or(0), [0; 4]).write(&mut frame, &quoted),
         (other, _) => step.write(&mut frame, IpNumber(other), &[0; 8]),
     };
     written.ok().map(|()| frame)
+}
+
+/// A segment with these flags.
+fn with_flags(mut step: PacketBuilderStep<TcpHeader>, flags: u8) -> PacketBuilderStep<TcpHeader> {
+    for (letter, bit) in LETTERS {
+        if flags & bit != 0 {
+            step = match letter {
+                'F' => step.fin(),
+                'S' => step.syn(),
+                'R' => step.rst(),
+                'P' => step.psh(),
+                'A' => step.ack(1),
+                'U' => step.urg(0),
+                'E' => step.ece(),
+                _ => step.cwr(),
+            };
+        }
+    }
+    step
 }
 
 /// What an ICMP error quotes: a packet that the other side never sent.

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use vfw::lang::{
-    Action, Diagnostic, Diagnostics, IcmpMatch, Policy, Service, SourceFile, TEST_SOURCE_PORT, ZoneMatch, limits, load,
-    render,
+    Action, Diagnostic, Diagnostics, IcmpMatch, Policy, Service, SourceFile, TEST_SOURCE_PORT, TcpFlags, ZoneMatch,
+    limits, load, render,
 };
 
 const ZONES: &str = "\
@@ -49,10 +49,14 @@ fn services_become_protocols_and_ports() {
         source_ports: if source == 0 { 0..=65535 } else { source..=source },
         destination_ports: from..=to,
         icmp: None,
+        flags: None,
     };
     assert_eq!(services("tcp 80, 8000-8100, http"), [tcp(0, 80, 80), tcp(0, 8000, 8100)]);
     assert_eq!(services("tcp 20, 21 -> any"), [tcp(20, 0, 65535), tcp(21, 0, 65535)]);
     assert_eq!(services("proto 6"), [tcp(0, 0, 65535)]);
+    let no_ecn = Service { flags: TcpFlags::parse("S/SEW"), ..tcp(0, 443, 443) };
+    assert_eq!(services("tcp 443 flags S/SEW, tcp 443"), [no_ecn, tcp(0, 443, 443)]);
+    assert_eq!(services("tcp flags F")[0].flags, TcpFlags::parse("F/F"));
     let icmp = |text: &str| services(text)[0].icmp;
     assert_eq!(icmp("icmp"), None);
     assert_eq!(icmp("icmp port-unreachable"), Some(IcmpMatch { kind: 3, code: Some(3) }));

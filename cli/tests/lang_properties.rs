@@ -16,7 +16,7 @@ use vfw::lang::ast::{
     TestCase, Transport, Zone,
 };
 use vfw::lang::registry::{EXTENSION_HEADERS, KEYWORDS, Keyword, SERVICES, protocol_named};
-use vfw::lang::{Action, IcmpMatch, Log, SourceFile, Span, Spanned, load, parse, print, render};
+use vfw::lang::{Action, IcmpMatch, Log, SourceFile, Span, Spanned, TcpFlags, load, parse, print, render};
 
 fn spanned<T>(value: T) -> Spanned<T> {
     Spanned::new(value, Span::default())
@@ -61,6 +61,10 @@ fn ports() -> impl Strategy<Value = Vec<PortRange>> {
     vec((any::<u16>(), any::<u16>()).prop_map(|(a, b)| PortRange { start: a.min(b), end: a.max(b) }), 0..4)
 }
 
+fn flags() -> impl Strategy<Value = TcpFlags> {
+    (any::<u8>(), 1u8..).prop_map(|(set, counted)| TcpFlags { set: set & counted, counted })
+}
+
 fn service_item() -> impl Strategy<Value = Spanned<ServiceItem>> {
     let transport = select(vec![Transport::Tcp, Transport::Udp]);
     let version = select(vec![IcmpVersion::V4, IcmpVersion::V6]);
@@ -69,8 +73,10 @@ fn service_item() -> impl Strategy<Value = Spanned<ServiceItem>> {
         .prop_filter("has its own form", |n| !EXTENSION_HEADERS.contains(n) && ![1, 6, 17, 58].contains(n))
         .prop_map(ServiceItem::Protocol);
     prop_oneof![
-        (transport, ports(), ports())
-            .prop_map(|(transport, source, destination)| { ServiceItem::Ports { transport, source, destination } }),
+        (transport, ports(), ports(), option::of(flags())).prop_map(|(transport, source, destination, flags)| {
+            let flags = flags.filter(|_| transport == Transport::Tcp);
+            ServiceItem::Ports { transport, source, destination, flags }
+        }),
         (version, option::of(message)).prop_map(|(version, message)| ServiceItem::Icmp(version, message)),
         protocol,
         word().prop_map(ServiceItem::Named),

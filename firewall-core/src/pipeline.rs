@@ -190,7 +190,7 @@ fn renew<F: Frame, T: Tables>(frame: &F, ingress: &Ingress<T>, known: &Known<T::
     let (own, other) = flow.next_hops(beginner);
     let (zone, decision) = judge_flow(ingress.tables, &known.key, flow)?;
     if decision.action() != Action::Allow {
-        log(frame, ingress, || RuleKey::of_flow(&known.key, beginner, other.zone.get(), zone), decision);
+        log(frame, ingress, || RuleKey::of_flow(&known.key, flow, other.zone.get(), zone), decision);
         return Err(refused(frame, ingress, decision));
     }
     flow.rule.set(decision.rule());
@@ -213,7 +213,7 @@ pub fn judge_flow<T: Tables>(tables: &T, key: &FlowKey, flow: &Flow) -> Result<(
         return Err(DropReason::SpoofedSource);
     }
     let hop = route::hop(tables, &destination)?;
-    let decision = tables.judge(&RuleKey::of_flow(key, beginner, from, hop.zone)).ok_or(DropReason::Policy)?;
+    let decision = tables.judge(&RuleKey::of_flow(key, flow, from, hop.zone)).ok_or(DropReason::Policy)?;
     Ok((hop.zone, decision))
 }
 
@@ -388,6 +388,7 @@ fn begin_flow<F: Frame, T: Tables>(
         flow.expires.set(ingress.now.saturating_add(ingress.settings.timeout(state)));
         flow.rule.set(rule);
         flow.state.set(state as u8);
+        flow.first_flags = packet.tcp_flags;
         let (own, other) = flow.next_hops(sender);
         own.zone.set(path.zone);
         remember(own, &path.neighbour);

@@ -24,6 +24,8 @@ pub struct Question {
     pub destination_port: u16,
     /// ICMP type and code.
     pub icmp: (u8, u8),
+    /// TCP flags; 0 when it is not TCP.
+    pub flags: u8,
 }
 
 /// What was decided, and by which rule; the default comes after the last rule.
@@ -73,6 +75,7 @@ fn service(service: &Service, question: &Question) -> bool {
         (6 | 17, _) => {
             service.source_ports.contains(&question.source_port)
                 && service.destination_ports.contains(&question.destination_port)
+                && service.flags.is_none_or(|flags| question.flags & flags.counted == flags.set)
         }
         _ => true,
     }

@@ -30,6 +30,10 @@ pub mod flag {
     pub const ACK: u8 = 0x10;
     /// URG.
     pub const URG: u8 = 0x20;
+    /// The sender echoes congestion, or asks for ECN in a SYN.
+    pub const ECE: u8 = 0x40;
+    /// The sender has slowed down, or asks for ECN in a SYN.
+    pub const CWR: u8 = 0x80;
 }
 
 /// IP protocol numbers.
@@ -363,6 +367,8 @@ impl Tcp {
         self.header.psh = flags & flag::PSH != 0;
         self.header.ack = flags & flag::ACK != 0;
         self.header.urg = flags & flag::URG != 0;
+        self.header.ece = flags & flag::ECE != 0;
+        self.header.cwr = flags & flag::CWR != 0;
         self
     }
 

@@ -164,8 +164,9 @@ fn selector(service: Option<&Service>, from: u16, to: u16) -> Selector {
         }
         None => [*service.destination_ports.start(), *service.destination_ports.end()],
     };
+    let tcp_flags = service.flags.map_or([0; 2], |flags| [flags.counted, flags.set]);
     let source_ports = [*service.source_ports.start(), *service.source_ports.end()];
-    Selector { source_ports, destination_ports, from, to, protocol: Some(service.protocol), tcp_flags: [0; 2] }
+    Selector { source_ports, destination_ports, from, to, protocol: Some(service.protocol), tcp_flags }
 }
 
 /// Too many steps: the rules that take them.

@@ -7,6 +7,7 @@ use thiserror::Error;
 use crate::lang::registry::{
     EXTENSION_HEADERS, ICMP, ICMP_MESSAGES, ICMP6, PROTOCOLS, SERVICES, TCP, UDP, protocol_named,
 };
+use crate::lang::tcp_flags::{SYN, TcpFlags};
 use crate::lang::{IcmpMatch, Policy, TEST_SOURCE_PORT};
 
 /// The first packet of a flow, as it comes from its zone.
@@ -26,6 +27,8 @@ pub struct FirstPacket {
     pub protocol: u8,
     /// Type and code (always set) of an ICMP message.
     pub icmp: Option<IcmpMatch>,
+    /// TCP flags; 0 when the protocol is not TCP.
+    pub flags: u8,
 }
 
 /// Why a question cannot be understood.
@@ -60,6 +63,7 @@ impl FirstPacket {
             return bad(format!("{source} and {destination} are of different families"));
         }
         let from = zone(policy, from, source)?;
+        let (service, flags) = flags(service)?;
         let service = Service::parse(service, destination.is_ipv4())?;
         let destination_port = service.port(port)?;
         let source_port = match source_port {
@@ -69,7 +73,22 @@ impl FirstPacket {
             None => 0,
         };
         let Service { protocol, icmp, .. } = service;
-        Ok(Self { from, source, source_port, destination, destination_port, protocol, icmp })
+        let flags = match flags {
+            Some(_) if protocol != TCP => return bad("only TCP has flags"),
+            Some(flags) => flags,
+            None if protocol == TCP => SYN,
+            None => 0,
+        };
+        Ok(Self { from, source, source_port, destination, destination_port, protocol, icmp, flags })
+    }
+}
+
+/// The words before `flags`, and the flags behind it: those of a packet that begins a flow.
+fn flags<'a>(words: &'a [&'a str]) -> Result<(&'a [&'a str], Option<u8>), FirstPacketError> {
+    let [before @ .., "flags", letters] = words else { return Ok((words, None)) };
+    match TcpFlags::parse(letters) {
+        Some(flags) => Ok((before, Some(flags.set | SYN))),
+        None => bad(format!("`{letters}` are no TCP flags; their letters are F S R P A U E W")),
     }
 }
 

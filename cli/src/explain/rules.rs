@@ -7,6 +7,7 @@ use ipnetwork::IpNetwork;
 
 use super::FirstPacket;
 use crate::lang::registry::{ICMP, ICMP_MESSAGES, ICMP6, protocol_numbered};
+use crate::lang::tcp_flags::{SYN, letters};
 use crate::lang::{IcmpMatch, Policy, Rule, Service, ZoneMatch};
 
 /// The fields on which `rule` does not match a packet that leaves through zone `to`; none when it matches.
@@ -55,6 +56,7 @@ fn matches(service: &Service, packet: &FirstPacket) -> bool {
     service.protocol == packet.protocol
         && service.source_ports.contains(&packet.source_port)
         && service.destination_ports.contains(&packet.destination_port)
+        && service.flags.is_none_or(|flags| flags.matches(packet.flags))
         && service.icmp.is_none_or(|wanted| {
             packet.icmp.is_some_and(|icmp| {
                 wanted.kind == icmp.kind && wanted.code.is_none_or(|code| code == icmp.code.unwrap_or(0))
@@ -67,6 +69,9 @@ pub fn service_of(packet: &FirstPacket) -> String {
     let name = protocol_name(packet.protocol);
     match (packet.protocol, packet.icmp) {
         (ICMP | ICMP6, Some(icmp)) => message(packet.protocol, icmp),
+        _ if packet.flags & !SYN != 0 => {
+            format!("{name} {} flags {}", packet.destination_port, letters(packet.flags))
+        }
         _ if packet.destination_port != 0 => format!("{name} {}", packet.destination_port),
         _ => name,
     }
@@ -77,10 +82,13 @@ fn text(service: &Service) -> String {
     if let Some(icmp) = service.icmp {
         return message(service.protocol, icmp);
     }
+    let flags = service.flags.map_or_else(String::new, |flags| format!(" flags {flags}"));
     match (ports(&service.source_ports), ports(&service.destination_ports)) {
-        (None, None) => name,
-        (None, Some(destination)) => format!("{name} {destination}"),
-        (Some(source), destination) => format!("{name} {source} -> {}", destination.as_deref().unwrap_or("any")),
+        (None, None) => format!("{name}{flags}"),
+        (None, Some(destination)) => format!("{name} {destination}{flags}"),
+        (Some(source), destination) => {
+            format!("{name} {source} -> {}{flags}", destination.as_deref().unwrap_or("any"))
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use ipnetwork::IpNetwork;
 
 use super::policy::{Action, IcmpMatch, Log};
 use super::source::{Span, Spanned};
+use super::tcp_flags::TcpFlags;
 
 /// A name as written.
 pub type Name = Spanned<String>;
@@ -84,6 +85,8 @@ pub enum ServiceItem {
         source: Vec<PortRange>,
         /// Destination ports.
         destination: Vec<PortRange>,
+        /// Flags, of TCP only.
+        flags: Option<TcpFlags>,
     },
     /// ICMP; none is every message.
     Icmp(IcmpVersion, Option<IcmpMatch>),

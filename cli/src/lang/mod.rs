@@ -28,6 +28,7 @@ mod policy;
 mod print;
 pub mod registry;
 mod source;
+pub mod tcp_flags;
 mod token;
 mod zone_ids;
 
@@ -38,6 +39,7 @@ pub use policy::{
 };
 pub use print::print;
 pub use source::{SourceFile, Span, Spanned};
+pub use tcp_flags::TcpFlags;
 
 /// A policy that can be used, and what its author should know about it.
 #[derive(Clone, Debug, PartialEq)]

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::registry::Keyword;
 use super::source::SourceFile;
+use super::tcp_flags::TcpFlags;
 
 /// Source port of a [`TestCase`] that names none.
 pub const TEST_SOURCE_PORT: u16 = 49152;
@@ -167,6 +168,8 @@ pub struct Service {
     pub destination_ports: RangeInclusive<u16>,
     /// The ICMP message (of either family); none matches all of them.
     pub icmp: Option<IcmpMatch>,
+    /// The flags of TCP; none matches all of them.
+    pub flags: Option<TcpFlags>,
 }
 
 /// An ICMP message.
@@ -221,6 +224,8 @@ pub struct TestCase {
     pub destination_port: u16,
     /// ICMP type and code (always set) when the protocol is an ICMP.
     pub icmp: Option<IcmpMatch>,
+    /// TCP flags; 0 when the protocol is not TCP.
+    pub flags: u8,
     /// The expected decision.
     pub expect: Action,
     /// Where the case is written.

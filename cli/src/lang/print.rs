@@ -190,7 +190,7 @@ fn is_single(network: &IpNetwork) -> bool {
 impl Display for ServiceItem {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            ServiceItem::Ports { transport, source, destination } => {
+            ServiceItem::Ports { transport, source, destination, flags } => {
                 f.write_str(protocol(if *transport == Transport::Tcp { TCP } else { UDP }))?;
                 if !source.is_empty() {
                     f.write_char(' ')?;
@@ -204,7 +204,7 @@ impl Display for ServiceItem {
                     f.write_char(' ')?;
                     separated(f, destination)?;
                 }
-                Ok(())
+                flags.map_or(Ok(()), |flags| write!(f, " {} {flags}", Keyword::Flags.text()))
             }
             ServiceItem::Icmp(version, message) => icmp(f, *version, *message),
             ServiceItem::Protocol(number) => match protocol(*number) {

@@ -29,6 +29,7 @@ pub enum Keyword {
     Proto,
     Type,
     Code,
+    Flags,
 }
 
 /// Where a keyword may stand.
@@ -107,6 +108,7 @@ pub const KEYWORDS: &[KeywordRow] = &[
     keyword(Keyword::Proto, "proto", Place::Service, "proto 47", "an IP protocol by number"),
     keyword(Keyword::Type, "type", Place::Service, "icmp type 3", "an ICMP message by number"),
     keyword(Keyword::Code, "code", Place::Service, "icmp type 3 code 1", "the code of an ICMP message"),
+    keyword(Keyword::Flags, "flags", Place::Service, "tcp 443 flags S/SEW", "TCP flags of the first packet: those that are set, then those that count"),
 ];
 
 impl Keyword {

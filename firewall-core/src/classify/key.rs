@@ -1,7 +1,7 @@
 //! What a look-up looks at.
 
-use crate::conntrack::{FlowKey, Sender};
-use crate::packet::{ECHO_REQUEST, ECHO_REQUEST6, Packet, protocol, tcp_flag};
+use crate::conntrack::{Flow, FlowKey};
+use crate::packet::{ECHO_REQUEST, ECHO_REQUEST6, Packet, protocol};
 use crate::tables::RuleKey;
 
 impl RuleKey {
@@ -28,9 +28,8 @@ impl RuleKey {
 impl RuleKey {
     /// The key of the packet that began a flow, as far as its record tells.
     #[inline(always)]
-    pub const fn of_flow(key: &FlowKey, beginner: Sender, from: u16, to: u16) -> Self {
-        // A flow that began otherwise was picked up on its way; rules see it as begun.
-        let tcp_flags = if key.protocol == protocol::TCP { tcp_flag::SYN as u16 } else { 0 };
+    pub const fn of_flow(key: &FlowKey, flow: &Flow, from: u16, to: u16) -> Self {
+        let (beginner, tcp_flags) = (flow.beginner(), flow.first_flags as u16);
         let ((source, source_port), (destination, destination_port)) = key.endpoints(beginner);
         let (source_port, destination_port) = match key.protocol {
             // No other message begins a flow.

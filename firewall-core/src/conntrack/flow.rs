@@ -297,8 +297,10 @@ pub struct Flow {
     pub state: Cell<u8>,
     /// 1 when the endpoint with the lower address began the flow.
     pub low_began: u8,
+    /// TCP flags of the packet that began it; 0 when it is not TCP.
+    pub first_flags: u8,
     /// Zero.
-    pub padding: [u8; 2],
+    pub padding: u8,
     /// Of packets from the endpoint with the lower address, then from the other.
     pub next_hops: [NextHop; 2],
     /// When it began, seconds of the same clock.

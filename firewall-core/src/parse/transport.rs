@@ -31,7 +31,7 @@ fn tcp<F: Frame>(frame: &F, packet: &mut Packet) -> Result<(), DropReason> {
     }
     packet.source_port = u16_at(&header, 0);
     packet.destination_port = u16_at(&header, 2);
-    packet.tcp_flags = header[13] & 0x3f;
+    packet.tcp_flags = header[13];
     packet.tcp = TcpFields {
         sequence: u32_at(&header, 4),
         acknowledgement: u32_at(&header, 8),

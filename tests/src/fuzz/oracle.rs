@@ -102,6 +102,10 @@ impl<'a> View<'a> {
         }
     }
 
+    fn flags(&self) -> u8 {
+        if self.protocol == number::TCP { self.payload.get(13).copied().unwrap_or(0) } else { 0 }
+    }
+
     fn flow(&self) -> Option<Flow> {
         let (source_port, destination_port) = self.ports()?;
         let (a, b) = ((self.source, source_port), (self.destination, destination_port));
@@ -170,6 +174,7 @@ impl<'a> Oracle<'a> {
                 source_port,
                 destination_port,
                 icmp: view.icmp().unwrap_or_default(),
+                flags: view.flags(),
             },
         ))
     }

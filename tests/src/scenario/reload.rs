@@ -64,6 +64,25 @@ pub(super) fn scenarios(family: Family, all: &mut Vec<Scenario>) {
         .inject(&DB, reply, super::Outcome::Drop(DropReason::Reject), Some(0))
         .add_to(all);
     tcp(family, &new, all);
+    flags(family, &new, all);
+}
+
+/// What began a flow is remembered of it.
+fn flags(family: Family, new: &dyn Fn(&str) -> Scenario, all: &mut Vec<Scenario>) {
+    const ECN: u8 = flag::ECE | flag::CWR;
+    let syn =
+        |port: u16, more: u8| APP.to(&DB, family).tcp(port, 5_432).flags(flag::SYN | more).seq(100).ack(0).build();
+    let answer = DB.to(&APP, family).tcp(5_432, 40_000).flags(flag::SYN | flag::ACK).seq(500).ack(101).build();
+    new("flags-of-the-first-segment")
+        .pass(&APP, &DB, &syn(40_000, ECN), 0)
+        .replace("drop app -> db  service tcp flags E\nallow app -> db  service tcp\n")
+        .deny(&DB, &answer, 0)
+        .deny(&APP, &syn(40_001, ECN), 0)
+        .pass(&APP, &DB, &syn(40_002, 0), 1)
+        .replace("allow app -> db  service tcp flags S/SEW\n")
+        .deny(&APP, &syn(40_003, ECN), 1)
+        .pass(&APP, &DB, &syn(40_004, 0), 0)
+        .add_to(all);
 }
 
 fn tcp(family: Family, new: &dyn Fn(&str) -> Scenario, all: &mut Vec<Scenario>) {

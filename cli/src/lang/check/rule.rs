@@ -8,6 +8,7 @@ use crate::lang::diagnostic::Sink;
 use crate::lang::policy::{Rule, Service, ZoneMatch};
 use crate::lang::registry::{ICMP, ICMP6};
 use crate::lang::source::{Span, Spanned};
+use crate::lang::tcp_flags::TcpFlags;
 
 pub(super) struct Resolver<'a> {
     names: &'a Names<'a>,
@@ -61,10 +62,11 @@ impl<'a> Resolver<'a> {
         (resolved, sources, destinations)
     }
 
-    /// Warns of services that rules are never asked about: of ICMP, only an echo request begins a flow.
+    /// Warns of services that rules are never asked about: of ICMP, only an echo request begins a flow, and of TCP a SYN.
     fn warn_of_idle(&self, rule: &ast::Rule, sink: &mut Sink<'_>) {
         let is_idle = |item: &ServiceItem| match item {
             ServiceItem::Icmp(version, Some(message)) => message.kind != echo_request(*version),
+            ServiceItem::Ports { flags: Some(flags), .. } => !flags.may_begin(),
             ServiceItem::Named(name) => {
                 let declared = self.names.services.get(name.as_str());
                 declared.and_then(|&at| self.idle.get(at)).is_some_and(|idle| *idle)
@@ -78,14 +80,14 @@ impl<'a> Resolver<'a> {
         let idle: Vec<_> = rule.services.iter().filter(|item| is_idle(&item.value)).collect();
         let message = match idle.len() {
             0 => return,
-            all if all == rule.services.len() => "this rule can never match: its ICMP messages begin no flow",
-            1 => "this service can never match: its ICMP messages begin no flow",
-            _ => "these services can never match: their ICMP messages begin no flow",
+            all if all == rule.services.len() => "this rule can never match: its packets begin no flow",
+            1 => "this service can never match: its packets begin no flow",
+            _ => "these services can never match: their packets begin no flow",
         };
         let spans = idle.iter().map(|item| item.span);
         let Some(span) = spans.reduce(|a, b| Span { end: b.end.max(a.end), ..a }) else { return };
-        let hint = "rules decide on echo requests only: replies and errors pass with the flow they belong to, and no other \
-                    ICMP message is forwarded";
+        let hint = "rules decide on the first packet of a flow: an echo request, a SYN without ACK, RST and FIN. What follows passes \
+                    with its flow, and no other ICMP message is forwarded";
         sink.push(sink.warning(span, message).with_hint(hint));
     }
 
@@ -116,7 +118,7 @@ fn begins_flows(service: &Service) -> bool {
     let wanted = match service.protocol {
         ICMP => echo_request(IcmpVersion::V4),
         ICMP6 => echo_request(IcmpVersion::V6),
-        _ => return true,
+        _ => return service.flags.is_none_or(TcpFlags::may_begin),
     };
     service.icmp.is_none_or(|message| message.kind == wanted)
 }

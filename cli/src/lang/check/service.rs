@@ -100,7 +100,7 @@ fn built_in(means: &str) -> Option<Vec<Service>> {
 /// What an item that is not a name stands for.
 fn direct(item: &ServiceItem) -> Vec<Service> {
     match item {
-        ServiceItem::Ports { transport, source, destination } => {
+        ServiceItem::Ports { transport, source, destination, flags } => {
             let protocol = if *transport == Transport::Tcp { TCP } else { UDP };
             let pairs =
                 ranges(source).into_iter().flat_map(|s| ranges(destination).into_iter().map(move |d| (s.clone(), d)));
@@ -110,6 +110,7 @@ fn direct(item: &ServiceItem) -> Vec<Service> {
                     source_ports,
                     destination_ports,
                     icmp: None,
+                    flags: *flags,
                 })
                 .collect()
         }
@@ -123,7 +124,7 @@ fn direct(item: &ServiceItem) -> Vec<Service> {
 }
 
 fn plain(protocol: u8) -> Service {
-    Service { protocol, source_ports: 0..=u16::MAX, destination_ports: 0..=u16::MAX, icmp: None }
+    Service { protocol, source_ports: 0..=u16::MAX, destination_ports: 0..=u16::MAX, icmp: None, flags: None }
 }
 
 fn ranges(ports: &[PortRange]) -> Vec<RangeInclusive<u16>> {

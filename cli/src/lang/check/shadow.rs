@@ -74,6 +74,7 @@ fn service_covers(outer: &Service, inner: &Service) -> bool {
     outer.protocol == inner.protocol
         && ports(&outer.source_ports, &inner.source_ports)
         && ports(&outer.destination_ports, &inner.destination_ports)
+        && outer.flags.is_none_or(|outer| inner.flags.is_some_and(|inner| outer.covers(inner)))
         && match (outer.icmp, inner.icmp) {
             (None, _) => true,
             (Some(_), None) => false,

@@ -10,6 +10,7 @@ use crate::lang::parse::quoted;
 use crate::lang::policy::{IcmpMatch, Route, Service, TEST_SOURCE_PORT, Test, TestCase};
 use crate::lang::registry::{ICMP, ICMP6, TCP, UDP};
 use crate::lang::source::Spanned;
+use crate::lang::tcp_flags::SYN;
 
 pub(super) struct Resolver<'a> {
     pub(super) names: &'a Names<'a>,
@@ -58,6 +59,7 @@ impl Resolver<'_> {
             protocol: packet.protocol,
             destination_port: packet.destination_port,
             icmp: packet.icmp,
+            flags: packet.flags,
             expect: case.expect,
             location: sink.at(case.span),
         }));
@@ -121,6 +123,7 @@ struct Packet {
     source_port: u16,
     destination_port: u16,
     icmp: Option<IcmpMatch>,
+    flags: u8,
 }
 
 impl Packet {
@@ -130,20 +133,25 @@ impl Packet {
         let protocol = service.protocol;
         match protocol {
             TCP | UDP if destination.start() == destination.end() => {
+                let flags = match service.flags {
+                    _ if protocol == UDP => 0,
+                    Some(flags) => flags.set | SYN,
+                    None => SYN,
+                };
                 let source_port = match (*source.start(), *source.end()) {
                     (start, end) if start == end => start,
                     (0, u16::MAX) => TEST_SOURCE_PORT,
                     _ => return None,
                 };
-                Some(Self { protocol, source_port, destination_port: *destination.start(), icmp: None })
+                Some(Self { protocol, source_port, destination_port: *destination.start(), icmp: None, flags })
             }
             TCP | UDP => None,
             ICMP | ICMP6 => {
                 let message = service.icmp?;
                 let icmp = Some(IcmpMatch { code: message.code.or(Some(0)), ..message });
-                Some(Self { protocol, source_port: 0, destination_port: 0, icmp })
+                Some(Self { protocol, source_port: 0, destination_port: 0, icmp, flags: 0 })
             }
-            _ => Some(Self { protocol, source_port: 0, destination_port: 0, icmp: None }),
+            _ => Some(Self { protocol, source_port: 0, destination_port: 0, icmp: None, flags: 0 }),
         }
     }
 }

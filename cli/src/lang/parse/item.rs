@@ -13,6 +13,7 @@ use crate::lang::registry::{
     EXTENSION_HEADERS, ICMP, ICMP_MESSAGES, ICMP6, Keyword, ProtocolKind, TCP, UDP, protocol_named, service_named,
 };
 use crate::lang::source::{Span, Spanned};
+use crate::lang::tcp_flags::TcpFlags;
 use crate::lang::token::Kind;
 
 impl Parser<'_, '_> {
@@ -161,7 +162,7 @@ impl Parser<'_, '_> {
             let error = self.sink.error(span, format!("{number} is an IPv6 extension header, not a protocol"));
             self.sink.push(error.with_hint("match the protocol that follows it"));
         }
-        let every_port = |transport| ServiceItem::Ports { transport, source: vec![], destination: vec![] };
+        let every_port = |transport| ServiceItem::Ports { transport, source: vec![], destination: vec![], flags: None };
         Ok(match number {
             TCP => every_port(Transport::Tcp),
             UDP => every_port(Transport::Udp),
@@ -197,9 +198,31 @@ impl Parser<'_, '_> {
                 let error = self.sink.error(span, "there are no source ports before `->`");
                 return Err(self.fail(error.with_hint("write `any ->`, or leave the arrow out")));
             };
-            return Ok(ServiceItem::Ports { transport, source, destination });
+            let flags = self.flags(transport)?;
+            return Ok(ServiceItem::Ports { transport, source, destination, flags });
         }
-        Ok(ServiceItem::Ports { transport, source: vec![], destination: first.unwrap_or_default() })
+        let flags = self.flags(transport)?;
+        Ok(ServiceItem::Ports { transport, source: vec![], destination: first.unwrap_or_default(), flags })
+    }
+
+    /// `flags S/SE` or nothing.
+    fn flags(&mut self, transport: Transport) -> Parsed<Option<TcpFlags>> {
+        let span = self.peek().span;
+        if !self.eat_keyword(Keyword::Flags) {
+            return Ok(None);
+        }
+        if transport == Transport::Udp {
+            let error = self.sink.error(span, "only TCP has flags");
+            return Err(self.fail(error));
+        }
+        let Some(flags) = self.word().and_then(TcpFlags::parse) else {
+            let hint = "name those that are set, then those that count, by the letters F S R P A U E (ECE) W (CWR): \
+                        `flags S/SEW` is a SYN that does not ask for ECN";
+            let error = self.unexpected("TCP flags").with_hint(hint);
+            return Err(self.fail(error));
+        };
+        self.next();
+        Ok(Some(flags))
     }
 
     /// Ports, or none when something else follows. `any` is the empty list.
