@@ -186,7 +186,8 @@ fn windows(varying: u32, entries: usize, wider: u32) -> impl Iterator<Item = (u3
             add(top - most * 2 / 3, most * 2 / 3);
             add(top - most / 3, most / 3);
         }
-        let mut end = top;
+        // A small list is worth a look at both ends only.
+        let mut end = if entries < 32 { (bottom + most + 1).min(top) } else { top };
         while end > bottom + most {
             end = (end - step).max(bottom + most);
             add(end - most, most);

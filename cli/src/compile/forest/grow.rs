@@ -1,6 +1,7 @@
 //! The growth of a tree.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 use firewall_core::classify::image::{Node, Pending};
 
@@ -58,7 +59,7 @@ pub(super) struct Grower<'a, const N: usize> {
     shape: Shape,
     planted: Planted,
     /// Leaves by their entries.
-    leaves: HashMap<Box<[u32]>, Node>,
+    leaves: HashMap<Box<[u32]>, Node, BuildHasherDefault<Mixer>>,
 }
 
 impl<'a, const N: usize> Grower<'a, N> {
@@ -71,7 +72,7 @@ impl<'a, const N: usize> Grower<'a, N> {
             chooser: Chooser::default(),
             shape,
             planted: Planted { first, ..Planted::default() },
-            leaves: HashMap::new(),
+            leaves: HashMap::default(),
         }
     }
 
@@ -207,6 +208,31 @@ impl<'a, const N: usize> Grower<'a, N> {
 
 /// Words before the children of a cut with a side tree.
 const SIDE_WORDS: usize = 3;
+
+/// A quick sum of a list: whoever writes rules gains nothing by lists with the same one.
+#[derive(Default)]
+struct Mixer(u64);
+
+impl Hasher for Mixer {
+    fn write(&mut self, bytes: &[u8]) {
+        for word in bytes.chunks(4) {
+            let word = word.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+            self.write_u64(word);
+        }
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
+    }
+
+    fn write_usize(&mut self, number: usize) {
+        self.write_u64(number as u64);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0.rotate_left(26)
+    }
+}
 
 /// Lists of all children, one behind the other.
 struct Parts {

@@ -138,8 +138,8 @@ fn plant<const N: usize>(
     first: u32,
     words: usize,
 ) -> Result<Planted, TooManySteps> {
-    // Half as much again as records without copies take.
-    let room = entries.len().max(FEW) * words * 3 / 2;
+    // Half as much again as records without copies take, the header included.
+    let room = entries.len().max(FEW) * words * 3 / 2 - image::OTHER_WORDS;
     let rank = |planted: &Planted| {
         let size = planted.words.len() + planted.records.len() * words;
         (planted.worst_steps > MAX_STEPS, size.saturating_sub(room), planted.cost)
