@@ -4,21 +4,25 @@
 use std::path::Path;
 
 use firewall_core::classify::image::{MAX_STEPS, checksum, header};
-use firewall_core::classify::{Key, lookup};
-use firewall_core::tables::RuleKey;
+use firewall_core::classify::{Decision, Key, Selector, lookup};
+use firewall_core::tables::{Action, RuleKey};
 use vfw::backend::kernel::Classifier;
 use vfw::bench::classbench::{self, Rule};
 use vfw::bench::headers::Numbers;
-use vfw::compile::forest::{self, Forest};
+use vfw::compile::forest::{self, Entry, Forest, Prefix};
 use vfw_tests::ruleset::{self, Class};
 
 /// Headers looked up for each set.
 const HEADERS: usize = 10_000;
 
 fn check(name: &str, rules: &[Rule], bytes_per_rule: usize) {
+    check_with(name, rules, bytes_per_rule, HEADERS);
+}
+
+fn check_with(name: &str, rules: &[Rule], bytes_per_rule: usize, headers: usize) {
     let entries = classbench::entries(rules);
     let forest = forest::compile(&entries).unwrap_or_else(|error| panic!("{name}: {error:?}"));
-    let headers = ruleset::headers(rules, HEADERS, 11);
+    let headers = ruleset::headers(rules, headers, 11);
     let keys: Vec<RuleKey> = headers.iter().map(RuleKey::from).collect();
     let kernel =
         Classifier::load(&forest.blocks, &keys).and_then(|mut kernel| kernel.run()).expect("the kernel takes it");
@@ -88,6 +92,36 @@ fn generated_firewalls() {
 fn generated_chains() {
     generated(Class::Ipc, false);
     generated(Class::Ipc, true);
+}
+
+#[test]
+fn a_hundred_thousand_rules() {
+    for (class, v6) in [(Class::Acl, false), (Class::Fw, true), (Class::Ipc, false), (Class::Ipc, true)] {
+        let rules = ruleset::rules(class, v6, 100_000, 7);
+        check_with(&format!("{class:?} v6={v6}"), &rules, if v6 { 96 } else { 48 }, 500);
+    }
+}
+
+#[test]
+fn tcp_flags_decide() {
+    let rules = ruleset::rules(Class::Acl, false, 50, 51);
+    let mut entries = classbench::entries(&rules);
+    let any = Prefix { first: 0xffff_0000_0000, length: 96 };
+    let selector = Selector { protocol: Some(6), tcp_flags: [0x12, 0x02], ..entries.v4[0].selector };
+    let selector = Selector { source_ports: [0, u16::MAX], destination_ports: [0, u16::MAX], ..selector };
+    let first = Decision::new(0, Action::Drop, false);
+    // The first entry differs from the second in flags alone, and must not hide it.
+    entries.v4.insert(0, Entry { source: any, destination: any, selector, decision: first });
+    let other = Selector { tcp_flags: [0; 2], ..selector };
+    let second = Decision::new(0, Action::Reject, true);
+    entries.v4.insert(1, Entry { source: any, destination: any, selector: other, decision: second });
+    let forest = forest::compile(&entries).expect("compiles");
+    let mut key = RuleKey::from(&ruleset::headers(&rules, 1, 1)[0]);
+    key.protocol = 6;
+    for (flags, wanted) in [(0x02, first), (0xc2, first), (0x12, second), (0x10, second), (0, second)] {
+        key.tcp_flags = flags;
+        assert_eq!(lookup(forest.blocks.as_slice(), &Key::of(&key)), Some(wanted), "{flags:x}");
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 #![allow(clippy::cast_precision_loss, reason = "counts and nanoseconds of a run are far below 2^52")]
 
+pub mod classify;
 pub mod cost;
 pub mod firewall;
 pub mod frames;

@@ -49,9 +49,9 @@ impl Machine {
     }
 
     /// The head of the report.
-    pub fn text(&self) -> String {
+    pub fn text(&self, title: &str) -> String {
         let mut text = String::new();
-        let _ = writeln!(text, "vfw data path, {}", self.date);
+        let _ = writeln!(text, "{title}, {}", self.date);
         let _ = writeln!(text, "{}, {} CPUs, Linux {}, load {:.1}", self.processor, self.cpus, self.kernel, self.load);
         for line in &self.mitigations {
             let _ = writeln!(text, "{}", line.chars().take(80).collect::<String>());

@@ -49,7 +49,7 @@ impl Report {
     /// The whole report, at most 80 columns wide.
     pub fn text(&self) -> String {
         let parts = [
-            (true, self.machine.text()),
+            (true, self.machine.text("vfw data path")),
             (!self.costs.is_empty(), cost_text(&self.costs)),
             (!self.targets.is_empty(), targets_text(&self.targets)),
             (!self.programs.runs.is_empty(), programs_text(&self.programs)),
@@ -61,12 +61,16 @@ impl Report {
 
     /// The report as a page of Markdown.
     pub fn markdown(&self) -> String {
-        format!(
-            "# Data path\n\nWritten by `{}`; how to read it: [benches/README.md](../README.md).\n\n```text\n{}```\n",
-            self.machine.command,
-            self.text()
-        )
+        page("Data path", &self.machine, &self.text())
     }
+}
+
+/// A report as a page of Markdown.
+pub fn page(title: &str, machine: &Machine, text: &str) -> String {
+    let command = &machine.command;
+    format!(
+        "# {title}\n\nWritten by `{command}`; how to read it: [benches/README.md](../README.md).\n\n```text\n{text}```\n"
+    )
 }
 
 fn targets(costs: &[Cost], throughput: &[Throughput]) -> Vec<Target> {
@@ -128,7 +132,8 @@ fn cost_text(costs: &[Cost]) -> String {
     text
 }
 
-fn targets_text(targets: &[Target]) -> String {
+/// Targets, and whether each is met.
+pub fn targets_text(targets: &[Target]) -> String {
     let mut text = String::from("TARGETS\n\n");
     for target in targets {
         let met = if target.met { "met" } else { "MISSED" };

@@ -2,3 +2,4 @@
 
 pub mod classbench;
 pub mod headers;
+pub mod measure;

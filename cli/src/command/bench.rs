@@ -1,21 +1,15 @@
 //! `vfw bench`: measurements on this machine.
 
 use std::fs;
-use std::hint::black_box;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use anyhow::Context as _;
 use clap::Subcommand;
 use comfy_table::{Table, presets};
-use firewall_core::classify::{Key, lookup};
-use firewall_core::tables::RuleKey;
 use serde::Serialize;
 
 use super::{Exit, Failure};
-use crate::backend::kernel::Classifier;
-use crate::bench::{classbench, headers::headers};
-use crate::compile::forest::{self, Forest};
+use crate::bench::{classbench, headers::headers, measure};
 
 /// `vfw bench WHAT`
 #[derive(Debug, clap::Args)]
@@ -71,15 +65,12 @@ struct Report {
     wrong: usize,
 }
 
-/// Rounds of each measurement, of which the best counts.
-const ROUNDS: usize = 7;
-
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
     let What::Classify(classify) = &arguments.what;
     let mut reports = Vec::new();
     for file in &classify.files {
-        reports.push(measure(file, classify.headers as usize)?);
+        reports.push(report(file, classify.headers as usize)?);
     }
     if classify.json {
         println!("{}", serde_json::to_string_pretty(&reports).map_err(Failure::refused)?);
@@ -90,7 +81,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
     Ok(if is_right { Exit::Success } else { Exit::BadInput } as u8)
 }
 
-fn measure(file: &Path, count: usize) -> Result<Report, Failure> {
+fn report(file: &Path, count: usize) -> Result<Report, Failure> {
     let name = file.display().to_string();
     let text = fs::read_to_string(file).with_context(|| format!("cannot read {name}")).map_err(Failure::refused)?;
     let bad = |message: String| Failure { exit: Exit::BadInput, message: format!("{name}: {message}") };
@@ -98,48 +89,18 @@ fn measure(file: &Path, count: usize) -> Result<Report, Failure> {
     if rules.is_empty() {
         return Err(bad("there are no rules in it".to_owned()));
     }
-    let entries = classbench::entries(&rules);
-    let (compiled, compile) = best(|| forest::compile(&entries));
-    let forest = compiled.map_err(|error| bad(error.to_string()))?;
-    let headers = headers(&rules, count, 1);
-    let keys: Vec<RuleKey> = headers.iter().map(RuleKey::from).collect();
-    let (found, user) = look_up(&forest, &keys);
-    let kernel = Classifier::load(&forest.blocks, &keys).and_then(|mut classifier| classifier.run());
-    let kernel = kernel.map_err(Failure::refused)?;
-    let answers = found.iter().zip(&kernel.decisions).zip(&headers);
-    let is_wrong = |((user, kernel), header): &((&u32, &firewall_core::classify::Decision), &classbench::Header)| {
-        let wanted = classbench::first_match(&rules, header) as u32;
-        **user != wanted || kernel.rule() != wanted
-    };
+    let compiled = measure::compile(&rules).map_err(|error| bad(error.to_string()))?;
+    let found = measure::look_up(&rules, &compiled.forest, &headers(&rules, count, 1)).map_err(Failure::refused)?;
     Ok(Report {
         file: name.clone(),
         rules: rules.len(),
-        bytes: size_of_val(forest.blocks.as_slice()),
-        compile_ms: compile * 1e3,
-        worst_steps: forest.worst_steps.into_iter().max().unwrap_or(0),
-        user_ns: user * 1e9 / f64::from(keys.len() as u32),
-        ebpf_ns: kernel.nanos,
-        wrong: answers.filter(is_wrong).count(),
+        bytes: size_of_val(compiled.forest.blocks.as_slice()),
+        compile_ms: compiled.millis,
+        worst_steps: compiled.forest.worst_steps.into_iter().max().unwrap_or(0),
+        user_ns: found.user_ns,
+        ebpf_ns: found.ebpf_ns,
+        wrong: found.wrong,
     })
-}
-
-/// The rule that each key finds, and the seconds that all look-ups together take.
-fn look_up(forest: &Forest, keys: &[RuleKey]) -> (Vec<u32>, f64) {
-    let image = forest.blocks.as_slice();
-    let find = |key: &RuleKey| lookup(image, &Key::of(key)).map_or(u32::MAX, firewall_core::classify::Decision::rule);
-    let (_, seconds) = best(|| black_box(keys).iter().fold(0u32, |sum, key| sum.wrapping_add(find(key))));
-    (keys.iter().map(find).collect(), seconds)
-}
-
-/// A result, and the seconds of the fastest of several rounds.
-fn best<T>(mut work: impl FnMut() -> T) -> (T, f64) {
-    let mut timed = || {
-        let start = Instant::now();
-        let result = black_box(work());
-        (result, start.elapsed().as_secs_f64())
-    };
-    let first = timed();
-    (1..ROUNDS).map(|_| timed()).fold(first, |best, next| if next.1 < best.1 { next } else { best })
 }
 
 fn table(reports: &[Report]) -> Table {

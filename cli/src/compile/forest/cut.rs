@@ -52,6 +52,8 @@ pub(super) struct Terms {
     pub(super) copies: usize,
     /// What a cut must gain, in bits, to leave half of its entries to a side tree.
     pub(super) leaving: i64,
+    /// A cut has at most `2^wider / 2` children for each entry.
+    pub(super) wider: u32,
 }
 
 /// Room that choices share.
@@ -81,7 +83,7 @@ impl Chooser {
             let sample = list.iter().step_by(step).filter_map(|entry| all.get(*entry as usize));
             self.ranges.extend(sample.map(|bounds| region.clip(field, bounds[field])));
             let varying = varying(&self.ranges) & unknown;
-            for (shift, bits) in windows(varying, list.len()) {
+            for (shift, bits) in windows(varying, list.len(), terms.wider) {
                 let cut = Cut { field, shift, bits };
                 if let Some(plan) = self.judge(cut, list.len(), terms)
                     && best.is_none_or(|best| plan.score > best.score)
@@ -164,11 +166,11 @@ fn varying(ranges: &[[u32; 2]]) -> u32 {
 }
 
 /// Windows worth a trial: (shift, bits).
-fn windows(varying: u32, entries: usize) -> impl Iterator<Item = (u32, u32)> {
+fn windows(varying: u32, entries: usize, wider: u32) -> impl Iterator<Item = (u32, u32)> {
     let top = 32 - varying.leading_zeros();
     let bottom = varying.trailing_zeros().min(32);
     let room = top.saturating_sub(bottom);
-    let most = entries.ilog2().saturating_sub(1).clamp(1, MAX_CUT_BITS).min(room.max(1));
+    let most = (entries.ilog2() + wider).saturating_sub(1).clamp(1, MAX_CUT_BITS).min(room.max(1));
     let step = (most / 2).max(1);
     let mut found = [(0, 0); WINDOWS];
     let mut count = 0;
@@ -184,7 +186,8 @@ fn windows(varying: u32, entries: usize) -> impl Iterator<Item = (u32, u32)> {
             add(top - most * 2 / 3, most * 2 / 3);
             add(top - most / 3, most / 3);
         }
-        let mut end = top;
+        // A small list is worth a look at both ends only.
+        let mut end = if entries < 32 { (bottom + most + 1).min(top) } else { top };
         while end > bottom + most {
             end = (end - step).max(bottom + most);
             add(end - most, most);

@@ -1,6 +1,7 @@
 //! The growth of a tree.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 use firewall_core::classify::image::{Node, Pending};
 
@@ -29,14 +30,24 @@ struct Spot<const N: usize> {
     sides: u32,
 }
 
+/// Costs in 64ths of a node that is looked at, as measured: a node is waited for and often decides unforeseen, a
+/// record is neither.
+mod cost {
+    pub(super) const NODE: u64 = 64;
+    /// A root, and what is pending before and behind it.
+    pub(super) const SIDE: u64 = 3 * NODE;
+    pub(super) const LEAF: u64 = 32;
+    pub(super) const RECORD: u64 = 12;
+}
+
 /// What has grown from a list.
 #[derive(Clone, Copy)]
 pub(super) struct Grown {
     pub(super) node: Node,
     /// Steps to the end of the worst way, what was pending not included.
     pub(super) worst_steps: u32,
-    /// Steps of a packet that matches one of the entries, on average, in 64ths.
-    pub(super) mean_steps: u64,
+    /// What a packet that matches one of the entries takes, on average.
+    pub(super) cost: u64,
 }
 
 /// Grows the tree of one family.
@@ -48,7 +59,7 @@ pub(super) struct Grower<'a, const N: usize> {
     shape: Shape,
     planted: Planted,
     /// Leaves by their entries.
-    leaves: HashMap<Box<[u32]>, Node>,
+    leaves: HashMap<Box<[u32]>, Node, BuildHasherDefault<Mixer>>,
 }
 
 impl<'a, const N: usize> Grower<'a, N> {
@@ -61,7 +72,7 @@ impl<'a, const N: usize> Grower<'a, N> {
             chooser: Chooser::default(),
             shape,
             planted: Planted { first, ..Planted::default() },
-            leaves: HashMap::new(),
+            leaves: HashMap::default(),
         }
     }
 
@@ -69,10 +80,10 @@ impl<'a, const N: usize> Grower<'a, N> {
     pub(super) fn plant(mut self) -> Planted {
         let all = (0..self.entries.len() as u32).collect();
         let region = Region::whole(&self.space.highest);
-        let Grown { node, worst_steps, mean_steps } =
+        let Grown { node, worst_steps, cost } =
             self.grow(all, &Spot { region, pending: Pending::NONE, cuts: 0, sides: 0 });
         self.planted.pending.sort_unstable();
-        Planted { root: node, worst_steps, mean_steps, ..self.planted }
+        Planted { root: node, worst_steps, cost, ..self.planted }
     }
 
     fn grow(&mut self, mut list: Vec<u32>, spot: &Spot<N>) -> Grown {
@@ -84,7 +95,7 @@ impl<'a, const N: usize> Grower<'a, N> {
         }
         let may_leave = spot.sides < MAX_SIDES;
         let copies = if may_leave { self.shape.copies } else { LAST_COPIES };
-        let terms = Terms { may_leave, copies, leaving: self.shape.leaving };
+        let terms = Terms { may_leave, copies, leaving: self.shape.leaving, wider: self.shape.wider };
         match self.chooser.choose(&self.bounds, &list, &spot.region, terms) {
             Some(plan) if plan.score > 0 || list.len() > LARGE => self.split(&list, spot, plan),
             _ => self.leaf(&list, &spot.region),
@@ -102,7 +113,7 @@ impl<'a, const N: usize> Grower<'a, N> {
             let best = self.entries[*best as usize].decision.0.min(spot.pending.best());
             below.pending = Pending::new(self.planted.first + side as u32, best);
         }
-        let (mut worst_steps, mut mean_steps) = self.children(&parts, &below, cut, first);
+        let (mut worst_steps, mut cost) = self.children(&parts, &below, cut, first);
         let place = self.space.places[cut.field];
         let shift = place.shift + cut.shift;
         let mut node = Node::cut(place.slot as u32, shift, cut.bits, self.planted.first + first as u32);
@@ -113,9 +124,9 @@ impl<'a, const N: usize> Grower<'a, N> {
             self.planted.pending.push(side as u32 + 1);
             node = node.with_side();
             worst_steps += grown.worst_steps;
-            mean_steps += grown.mean_steps + 64;
+            cost += grown.cost + cost::SIDE;
         }
-        Grown { node, worst_steps: worst_steps + 1, mean_steps: mean_steps + 64 }
+        Grown { node, worst_steps: worst_steps + 1, cost: cost + cost::NODE }
     }
 
     /// Grows the children of a cut, the first of which stands at word `first`: worst and mean steps below.
@@ -134,7 +145,7 @@ impl<'a, const N: usize> Grower<'a, N> {
                 }
                 let grown = self.grow(own.to_vec(), &inside);
                 worst = worst.max(grown.worst_steps);
-                sum += grown.mean_steps * (own.len() * (alike + 1)) as u64;
+                sum += grown.cost * (own.len() * (alike + 1)) as u64;
                 self.planted.words[first + child..=first + child + alike].fill(grown.node.0);
             }
             child += alike + 1;
@@ -191,12 +202,37 @@ impl<'a, const N: usize> Grower<'a, N> {
         if records > self.planted.longest_leaf.count() as usize {
             self.planted.longest_leaf = node;
         }
-        Grown { node, worst_steps: records.max(1) as u32, mean_steps: records as u64 * 32 + 64 }
+        Grown { node, worst_steps: records.max(1) as u32, cost: records as u64 * cost::RECORD + cost::LEAF }
     }
 }
 
 /// Words before the children of a cut with a side tree.
 const SIDE_WORDS: usize = 3;
+
+/// A quick sum of a list: whoever writes rules gains nothing by lists with the same one.
+#[derive(Default)]
+struct Mixer(u64);
+
+impl Hasher for Mixer {
+    fn write(&mut self, bytes: &[u8]) {
+        for word in bytes.chunks(4) {
+            let word = word.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+            self.write_u64(word);
+        }
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
+    }
+
+    fn write_usize(&mut self, number: usize) {
+        self.write_u64(number as u64);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0.rotate_left(26)
+    }
+}
 
 /// Lists of all children, one behind the other.
 struct Parts {

@@ -8,6 +8,9 @@ use super::{Entries, Planted};
 /// Word index of the first node.
 pub(super) const FIRST_NODE: u32 = HEADER_BLOCKS * WORDS as u32;
 
+/// Words of an image at most that are neither nodes nor records: the header, and what fills blocks up.
+pub(super) const OTHER_WORDS: usize = FIRST_NODE as usize + 2 * WORDS;
+
 /// An image of two trees. The nodes of the second one follow those of the first.
 pub(super) fn lay_out(entries: &Entries, v4: &Planted, v6: &Planted) -> Vec<Block> {
     let nodes = v6.first + v6.words.len() as u32;

@@ -92,14 +92,14 @@ struct Planted {
     root: Node,
     longest_leaf: Node,
     worst_steps: u32,
-    mean_steps: u64,
+    cost: u64,
 }
 
 impl Default for Planted {
     fn default() -> Self {
         let (words, pending, records) = (Vec::new(), Vec::new(), Vec::new());
         let (root, longest_leaf) = (Node::EMPTY, Node::EMPTY);
-        Self { first: 0, words, pending, records, root, longest_leaf, worst_steps: 0, mean_steps: 0 }
+        Self { first: 0, words, pending, records, root, longest_leaf, worst_steps: 0, cost: 0 }
     }
 }
 
@@ -112,15 +112,18 @@ struct Shape {
     copies: usize,
     /// What a cut must gain, in bits, to leave half of its entries to a side tree.
     leaving: i64,
+    /// A cut has at most `2^wider / 2` children for each entry.
+    wider: u32,
 }
 
 /// Shapes in the order in which they are tried. The last ones take the least memory.
-const SHAPES: [Shape; 5] = [
-    Shape { small: 4, copies: 4, leaving: 6 },
-    Shape { small: 4, copies: 6, leaving: 6 },
-    Shape { small: 3, copies: 6, leaving: 9 },
-    Shape { small: 6, copies: 4, leaving: 4 },
-    Shape { small: 6, copies: 2, leaving: 4 },
+const SHAPES: [Shape; 6] = [
+    Shape { small: 4, copies: 4, leaving: 6, wider: 0 },
+    Shape { small: 4, copies: 4, leaving: 6, wider: 1 },
+    Shape { small: 6, copies: 4, leaving: 9, wider: 1 },
+    Shape { small: 6, copies: 6, leaving: 6, wider: 0 },
+    Shape { small: 6, copies: 4, leaving: 4, wider: 0 },
+    Shape { small: 6, copies: 2, leaving: 4, wider: 0 },
 ];
 /// Shapes that are tried in any case: there is time for them when there are fewer entries than [`MANY`].
 const TRIALS: usize = 3;
@@ -128,18 +131,18 @@ const MANY: usize = 12_000;
 /// Entries whose memory is no matter.
 const FEW: usize = 500;
 
-/// The tree with the least steps on average among those whose size and worst steps are within bounds.
+/// The tree that costs a packet the least on average among those whose size and worst steps are within bounds.
 fn plant<const N: usize>(
     space: &Space<N>,
     entries: &[Entry],
     first: u32,
     words: usize,
 ) -> Result<Planted, TooManySteps> {
-    // Half as much again as records without copies take.
-    let room = entries.len().max(FEW) * words * 3 / 2;
+    // Half as much again as records without copies take, the header included.
+    let room = entries.len().max(FEW) * words * 3 / 2 - image::OTHER_WORDS;
     let rank = |planted: &Planted| {
         let size = planted.words.len() + planted.records.len() * words;
-        (planted.worst_steps > MAX_STEPS, size.saturating_sub(room), planted.mean_steps)
+        (planted.worst_steps > MAX_STEPS, size.saturating_sub(room), planted.cost)
     };
     let trials = if entries.len() < MANY { TRIALS } else { 1 };
     let mut best = Planted { worst_steps: u32::MAX, ..Planted::default() };
