@@ -15,6 +15,7 @@
 //! the folder. The binary is passed in because Cargo tells its path to integration tests only.
 
 mod firewall;
+mod mounts;
 mod objects;
 mod process;
 pub mod traffic;
@@ -34,6 +35,7 @@ use vfw::lab::{Lab, LabGuard, LabSpec, TagPlacement, ZoneSpec};
 use vfw::lang::{SourceFile, load};
 
 pub use firewall::Firewall;
+use mounts::Mounts;
 pub use objects::KernelObjects;
 pub use process::{Process, finish};
 pub use wire::Wire;
@@ -54,6 +56,8 @@ pub struct Network {
     // In the order in which they have to go.
     lab: Lab,
     _guard: LabGuard,
+    /// What is pinned goes with this and the last process that is in it.
+    mounts: Mounts,
     folder: Folder,
     program: PathBuf,
 }
@@ -128,7 +132,7 @@ impl Shape {
         fs::write(folder.0.join("rules.fw"), &self.rules).expect("the rule file");
         let guard = LabGuard::new(&self.spec.name);
         let lab = Lab::up(&self.spec).unwrap_or_else(|error| panic!("the lab: {error}"));
-        Some(Network { lab, _guard: guard, folder, program: self.program })
+        Some(Network { lab, _guard: guard, mounts: Mounts::new(), folder, program: self.program })
     }
 }
 
@@ -141,6 +145,14 @@ impl Network {
     /// Calls `work` in the namespace of `place`: a zone, or `fw`. Sockets made there work everywhere.
     pub fn within<T: Send>(&self, place: &str, work: impl FnOnce() -> T + Send) -> T {
         self.lab.run(place, work).unwrap_or_else(|error| panic!("{place}: {error}"))
+    }
+
+    /// Calls `work` in the namespaces of `fw`, its mounts included: the pins of its firewall are below `/sys/fs/bpf` there.
+    pub fn at_firewall<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        self.within("fw", || {
+            self.mounts.enter();
+            work()
+        })
     }
 
     /// Runs a command at `place` to its end.
@@ -175,7 +187,25 @@ impl Network {
     /// Runs the vfw command in the firewall's place to its end.
     pub fn vfw_run(&self, arguments: &[&str]) -> Output {
         let command = self.vfw(arguments);
-        finish(self.within("fw", || Process::start(command)), PATIENCE)
+        finish(self.at_firewall(|| Process::start(command)), PATIENCE)
+    }
+
+    /// Runs the vfw command at another place, with the mounts of the firewall.
+    pub fn at(&self, place: &str, arguments: &[&str]) -> Output {
+        let command = self.vfw(arguments);
+        let start = || {
+            self.mounts.enter();
+            Process::start(command)
+        };
+        finish(self.within(place, start), PATIENCE)
+    }
+
+    /// Starts `vfw run` and kills it after this time.
+    pub fn vfw_killed_after(&self, time: Duration) {
+        let command = self.vfw(&["run", "--config", "vfw.toml", "rules.fw"]);
+        let process = self.at_firewall(|| Process::start(command));
+        thread::sleep(time);
+        drop(process);
     }
 
     /// Puts the rules in force with these settings, and waits until they are.

@@ -42,6 +42,7 @@ pub fn replace(setup: &mut Setup, shared: &Shared, policy: Policy, image: Image)
     let gone = setup.take_retired();
     changes.gone.extend(gone.iter().filter_map(Port::index));
     setup.give_back(gone);
+    setup.note_if_possible();
     changes.announce_zones(&setup.policy, (&before.1, &setup.image.zones), |_| false);
     Ok(Replaced { changes, rules, counted })
 }

@@ -1,5 +1,7 @@
 //! The embedded eBPF object: sized by configuration and policy, loaded, its parts wired together.
 
+use std::path::Path;
+
 use aya::maps::{Map, MapData, MapError, ProgramArray};
 use aya::programs::{Program, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
@@ -9,7 +11,8 @@ use super::error::{KernelError, chain, program_error};
 use firewall_core::tables::SLOTS;
 use zerocopy::IntoBytes;
 
-use super::rules;
+use super::pins::{OF_GENERATION, Pins};
+use super::{rules, state_maps};
 use crate::compile::Image;
 use crate::config::Config;
 
@@ -30,8 +33,9 @@ pub(super) fn rule_room(image: &Image) -> u32 {
     (image.rule_names.len() as u32 * 2).next_power_of_two().max(LEAST_RULE_ROOM)
 }
 
-/// Loads maps and programs.
-pub(super) fn load(image: &Image, config: &Config) -> Result<Ebpf, KernelError> {
+/// Loads maps and programs, as a generation of their own if there is a folder for pins: the maps of the state are those that
+/// are pinned there, or become them.
+pub(super) fn load(image: &Image, config: &Config, pins: Option<(&Pins, &Path)>) -> Result<Ebpf, KernelError> {
     let rule_room = rule_room(image);
     let rule_blocks = rules::room(image.rules.blocks.len());
     let mut loader = EbpfLoader::new();
@@ -45,6 +49,12 @@ pub(super) fn load(image: &Image, config: &Config) -> Result<Ebpf, KernelError> 
         .map_max_entries("ESTABLISHED", config.flows.established.get())
         .map_max_entries("HALF_OPEN", config.flows.half_open.get())
         .map_max_entries("FRAGMENTS", config.flows.fragments.get());
+    if let Some((pins, _)) = pins {
+        state_maps::check(pins, config)?;
+        for map in state_maps::all(config) {
+            loader.map_pin_path(map.name, pins.state(map.name));
+        }
+    }
     let object = with_rule_blocks(rule_blocks)?;
     let mut ebpf = loader.load(object.as_bytes()).map_err(|error| KernelError::Object(chain(&error)))?;
     for name in XDP {
@@ -57,7 +67,22 @@ pub(super) fn load(image: &Image, config: &Config) -> Result<Ebpf, KernelError> 
     }
     wire(&mut ebpf, "XDP_PARTS", XDP)?;
     wire(&mut ebpf, "TC_PARTS", TC)?;
+    if let Some((pins, generation)) = pins {
+        // What was made just now, too: the list must say what the object makes.
+        state_maps::check(pins, config)?;
+        for name in OF_GENERATION {
+            pin(&ebpf, name, &generation.join(name))?;
+        }
+    }
     Ok(ebpf)
+}
+
+fn pin(ebpf: &Ebpf, name: &'static str, path: &Path) -> Result<(), KernelError> {
+    let Some(Map::Array(map) | Map::ProgramArray(map)) = ebpf.map(name) else {
+        return Err(KernelError::Missing(name));
+    };
+    let fail = |error| map_error("pin", name)(MapError::PinError { name: Some(name.to_owned()), error });
+    map.pin(path).map_err(fail)
 }
 
 /// The object with the size of its rule tables in place of the marker. In words, for their alignment.
@@ -81,7 +106,7 @@ const BTF_ARRAY: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0];
 /// Offset of the array's length behind the types of its elements and of its index.
 const BTF_ARRAY_LENGTH: usize = 20;
 
-/// Tells the programs of a hook where the others are. The array stays with the object: the kernel empties it when
+/// Tells the programs of a hook where the others are. The array stays with the object, or its pin: the kernel empties it when
 /// its last user closes it.
 fn wire(ebpf: &mut Ebpf, map: &'static str, names: [&'static str; 4]) -> Result<(), KernelError> {
     for (part, name) in names.into_iter().enumerate() {
