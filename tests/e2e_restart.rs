@@ -279,6 +279,42 @@ fn interfaces_that_change_while_no_daemon_runs_are_found() {
     }
 }
 
+/// The loaded programs have room for 4,096 rules; others take over.
+#[test]
+fn rules_may_outgrow_the_loaded_programs() {
+    for hook in HOOKS {
+        let Some(network) = Shape::new(PROGRAM, RULES).up() else { return };
+        let firewall = network.firewall(&mode(hook));
+        let mut connection = Connection::open(&network);
+        connection.talk();
+        let before = KernelObjects::of(firewall.pid());
+        let counted = |firewall: &Firewall| {
+            let rules = firewall.show("rules");
+            let mut rules = rules.as_array().expect("a list").iter();
+            let rule = rules.find(|rule| rule["rule"].as_str().is_some_and(|text| text.starts_with("allow app -> db")));
+            rule.and_then(|rule| rule["packets"].as_u64()).expect("the rule")
+        };
+        let packets = counted(&firewall);
+        let more =
+            (0..5_000).map(|port| format!("allow db -> app  service tcp {}\n", 10_000 + port)).collect::<String>();
+        rule_file(&network, &format!("{RULES}{more}"));
+        let socket = network.socket();
+        let socket = socket.to_str().expect("UTF-8");
+        let output = network.vfw_run(&["apply", "rules.fw", "--socket", socket]);
+        assert_eq!(output.status.code(), Some(0), "{hook}: {}", said(&output));
+        connection.talk();
+        until("the programs before are gone", || before.existing().programs.is_empty().then_some(()));
+        assert_eq!(KernelObjects::of(firewall.pid()).links, before.links, "{hook}: the same links");
+        assert_eq!(pinned(&network, "generations").len(), 1, "{hook}");
+        assert!(packets > 0 && counted(&firewall) > packets, "{hook}: counters go on");
+        assert!(pings(&network, "app", "db"), "{hook}");
+        firewall.stop(Signal::SIGKILL);
+        // They are what the next start finds.
+        connection.talk();
+        drop(network.firewall(&mode(hook)));
+    }
+}
+
 /// Whatever moment a start is killed at, the next one finds its way.
 #[test]
 fn leftovers_of_a_start_that_was_killed_are_cleared_away() {

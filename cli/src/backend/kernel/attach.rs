@@ -19,6 +19,7 @@ use crate::interface::{Filter, Hook, add_clsact, ingress_filters, remove_empty_c
 
 /// A program on an interface.
 pub(super) struct Attachment {
+    interface: String,
     hook: Hook,
     hold: Hold,
 }
@@ -76,7 +77,8 @@ impl Kernel {
             pins.take_off_but(way, ifindex);
         }
         // What this process had there: its link is another one, or the same under another descriptor.
-        if let Some(before) = self.attachments.insert(ifindex, Attachment { hook, hold })
+        if let Some(before) =
+            self.attachments.insert(ifindex, Attachment { interface: interface.to_owned(), hook, hold })
             && self.pins.is_some()
         {
             before.leave();
@@ -126,9 +128,10 @@ impl Kernel {
         std::mem::take(&mut self.attachments).into_values().for_each(Attachment::leave);
     }
 
-    /// The hook of each interface that programs hang on.
-    pub(super) fn attached(&self) -> Vec<(u32, Hook)> {
-        self.attachments.iter().map(|(ifindex, attachment)| (*ifindex, attachment.hook)).collect()
+    /// Name, number and hook of each interface that programs hang on.
+    pub(super) fn attached(&self) -> Vec<(String, u32, Hook)> {
+        let attachments = self.attachments.iter();
+        attachments.map(|(ifindex, Attachment { interface, hook, .. })| (interface.clone(), *ifindex, *hook)).collect()
     }
 
     fn attach_xdp(&mut self, ifindex: u32) -> Result<FdLink, String> {

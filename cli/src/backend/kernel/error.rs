@@ -24,8 +24,8 @@ pub enum KernelError {
     /// The object lacks something: it was built from other sources.
     #[error("the eBPF object has no {0}")]
     Missing(&'static str),
-    /// A policy is larger than what was allocated when vfw started.
-    #[error("there are {wanted} {what}, and this vfw was started with room for {room}: restart it with these rules")]
+    /// A policy is larger than the loaded programs have room for.
+    #[error("there are {wanted} {what}, and there is room for {room}")]
     Room {
         /// Of what.
         what: &'static str,

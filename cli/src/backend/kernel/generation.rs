@@ -3,6 +3,8 @@
 //! Every start is the same: other programs with maps of their own for the policy are loaded beside those that forward, share
 //! their state, and take the interfaces over one by one ([`Kernel::attach`]). What was loaded before need not be known.
 
+use firewall_core::tables::RuleCounter;
+
 use super::error::KernelError;
 use super::pins::Pins;
 use super::{Kernel, membarrier, object};
@@ -39,24 +41,39 @@ impl Kernel {
         Ok(())
     }
 
-    /// Puts a policy in force for which the loaded programs have no room: programs with more room take the interfaces over.
-    /// Flows, neighbours and counters stay, but for the counters of rules. `names` gives the names of interfaces.
-    pub fn replace(
-        &mut self,
-        image: &Image,
-        config: &Config,
-        name: impl Fn(u32) -> Option<String>,
-    ) -> Result<(), KernelError> {
+    /// Puts a policy in force for which the loaded programs have no room: programs with more room take the interfaces over, one
+    /// by one. Flows, neighbours and counters of zones stay. [`Self::retire`] clears up behind the programs before, which have
+    /// all interfaces again when anything fails.
+    pub fn replace(&mut self, image: &Image, config: &Config) -> Result<(), KernelError> {
         let Some(pins) = self.pins.clone() else { return Err(KernelError::Missing("folder for pins")) };
         let mut next = Self::load_pinned(image, config, &pins)?;
-        next.set_devices(image)?;
-        for (ifindex, hook) in self.attached() {
-            if let Some(name) = name(ifindex) {
+        let mut moved = Vec::new();
+        let taken = next.set_devices(image).and_then(|()| {
+            self.attached().into_iter().try_for_each(|(name, ifindex, hook)| {
                 next.attach(&name, ifindex, hook)?;
-            }
+                moved.push((name, ifindex, hook));
+                Ok(())
+            })
+        });
+        if let Err(error) = taken {
+            moved.into_iter().try_for_each(|(name, ifindex, hook)| self.attach(&name, ifindex, hook))?;
+            next.generation.iter().for_each(|generation| Pins::end(generation));
+            return Err(error);
         }
-        *self = next;
-        self.end_others()
+        let before = std::mem::replace(self, next);
+        self.before = Some(Box::new(before));
+        Ok(())
+    }
+
+    /// Removes the programs before, that [`Self::replace`] has replaced and that run no more; what their rules had decided.
+    pub(super) fn end_before(&mut self) -> Option<Result<Vec<RuleCounter>, KernelError>> {
+        let before = self.before.take()?;
+        let rules = before.slots[before.slot as usize].rules;
+        let counters = (0..rules).map(|rule| before.rule_counter(rule)).collect();
+        if let (Some(pins), Some(generation)) = (&self.pins, &self.generation) {
+            pins.end_others(generation);
+        }
+        Some(counters)
     }
 
     /// Lets XDP programs send out of the interfaces of all zones.

@@ -54,6 +54,8 @@ pub struct Kernel {
     pins: Option<Pins>,
     /// The folder of what was loaded now.
     generation: Option<PathBuf>,
+    /// What was replaced, until no program of it runs any more.
+    before: Option<Box<Kernel>>,
     rule_counters: PerCpuArray<MapData, [u8; size_of::<RuleCounter>()]>,
     zone_counters: PerCpuArray<MapData, [u8; size_of::<Counter>()]>,
     drop_counters: PerCpuArray<MapData, [u8; size_of::<Counter>()]>,
@@ -112,6 +114,7 @@ impl Kernel {
         let mut kernel = Self {
             pins: None,
             generation: None,
+            before: None,
             rule_counters: take_map(&mut ebpf, "RULE_COUNTERS")?,
             zone_counters: take_map(&mut ebpf, "ZONE_COUNTERS")?,
             drop_counters: take_map(&mut ebpf, "DROP_COUNTERS")?,
@@ -169,6 +172,9 @@ impl Kernel {
     pub fn retire(&mut self) -> Result<Vec<RuleCounter>, KernelError> {
         membarrier::wait_for_readers().map_err(KernelError::Wait)?;
         self.is_seen = false;
+        if let Some(counters) = self.end_before() {
+            return counters;
+        }
         let slot = self.slot ^ 1;
         let counters = (0..self.slots[slot as usize].rules).map(|rule| self.rule_counter_in(slot, rule)).collect();
         self.empty(slot)?;
