@@ -17,8 +17,7 @@ use generator::Generator;
 use iperf::Iperf;
 pub use iperf::Transfer;
 pub use memory::Memory;
-use sequence::Stream;
-pub use sequence::Tally;
+pub use sequence::{Stream, Tally};
 
 /// The rules that the traffic runs through.
 pub const RULES: &str = "
