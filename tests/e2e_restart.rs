@@ -296,7 +296,7 @@ fn rules_may_outgrow_the_loaded_programs() {
         };
         let packets = counted(&firewall);
         let more =
-            (0..5_000).map(|port| format!("allow db -> app  service tcp {}\n", 10_000 + port)).collect::<String>();
+            (10_000..15_000).map(|port| format!("allow db -> app  service tcp {port}\n")).collect::<Vec<_>>().concat();
         rule_file(&network, &format!("{RULES}{more}"));
         let socket = network.socket();
         let socket = socket.to_str().expect("UTF-8");

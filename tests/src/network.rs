@@ -264,6 +264,19 @@ impl Network {
         Wire::new(socket.unwrap_or_else(|error| panic!("{place}: packet socket: {error}")))
     }
 
+    /// IPv4 and IPv6 packets that the kernel's IP stack in the firewall's place has received.
+    pub fn received_by_kernel(&self) -> (u64, u64) {
+        let read = |file: &str| fs::read_to_string(format!("/proc/thread-self/net/{file}")).unwrap_or_default();
+        let (v4, v6) = self.within("fw", || (read("snmp"), read("snmp6")));
+        let mut ip = v4.lines().filter(|line| line.starts_with("Ip:")).map(str::split_whitespace);
+        let (mut names, mut values) = (ip.next().expect("names"), ip.next().expect("values"));
+        let position = names.position(|name| name == "InReceives").expect("InReceives");
+        let v4 = values.nth(position).and_then(|value| value.parse().ok()).expect("a number");
+        let v6 = v6.lines().find(|line| line.starts_with("Ip6InReceives"));
+        let v6 = v6.and_then(|line| line.split_whitespace().nth(1)?.parse().ok());
+        (v4, v6.expect("a number"))
+    }
+
     /// Writes a kernel setting below `/proc/sys/net` at `place`.
     pub fn set(&self, place: &str, setting: &str, value: &str) {
         let written = self.within(place, || fs::write(format!("/proc/sys/net/{setting}"), value));

@@ -15,15 +15,15 @@ use super::setup::{Setup, SetupError, choose_for, names};
 use crate::backend::kernel::Kernel;
 use crate::compile::{Link, compile};
 use crate::config::Config;
-use crate::interface::{self, Changes, Feature, HookChoice, Interface, InterfaceError, LinkChanges};
+use crate::interface::{self, Changes, Feature, InterfaceError, LinkChanges};
 use crate::lang::Policy;
 
 /// An interface that the policy names, as it is found.
 enum Found {
     /// Programs of an earlier process hang on it.
     Inherited(Attached),
-    /// It is to be taken.
-    New(Interface, HookChoice),
+    /// It is to be taken; nothing hangs on it yet.
+    New(Attached),
     /// It was in use and is not there.
     Away(String),
 }
@@ -33,8 +33,15 @@ impl Found {
     fn link(&self) -> Link {
         match self {
             Self::Inherited(attached) => attached.link(),
-            Self::New(interface, _) => Link::away(&interface.name),
+            Self::New(attached) => Link::away(&attached.interface.name),
             Self::Away(name) => Link::away(name),
+        }
+    }
+
+    fn port(self) -> Port {
+        match self {
+            Self::Inherited(attached) | Self::New(attached) => Port::new(attached),
+            Self::Away(name) => Port::away(&name),
         }
     }
 }
@@ -116,57 +123,81 @@ impl Setup {
         if loaded.is_err() && keeper.found().is_none() {
             keeper.remove();
         }
+        let inherits = found.iter().map(|found| matches!(found, Found::Inherited(_))).collect();
         let setup = Self {
             kernel: loaded?,
             policy: Arc::clone(policy),
             counted: vec![RuleCounter::NONE; image.rule_names.len()],
             image,
-            ports: Vec::new(),
+            ports: found.into_iter().map(Found::port).collect(),
             keeper,
             changes: Some(changes),
         };
-        Ok(Beginning(setup, found, inherited))
+        Ok(Beginning(setup, inherits, inherited))
     }
 }
 
-/// A firewall whose programs are loaded; what they are to hang on; and what others hang on that the policy does not name.
-struct Beginning(Setup, Vec<Found>, BTreeMap<u32, Changes>);
+/// A firewall whose programs are loaded, with the numbers of its ports that programs of an earlier process hang on; and what
+/// others hang on that the policy does not name.
+struct Beginning(Setup, Vec<bool>, BTreeMap<u32, Changes>);
 
 impl Beginning {
-    /// Takes the interfaces.
+    /// Takes the interfaces. New ones first: most of what can fail is theirs, and then nothing of what forwards has changed.
     fn take(&mut self, orders: Orders) -> Result<(), SetupError> {
-        let Self(setup, found, left) = self;
-        setup.clear_new_zones()?;
-        // Before the first of them sends to the others.
-        setup.kernel.set_devices(&setup.image)?;
-        let mut newcomers = Vec::new();
-        for found in found.drain(..) {
-            match found {
-                Found::Inherited(mut attached) => {
-                    attached.hang(&mut setup.kernel)?;
-                    setup.ports.push(Port::new(attached));
-                }
-                Found::New(interface, choice) => newcomers.push((interface, choice)),
-                Found::Away(name) => setup.ports.push(Port::away(&name)),
-            }
+        // What is to be changed is written down before it is, or a process that is killed could not give it back.
+        self.0.note()?;
+        if let Err(error) = self.take_new(orders) {
+            self.back_out();
+            return Err(error);
         }
-        setup.note()?;
-        // The programs first, then the link: no frame reaches the kernel's stack in between.
-        for (interface, choice) in newcomers {
-            let attached = Attached::new(&mut setup.kernel, interface, choice)?;
-            attached.lead_zones(&mut setup.kernel, orders)?;
-            setup.ports.push(Port::new(attached));
-        }
-        for attached in setup.ports.iter_mut().filter_map(|port| port.attached.as_mut()) {
-            attached.raise()?;
+        self.0.clear_new_zones()?;
+        self.take_over()?;
+        let Self(setup, _, left) = self;
+        for (index, changes) in std::mem::take(left) {
+            changes.give_back(index);
+            setup.kernel.detach_from(index);
         }
         setup.note()?;
         setup.move_zones()?;
-        for (index, changes) in std::mem::take(left) {
-            setup.kernel.detach_from(index);
-            changes.give_back(index);
-        }
         Ok(setup.kernel.end_others()?)
+    }
+
+    /// The programs first, then the link: no frame reaches the kernel's stack in between.
+    fn take_new(&mut self, orders: Orders) -> Result<(), SetupError> {
+        let Self(setup, inherited, _) = self;
+        let new = setup.ports.iter_mut().zip(inherited).filter(|(_, inherited)| !**inherited);
+        let mut new: Vec<&mut Attached> = new.filter_map(|(port, _)| port.attached.as_mut()).collect();
+        for attached in &mut new {
+            attached.hang(&mut setup.kernel)?;
+            attached.lead_zones(&mut setup.kernel, orders)?;
+        }
+        new.into_iter().try_for_each(|attached| Ok(attached.raise()?))
+    }
+
+    /// Gives new interfaces back, where others forward.
+    fn back_out(&mut self) {
+        let Self(setup, inherited, _) = self;
+        if setup.keeper.found().is_none() {
+            return;
+        }
+        for (port, _) in setup.ports.iter_mut().zip(inherited).filter(|(_, inherited)| !**inherited) {
+            port.release(&mut setup.kernel);
+        }
+        setup.kernel.discard();
+        setup.keeper.restore();
+    }
+
+    /// Takes the interfaces over on which programs of an earlier process hang.
+    fn take_over(&mut self) -> Result<(), SetupError> {
+        let Self(setup, inherited, _) = self;
+        // Before the first of them sends to the others.
+        setup.kernel.set_devices(&setup.image)?;
+        let ports = setup.ports.iter_mut().zip(inherited).filter(|(_, inherited)| **inherited);
+        for attached in ports.filter_map(|(port, _)| port.attached.as_mut()) {
+            attached.hang(&mut setup.kernel)?;
+            attached.raise()?;
+        }
+        Ok(())
     }
 }
 
@@ -188,11 +219,10 @@ fn look(
         interface.features.rx_vlan_offload = Feature::On;
     }
     let choice = choose_for(orders, &interface)?;
-    Ok(match changes {
-        Some(changes) => {
-            inherited.remove(&interface.index);
-            Found::Inherited(Attached::found(interface, choice, changes))
-        }
-        None => Found::New(interface, choice),
-    })
+    if let Some(changes) = changes {
+        inherited.remove(&interface.index);
+        return Ok(Found::Inherited(Attached::found(interface, choice, changes)));
+    }
+    let changes = Changes::planned(&interface, choice.turn_off_rx_vlan_offload)?;
+    Ok(Found::New(Attached::found(interface, choice, changes)))
 }

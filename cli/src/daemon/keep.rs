@@ -119,6 +119,15 @@ impl Keeper {
         Ok(())
     }
 
+    /// Writes down again what was found.
+    pub fn restore(&mut self) {
+        let Some(found) = &self.found else { return };
+        match found.write(&self.file) {
+            Ok(()) => self.written = Some(found.clone()),
+            Err(error) => tracing::warn!(%error, "the state file is of a start that failed"),
+        }
+    }
+
     /// Removes all that would outlive this process. The programs are taken off before.
     pub fn remove(&self) {
         self.folder.remove();

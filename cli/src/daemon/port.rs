@@ -201,8 +201,9 @@ impl Attached {
 
     /// Takes the programs off and gives the interface back.
     pub fn give_back(self, kernel: &mut Kernel) {
-        kernel.detach_from(self.interface.index);
+        // The link goes down first, if vfw has set it up: no frame reaches the kernel's stack.
         self.changes.give_back(self.interface.index);
+        kernel.detach_from(self.interface.index);
     }
 
     /// Forgets an interface that is gone. Nothing may be put back: its number may be another's by now.

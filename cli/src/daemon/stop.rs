@@ -91,10 +91,10 @@ fn take_off(folder: &PinFolder, config: &Config) -> Result<bool, StopError> {
         return Err(KeepError::Elsewhere { found: place.namespace, here: here.namespace }.into());
     }
     for index in &live {
-        pins.take_off(*index);
         if let Some(record) = &record {
             record.changes(*index).give_back(*index);
         }
+        pins.take_off(*index);
     }
     folder.remove();
     Ok(!live.is_empty())

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::ethtool::write_features;
 use super::netlink::Netlink;
 use super::offload::RX_VLAN;
-use super::prepare::set_flags;
-use super::{link_name, list_links};
+use super::prepare::{self, set_flags};
+use super::{Interface, InterfaceError, link_name, list_links, read_features};
 
 /// What vfw has changed on an interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +29,20 @@ pub struct Changes {
 }
 
 impl Changes {
+    /// What taking an interface will change, so that it can be written down before. `offloads`: also the stripping of VLAN tags.
+    pub fn planned(interface: &Interface, offloads: bool) -> Result<Self, InterfaceError> {
+        let Interface { name, index, .. } = interface;
+        let mut changes = Self { ipv6: prepare::has_ipv6(name), ..Self::default() };
+        let read = || prepare::missing_flags(&mut Netlink::route()?, *index);
+        changes.add_flags(read().map_err(InterfaceError::system(name, "read the flags of the link"))?);
+        if offloads {
+            let sets = read_features(name, *index)?;
+            let on = RX_VLAN.into_iter().filter(|feature| sets.state(feature).is_on());
+            changes.offloads.extend(on.map(ToOwned::to_owned));
+        }
+        Ok(changes)
+    }
+
     /// Undoes them on the interface with this number in the calling thread's network namespace. A failure has no one to go to:
     /// the usual one is that the interface has gone, and then there is nothing left to restore.
     pub fn give_back(&self, index: u32) {
@@ -53,7 +67,7 @@ impl Changes {
         let links = list_links("all interfaces").map_err(io::Error::other)?;
         let link = links.iter().find(|link| link.header.index == index).and_then(link_name);
         let name = link.ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))?;
-        fs::write(super::prepare::ipv6_setting(name), "0")
+        fs::write(prepare::ipv6_setting(name), "0")
     }
 
     fn restore_offloads(&self, index: u32) -> io::Result<()> {

@@ -46,6 +46,16 @@ pub(super) fn ipv6_setting(name: &str) -> String {
     format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6")
 }
 
+/// Whether the kernel's IPv6 is on there.
+pub(super) fn has_ipv6(name: &str) -> bool {
+    fs::read_to_string(ipv6_setting(name)).is_ok_and(|value| value.trim() != "1")
+}
+
+/// The flags that an interface of vfw has and this one lacks.
+pub(super) fn missing_flags(netlink: &mut Netlink, index: u32) -> io::Result<LinkFlags> {
+    Ok((LinkFlags::Up | LinkFlags::Allmulti).difference(flags(netlink, index)?))
+}
+
 fn disable_ipv6(name: &str, changes: &mut Changes) -> Result<(), InterfaceError> {
     let path = ipv6_setting(name);
     let failed = |source| InterfaceError::Sysctl { name: name.to_owned(), path: path.clone(), value: "1", source };
@@ -65,8 +75,7 @@ fn disable_ipv6(name: &str, changes: &mut Changes) -> Result<(), InterfaceError>
 fn raise(interface: &Interface, changes: &mut Changes) -> Result<(), InterfaceError> {
     let raised = || {
         let mut netlink = Netlink::route()?;
-        let wanted = LinkFlags::Up | LinkFlags::Allmulti;
-        let missing = wanted.difference(flags(&mut netlink, interface.index)?);
+        let missing = missing_flags(&mut netlink, interface.index)?;
         set_flags(&mut netlink, interface.index, missing, missing)?;
         Ok(missing)
     };

@@ -31,6 +31,11 @@ impl Kernel {
         }
     }
 
+    /// Removes what was loaded now. Called when no interface has a program of it.
+    pub fn discard(&mut self) {
+        self.generation.take().iter().for_each(|generation| Pins::end(generation));
+    }
+
     /// Removes what was loaded before. Called when no interface has a program of it any more.
     pub fn end_others(&self) -> Result<(), KernelError> {
         // A program of them may be on its way to one of its other parts, which go with the pins.
