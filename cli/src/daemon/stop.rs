@@ -51,11 +51,7 @@ pub fn stop(config: &Config) -> Result<Stopped, StopError> {
     let patience = if had_daemon { PATIENCE } else { Duration::ZERO };
     let outcome = match PinFolder::find(config.state.pins.as_path(), patience)? {
         Some(folder) if take_off(&folder, config)? => Stopped::Programs,
-        Some(folder) => {
-            folder.remove();
-            Stopped::Nothing
-        }
-        None => Stopped::Nothing,
+        _ => Stopped::Nothing,
     };
     Record::remove(config.state.file.as_path())?;
     Ok(if had_daemon { Stopped::Daemon } else { outcome })
