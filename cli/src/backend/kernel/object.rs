@@ -1,9 +1,10 @@
 //! The embedded eBPF object: sized by configuration and policy, loaded, its parts wired together.
 
 use std::path::Path;
+use std::thread;
 
 use aya::maps::{Map, MapData, MapError, ProgramArray};
-use aya::programs::{Program, SchedClassifier, Xdp};
+use aya::programs::Program;
 use aya::{Ebpf, EbpfLoader};
 use firewall_core::classify::image::RULE_BLOCKS_MARKER;
 
@@ -57,14 +58,7 @@ pub(super) fn load(image: &Image, config: &Config, pins: Option<(&Pins, &Path)>)
     }
     let object = with_rule_blocks(rule_blocks)?;
     let mut ebpf = loader.load(object.as_bytes()).map_err(|error| KernelError::Object(chain(&error)))?;
-    for name in XDP {
-        let program: &mut Xdp = program(&mut ebpf, name)?;
-        program.load().map_err(|error| KernelError::Program { program: name, reason: program_error(&error) })?;
-    }
-    for name in TC {
-        let program: &mut SchedClassifier = self::program(&mut ebpf, name)?;
-        program.load().map_err(|error| KernelError::Program { program: name, reason: program_error(&error) })?;
-    }
+    load_programs(&mut ebpf)?;
     wire(&mut ebpf, "XDP_PARTS", XDP)?;
     wire(&mut ebpf, "TC_PARTS", TC)?;
     if let Some((pins, generation)) = pins {
@@ -75,6 +69,27 @@ pub(super) fn load(image: &Image, config: &Config, pins: Option<(&Pins, &Path)>)
         }
     }
     Ok(ebpf)
+}
+
+/// The verifier takes most of the time of a start; it looks at the programs of both hooks at once.
+fn load_programs(ebpf: &mut Ebpf) -> Result<(), KernelError> {
+    let (mut of_xdp, mut of_tc) = (Vec::new(), Vec::new());
+    for (name, program) in ebpf.programs_mut() {
+        let named = |names: [&'static str; 4]| names.into_iter().find(|known| *known == name);
+        match program {
+            Program::Xdp(program) => of_xdp.extend(named(XDP).map(|name| (name, program))),
+            Program::SchedClassifier(program) => of_tc.extend(named(TC).map(|name| (name, program))),
+            _ => {}
+        }
+    }
+    let refused = |program| move |error| KernelError::Program { program, reason: program_error(&error) };
+    let (xdp, tc) = thread::scope(|scope| {
+        let load = || of_tc.into_iter().try_for_each(|(name, program)| program.load().map_err(refused(name)));
+        let tc = scope.spawn(load);
+        let xdp = of_xdp.into_iter().try_for_each(|(name, program)| program.load().map_err(refused(name)));
+        (xdp, tc.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
+    xdp.and(tc)
 }
 
 fn pin(ebpf: &Ebpf, name: &'static str, path: &Path) -> Result<(), KernelError> {
