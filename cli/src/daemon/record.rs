@@ -97,7 +97,8 @@ impl Record {
             }
             let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
             file.write_all(&serde_json::to_vec_pretty(self)?)?;
-            file.sync_all()?;
+            // Nothing is to survive the kernel, whose objects do not.
+            drop(file);
             fs::rename(&new, path)
         };
         write().map_err(failed)
