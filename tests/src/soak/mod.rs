@@ -6,6 +6,7 @@
 mod generator;
 mod iperf;
 mod memory;
+mod queues;
 mod sequence;
 
 use std::time::{Duration, Instant};
@@ -57,6 +58,10 @@ pub struct Outcome {
     pub elapsed: Duration,
     /// Numbered datagrams that a rule allows.
     pub allowed: Tally,
+    /// How many of those that were lost were sent within a second around the end of an action.
+    pub lost_nearby: u64,
+    /// Frames of all kinds that queues of links lost, in which vfw has no part.
+    pub queues: u64,
     /// Datagrams that none does.
     pub denied: Tally,
     /// Datagrams of the generator.
@@ -87,31 +92,36 @@ pub fn soak<'n>(
     let mut firewall = network.firewall(settings);
     meet(network, &firewall);
     let began = Instant::now();
+    let queues = queues::dropped(network);
     let allowed = [false, true].map(|v6| Stream::both_ways(network, v6, NUMBERED, load.numbered));
     let denied = [("app", "db"), ("db", "app")].map(|(from, to)| Stream::one_way(network, from, to, DENIED, 200));
     let generator = Generator::start(network, GENERATED, load.generated);
     let transfer = Iperf::start(network, load.transfer);
     std::thread::sleep(PAUSE);
-    let mut actions = Vec::new();
+    let (mut actions, mut ends) = (Vec::new(), Vec::new());
     let mut seen = vec![KernelObjects::of(firewall.pid())];
     let mut first = None;
     for _ in 0..rounds {
         let acted = Instant::now();
         firewall = action(firewall);
         actions.push(acted.elapsed());
+        ends.push(began.elapsed().as_millis() as u64);
         std::thread::sleep(PAUSE);
         first = first.or_else(|| Some(Memory::of(firewall.pid())));
         seen.push(KernelObjects::of(firewall.pid()));
     }
     let generated = generator.stop();
     let transfer = transfer.stop();
-    let allowed = allowed.into_iter().flatten().map(Stream::stop).sum();
+    let allowed: Tally = allowed.into_iter().flatten().map(Stream::stop).sum();
+    let is_near = |at: &&u64| ends.iter().any(|end| at.abs_diff(*end) < 1_000);
     let denied = denied.into_iter().map(Stream::stop).sum();
     let last = Memory::of(firewall.pid());
     Outcome {
         rounds,
         actions,
         elapsed: began.elapsed(),
+        lost_nearby: allowed.missing_at.iter().filter(is_near).count() as u64,
+        queues: queues::dropped(network) - queues,
         allowed,
         denied,
         generated,
