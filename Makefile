@@ -2,7 +2,7 @@
 
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
-.PHONY: demo test fuzz bench check setup fuzz
+.PHONY: demo test fuzz bench soak check setup
 
 ## Show vfw at work on this machine, and clean up.
 demo: setup
@@ -24,6 +24,12 @@ fuzz: setup
 ## Measure the data path and write benches/reports/datapath.md.
 bench: setup
 	cargo run --release --quiet -p vfw-benches --bin datapath -- --report benches/reports/datapath.md
+
+## Kill and restart vfw under traffic and write benches/reports/restart.md.
+ROUNDS ?= 100
+soak: setup
+	cargo build --release --quiet -p vfw-tests --bins
+	target/release/soak --rounds $(ROUNDS) --report benches/reports/restart.md
 
 ## What needs no kernel.
 check: setup

@@ -100,7 +100,7 @@ fn an_interface_that_comes_back_is_attached_again() {
         let log = firewall.log();
         assert!(log.contains("the interface is gone") && log.contains("the interface is attached again"), "{log}");
         assert_eq!(KernelObjects::of(firewall.pid()).links.len(), objects.links.len(), "{hook}: no link is left over");
-        assert_eq!(firewall.stop(Signal::SIGTERM).code(), Some(0));
+        assert_eq!(firewall.stop(Signal::SIGINT).code(), Some(0));
         let flags = network.must("fw", &["ip", "link", "show", "eth1"]);
         assert!(!flags.contains("ALLMULTI"), "{hook}: given back: {flags}");
     }
@@ -199,7 +199,7 @@ fn a_device_that_inherits_the_number_is_left_alone() {
         let sent = network.must("fw", &["ip", "-s", "-j", "link", "show", "heir"]);
         let sent: Value = serde_json::from_str(&sent).expect("JSON");
         assert_eq!(sent[0]["stats64"]["tx"]["packets"], 0, "{hook}: {sent}");
-        assert_eq!(firewall.stop(Signal::SIGTERM).code(), Some(0));
+        assert_eq!(firewall.stop(Signal::SIGINT).code(), Some(0));
         let flags = network.must("fw", &["ip", "link", "show", "heir"]);
         assert!(flags.contains(",UP"), "{hook}: it was not set down: {flags}");
     }

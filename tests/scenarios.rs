@@ -1,9 +1,10 @@
 //! Every scenario on every back end. A column plays all of them or fails: no cell of the matrix is empty.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
 
 use firewall_core::DropReason;
-use vfw::interface::{Hook, add_clsact, ingress_filters};
+use vfw::interface::{Hook, add_clsact, ingress_filters, inspect};
 use vfw_tests::kernel::{TestRun, Veth};
 use vfw_tests::memory::MemoryBackend;
 use vfw_tests::scenario::{Backend, Outcome, Scenario, Step, run, scenarios};
@@ -76,15 +77,20 @@ fn clsact_veth() {
 fn programs_on_clsact_are_found_and_taken_off() {
     let mut veth = Veth::by_clsact(None);
     let kernel = &mut veth.firewall().kernel;
-    assert_eq!(ingress_filters("eth1").expect("the interface"), ["vfw_tc"]);
-    assert!(add_clsact("eth1").expect("the interface").is_none(), "the qdisc is there");
-    let again = kernel.attach_by_clsact("eth1", 0).expect_err("one vfw at a time").to_string();
+    let index = inspect("eth1").expect("the interface").index;
+    let programs = || {
+        let filters = ingress_filters(index).expect("the interface").into_iter();
+        filters.map(|filter| filter.program).collect::<Vec<_>>()
+    };
+    assert_eq!(programs(), ["vfw_tc"]);
+    add_clsact("eth1").expect("the qdisc may be there");
+    let again = kernel.attach_by_clsact("eth1", index).expect_err("one vfw at a time").to_string();
     assert!(again.contains("eth1") && again.contains("`tc qdisc del dev eth1 clsact`"), "{again}");
-    assert_eq!(ingress_filters("eth1").expect("the interface"), ["vfw_tc"], "the first one stays");
+    assert_eq!(programs(), ["vfw_tc"], "the first one stays");
     kernel.detach();
-    let qdisc = add_clsact("eth1").expect("the interface").expect("vfw has taken its qdisc away");
-    assert_eq!(ingress_filters("eth1").expect("the interface"), [""; 0]);
-    drop(qdisc);
+    assert!(programs().is_empty());
+    let qdiscs = Command::new("tc").args(["qdisc", "show", "dev", "eth1"]).output().expect("iproute2").stdout;
+    assert!(!String::from_utf8_lossy(&qdiscs).contains("clsact"), "vfw has taken its qdisc away");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::command::{apply, bench, check, explain, lab, run, show};
+use crate::command::{apply, bench, check, explain, lab, run, show, stop};
 
 /// Virtual firewall: routes and filters traffic between VLANs inside of one host.
 #[derive(Debug, Parser)]
@@ -22,6 +22,8 @@ pub enum Command {
     Run(run::Arguments),
     /// Put other rule files in force in the vfw that runs, and say what that changes.
     Apply(apply::Arguments),
+    /// End forwarding and give the interfaces back.
+    Stop(stop::Arguments),
     /// Show what a running vfw knows.
     Show(show::Arguments),
     /// Say what becomes of a packet, and why.

@@ -60,6 +60,12 @@
 //! another one goes through [`pipeline::stale`] first, which asks the rules about the flow as it began: it goes on under
 //! the rule and the way that it finds now, or it ends.
 //!
+//! # When the daemon starts again
+//!
+//! Flows, neighbours, counters and the queues to the daemon belong to no loading of the programs: new programs share them with
+//! those that forward, bring the policy in tables of their own under a higher epoch, and take the interfaces one by one.
+//! [`tables::ABI_VERSION`] stands for what shared records mean.
+//!
 //! # Why four parts
 //!
 //! A kernel program has 512 bytes of stack, and the verifier follows every path to its end. [`pipeline::enter`],

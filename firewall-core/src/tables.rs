@@ -12,6 +12,9 @@ use crate::event::{Event, Topic};
 use crate::limit::{Bucket, Rate, WORKS, Work};
 use crate::verdict::DropReason;
 
+/// Version of what programs and daemon share beyond the sizes of records: the meaning of the tables that outlive a restart.
+/// Raised when a program of this version cannot go on with tables that one of another version has filled.
+pub const ABI_VERSION: u32 = 1;
 /// Most zones of one policy; zone identifiers are below it.
 pub const MAX_ZONES: u32 = 1024;
 /// Stands for the zone of a frame that comes from none.

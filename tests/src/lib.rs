@@ -17,3 +17,4 @@ pub mod packet;
 pub mod raw_socket;
 pub mod ruleset;
 pub mod scenario;
+pub mod soak;

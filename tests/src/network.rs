@@ -15,6 +15,7 @@
 //! the folder. The binary is passed in because Cargo tells its path to integration tests only.
 
 mod firewall;
+mod mounts;
 mod objects;
 mod process;
 pub mod traffic;
@@ -34,6 +35,7 @@ use vfw::lab::{Lab, LabGuard, LabSpec, TagPlacement, ZoneSpec};
 use vfw::lang::{SourceFile, load};
 
 pub use firewall::Firewall;
+use mounts::Mounts;
 pub use objects::KernelObjects;
 pub use process::{Process, finish};
 pub use wire::Wire;
@@ -54,6 +56,8 @@ pub struct Network {
     // In the order in which they have to go.
     lab: Lab,
     _guard: LabGuard,
+    /// What is pinned goes with this and the last process that is in it.
+    mounts: Mounts,
     folder: Folder,
     program: PathBuf,
 }
@@ -128,7 +132,7 @@ impl Shape {
         fs::write(folder.0.join("rules.fw"), &self.rules).expect("the rule file");
         let guard = LabGuard::new(&self.spec.name);
         let lab = Lab::up(&self.spec).unwrap_or_else(|error| panic!("the lab: {error}"));
-        Some(Network { lab, _guard: guard, folder, program: self.program })
+        Some(Network { lab, _guard: guard, mounts: Mounts::new(), folder, program: self.program })
     }
 }
 
@@ -141,6 +145,14 @@ impl Network {
     /// Calls `work` in the namespace of `place`: a zone, or `fw`. Sockets made there work everywhere.
     pub fn within<T: Send>(&self, place: &str, work: impl FnOnce() -> T + Send) -> T {
         self.lab.run(place, work).unwrap_or_else(|error| panic!("{place}: {error}"))
+    }
+
+    /// Calls `work` in the namespaces of `fw`, its mounts included: the pins of its firewall are below `/sys/fs/bpf` there.
+    pub fn at_firewall<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        self.within("fw", || {
+            self.mounts.enter();
+            work()
+        })
     }
 
     /// Runs a command at `place` to its end.
@@ -175,7 +187,25 @@ impl Network {
     /// Runs the vfw command in the firewall's place to its end.
     pub fn vfw_run(&self, arguments: &[&str]) -> Output {
         let command = self.vfw(arguments);
-        finish(self.within("fw", || Process::start(command)), PATIENCE)
+        finish(self.at_firewall(|| Process::start(command)), PATIENCE)
+    }
+
+    /// Runs the vfw command at another place, with the mounts of the firewall.
+    pub fn at(&self, place: &str, arguments: &[&str]) -> Output {
+        let command = self.vfw(arguments);
+        let start = || {
+            self.mounts.enter();
+            Process::start(command)
+        };
+        finish(self.within(place, start), PATIENCE)
+    }
+
+    /// Starts `vfw run` and kills it after this time.
+    pub fn vfw_killed_after(&self, time: Duration) {
+        let command = self.vfw(&["run", "--config", "vfw.toml", "rules.fw"]);
+        let process = self.at_firewall(|| Process::start(command));
+        thread::sleep(time);
+        drop(process);
     }
 
     /// Puts the rules in force with these settings, and waits until they are.
@@ -232,6 +262,19 @@ impl Network {
     pub fn wire(&self, place: &str) -> Wire {
         let socket = self.within(place, || RawSocket::open(vfw::interface::inspect("eth0").expect("eth0").index));
         Wire::new(socket.unwrap_or_else(|error| panic!("{place}: packet socket: {error}")))
+    }
+
+    /// IPv4 and IPv6 packets that the kernel's IP stack in the firewall's place has received.
+    pub fn received_by_kernel(&self) -> (u64, u64) {
+        let read = |file: &str| fs::read_to_string(format!("/proc/thread-self/net/{file}")).unwrap_or_default();
+        let (v4, v6) = self.within("fw", || (read("snmp"), read("snmp6")));
+        let mut ip = v4.lines().filter(|line| line.starts_with("Ip:")).map(str::split_whitespace);
+        let (mut names, mut values) = (ip.next().expect("names"), ip.next().expect("values"));
+        let position = names.position(|name| name == "InReceives").expect("InReceives");
+        let v4 = values.nth(position).and_then(|value| value.parse().ok()).expect("a number");
+        let v6 = v6.lines().find(|line| line.starts_with("Ip6InReceives"));
+        let v6 = v6.and_then(|line| line.split_whitespace().nth(1)?.parse().ok());
+        (v4, v6.expect("a number"))
     }
 
     /// Writes a kernel setting below `/proc/sys/net` at `place`.

@@ -171,7 +171,7 @@ fn stop(vfw: &mut Child) -> Result<(), Failure> {
     use nix::sys::signal::{Signal, kill};
     use nix::unistd::Pid;
     let pid = i32::try_from(vfw.id()).map_err(Failure::refused)?;
-    kill(Pid::from_raw(pid), Signal::SIGTERM).map_err(Failure::refused)?;
+    kill(Pid::from_raw(pid), Signal::SIGINT).map_err(Failure::refused)?;
     vfw.wait().map(|_| ()).map_err(Failure::refused)
 }
 

@@ -8,6 +8,7 @@ pub mod explain;
 pub mod lab;
 pub mod run;
 pub mod show;
+pub mod stop;
 
 use std::io::{IsTerminal as _, Read as _};
 use std::path::PathBuf;
@@ -50,6 +51,7 @@ pub fn main() -> ExitCode {
         Command::Check(arguments) => Ok(check::run(&arguments) as u8),
         Command::Run(arguments) => run::run(&arguments).map(|()| 0),
         Command::Apply(arguments) => apply::run(&arguments).map(|()| 0),
+        Command::Stop(arguments) => stop::run(&arguments).map(|()| 0),
         Command::Show(arguments) => show::run(&arguments).map(|()| 0),
         Command::Explain(arguments) => explain::run(&arguments).map(|()| 0),
         Command::Lab(arguments) => lab::run(&arguments),

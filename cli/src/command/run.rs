@@ -9,7 +9,7 @@ use super::{Exit, Failure, Inputs, show_diagnostics};
 use crate::compile::{Link, compile};
 use crate::config::{Config, LogFormat};
 use crate::control::Server;
-use crate::daemon::{self, Port, Setup, SetupError};
+use crate::daemon::{self, End, Port, Setup, SetupError};
 use crate::lang::{Diagnostics, Loaded, Policy, SourceFile, load};
 use crate::preview;
 
@@ -17,8 +17,10 @@ const EXAMPLE: &str = "\
 Example:
   vfw run --config /etc/vfw/vfw.toml /etc/vfw/rules.fw
 
-The interfaces that the rules name belong to vfw while it runs; they must not
-carry addresses of the kernel. Ctrl-C or SIGTERM ends it and gives them back.
+The interfaces that the rules name belong to vfw; they must not carry addresses
+of the kernel. Ctrl-C or `vfw stop` ends it and gives them back. However it ends
+else (SIGTERM, kill -9, an upgrade), forwarding goes on and the next start takes
+it over with all flows.
 Exit code: 0 ended as asked, 1 the policy or settings are bad, 2 the system
 refused.";
 
@@ -35,17 +37,29 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let (sources, config) = arguments.inputs.read()?;
     let _log = log_to_stderr(&config);
-    let policy = good_policy(&sources, &config)?;
+    run_policy(&sources, &config).map_err(|Failure { exit, mut message }| {
+        if daemon::is_forwarding(&config) {
+            message += if message.is_empty() { "" } else { "\n" };
+            message += "what was in force stays in force";
+        }
+        Failure { exit, message }
+    })
+}
+
+fn run_policy(sources: &[SourceFile], config: &Config) -> Result<(), Failure> {
+    let policy = good_policy(sources, config)?;
     // First: the socket tells whether another vfw is running, before anything is touched.
     let server = Server::bind(config.control.socket.as_path()).map_err(Failure::refused)?;
-    let setup = Setup::start(policy, &config).map_err(|error| match error {
+    // Ctrl-C in the middle of a start must not leave the half of it.
+    let end = End::on_signals().map_err(Failure::refused)?;
+    let setup = Setup::start(policy, config).map_err(|error| match error {
         SetupError::Compile(error) => {
-            show_diagnostics(error.diagnostics(), &sources);
+            show_diagnostics(error.diagnostics(), sources);
             Failure { exit: Exit::Refused, message: String::new() }
         }
         other => Failure::refused(other),
     })?;
-    daemon::run(&config, server, setup, announce).map_err(Failure::refused)
+    daemon::run(config, end, server, setup, announce).map_err(Failure::refused)
 }
 
 /// The policy, if it is one and does what its tests say.

@@ -46,6 +46,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
 /// An answer as people read it, within the width of the terminal (80 columns elsewhere).
 pub fn table(answer: &Answer) -> String {
     match answer {
+        Answer::Stopping => "vfw ends".to_owned(),
         Answer::Zones(zones) => rows(
             &["zone", "where", "gateway", "in", "out"],
             zones.iter().map(|zone| {

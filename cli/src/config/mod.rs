@@ -1,6 +1,6 @@
 //! The engine's settings: `vfw.toml`.
 //!
-//! Rules say what may pass; this file says how the engine runs: hooks, table sizes, timeouts, log, control socket.
+//! Rules say what may pass; this file says how the engine runs: hooks, table sizes, timeouts, log, control socket, pins.
 //! Every key has a default, so an empty file (or none) is valid. `docs/vfw.toml.md` documents each key.
 
 mod error;
@@ -14,7 +14,7 @@ use firewall_core::limit::Rate;
 use serde::{Deserialize, Serialize};
 
 pub use error::ConfigError;
-pub use value::{Bounded, Capacity, InterfaceName, Seconds, SocketPath};
+pub use value::{AbsolutePath, Bounded, Capacity, InterfaceName, Seconds, SocketPath};
 
 /// All settings of the engine, checked.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +34,8 @@ pub struct Config {
     pub log: Log,
     /// The socket on which commands reach the daemon.
     pub control: Control,
+    /// Where forwarding outlives the daemon.
+    pub state: State,
     /// Settings of single interfaces.
     pub interface: BTreeMap<InterfaceName, InterfaceSettings>,
 }
@@ -285,6 +287,22 @@ pub struct Control {
 impl Default for Control {
     fn default() -> Self {
         Self { socket: SocketPath::standard() }
+    }
+}
+
+/// `[state]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct State {
+    /// Folder of a bpffs that holds programs, maps and links.
+    pub pins: AbsolutePath,
+    /// What the daemon has to know of them when it starts again.
+    pub file: AbsolutePath,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self { pins: AbsolutePath::standard_pins(), file: AbsolutePath::standard_state() }
     }
 }
 

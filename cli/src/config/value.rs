@@ -151,3 +151,36 @@ impl<'de> Deserialize<'de> for SocketPath {
         Self::new(PathBuf::deserialize(deserializer)?).map_err(D::Error::custom)
     }
 }
+
+/// An absolute path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct AbsolutePath(PathBuf);
+
+impl AbsolutePath {
+    /// `path`, or what is wrong with it.
+    pub fn new(path: PathBuf) -> Result<Self, String> {
+        if path.is_absolute() { Ok(Self(path)) } else { Err(format!("`{}` is not an absolute path", path.display())) }
+    }
+
+    /// Where programs, maps and links are pinned when nothing else is said.
+    pub fn standard_pins() -> Self {
+        Self(PathBuf::from("/sys/fs/bpf/vfw"))
+    }
+
+    /// Where the daemon keeps what it has to know of them when nothing else is said.
+    pub fn standard_state() -> Self {
+        Self(PathBuf::from("/run/vfw/state.json"))
+    }
+
+    /// The path.
+    pub fn as_path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for AbsolutePath {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::new(PathBuf::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}

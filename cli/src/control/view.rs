@@ -17,6 +17,8 @@ pub enum Request {
     Explain(String),
     /// To have another policy in force.
     Apply(Box<NewPolicy>),
+    /// To take everything off and end.
+    Stop,
 }
 
 /// A policy as its author wrote it.
@@ -68,6 +70,8 @@ pub enum Answer {
     Applied(Box<AppliedView>),
     /// To [`Request::Apply`], when the policy is not one or does not do what its tests say.
     BadPolicy(Diagnostics),
+    /// To [`Request::Stop`]: it is about to.
+    Stopping,
     /// The question makes no sense.
     BadQuestion(String),
     /// The daemon could not answer.

@@ -4,23 +4,31 @@
 //! for events, punted frames, changes of interfaces and timers; a second thread removes ended flows, a third answers the control socket.
 
 mod apply;
+mod begin;
 mod call;
 mod clock;
+mod end;
 mod events;
 mod flow;
 mod follow;
+mod keep;
 mod neighbours;
 mod packet_socket;
 mod port;
+mod record;
 mod replace;
 mod report;
 mod setup;
 mod solicit;
 mod state;
+mod stop;
 mod transmit;
 mod watch;
 
+pub use end::End;
+pub use keep::is_forwarding;
 pub use neighbours::{Row, State};
 pub use port::{Port, Status};
 pub use setup::{Setup, SetupError};
+pub use stop::{StopError, Stopped, clear_away, stop};
 pub use watch::run;

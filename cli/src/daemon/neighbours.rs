@@ -20,6 +20,9 @@ const REACHABLE: u64 = 30_000_000_000;
 /// Nanoseconds for which frames to a neighbour that did not answer are dropped at once.
 const HOLD_DOWN: u64 = 3_000_000_000;
 
+/// Inherited neighbours that are asked in a second.
+const PROBES_PER_SECOND: u64 = 200;
+
 /// Bounds of the table, from `vfw.toml`.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -134,6 +137,26 @@ impl Neighbours {
             usage: BTreeMap::new(),
             limits,
         }
+    }
+
+    /// Takes over what the data path has known since an earlier process: slot, neighbour and word each. They are asked within
+    /// seconds, one after the other, and stay in use meanwhile. Returns those that cannot be right.
+    pub fn inherit(&mut self, known: &[(u32, NeighbourKey, NeighbourWord)], now: u64) -> Vec<(u32, NeighbourKey)> {
+        let mut refused = Vec::new();
+        for (number, (slot, key, word)) in known.iter().enumerate() {
+            let is_free = self.generations.get(*slot as usize) == Some(&0);
+            if !is_free || word.generation() == 0 || self.entries.contains_key(&index(key)) {
+                refused.push((*slot, *key));
+                continue;
+            }
+            self.generations[*slot as usize] = word.generation();
+            self.usage.entry(key.zone as u16).or_default().entries += 1;
+            let deadline = now + RETRY * number as u64 / PROBES_PER_SECOND;
+            let entry = Entry { slot: Some(*slot), ..Entry::reachable(word.mac(), deadline) };
+            self.entries.insert(index(key), entry);
+        }
+        self.free.retain(|slot| self.generations[*slot as usize] == 0);
+        refused
     }
 
     /// A frame waits for its neighbour.
@@ -311,6 +334,10 @@ fn index(key: &NeighbourKey) -> (u32, [u32; 4]) {
 }
 
 impl Entry {
+    fn reachable(mac: [u8; 6], deadline: u64) -> Self {
+        Self { state: State::Reachable, mac, slot: None, tries: 0, deadline, asker: None, queue: VecDeque::new() }
+    }
+
     fn asked(from: u16, now: u64) -> Self {
         Self {
             state: State::Incomplete,
@@ -418,6 +445,29 @@ mod tests {
         };
         assert_eq!(slot, again);
         assert_ne!(first.generation(), second.generation());
+    }
+
+    #[test]
+    fn what_an_earlier_process_knew_stays_in_use_and_is_asked_soon() {
+        let mut table = table();
+        let known = |slot, last, generation| (slot, key(last), NeighbourWord::new(MAC, generation));
+        let garbage = [known(5, 4, 9), known(8, 5, 1), known(6, 6, 0), known(7, 7, 3)];
+        let refused = table.inherit(&[&[known(5, 7, 9), known(2, 9, 4)], garbage.as_slice()].concat(), 0);
+        assert_eq!(refused.iter().map(|(slot, _)| *slot).collect::<Vec<_>>(), [5, 8, 6, 7]);
+        assert!(matches!(table.resolve(frame(9), 0)[..], [Action::Send(_, MAC)]));
+        let asked = table.tick(SECOND);
+        assert!(matches!(asked[..], [Action::Solicit(_, Some(MAC)), Action::Solicit(_, Some(MAC))]), "{asked:?}");
+        assert!(table.seen(&key(9), MAC, SECOND).is_empty());
+        // Slots in use are not given out; one that comes free gets another generation.
+        let Some(Action::Publish(slot, ..)) = answered(&mut table, 8, SECOND).pop() else { panic!("publishes") };
+        assert!(slot != 5 && slot != 2, "{slot}");
+        table.forget_zone(1);
+        let published = (10..18).filter_map(|last| match answered(&mut table, last, SECOND).pop() {
+            Some(Action::Publish(slot, _, word)) => Some((slot, word.generation())),
+            _ => None,
+        });
+        let published: Vec<_> = published.collect();
+        assert!(published.contains(&(5, 10)) && published.contains(&(2, 5)), "{published:?}");
     }
 
     #[test]

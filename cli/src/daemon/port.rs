@@ -7,7 +7,7 @@ use crate::backend::kernel::Kernel;
 use crate::compile::Link;
 use crate::config::Config;
 use crate::interface::{
-    self, Guard, Hook, HookChoice, Interface, InterfaceError, Notices, OffloadGuard, ZoneTags, choose_hook, prepare,
+    self, Changes, Hook, HookChoice, Interface, InterfaceError, Notices, ZoneTags, choose_hook, prepare,
     turn_off_rx_vlan_offload,
 };
 use crate::lang::Policy;
@@ -91,29 +91,47 @@ pub struct Attached {
     pub choice: HookChoice,
     /// The hook that the programs are on.
     hook: Hook,
-    offload: Option<OffloadGuard>,
-    link: Option<Guard>,
+    /// What was changed on it, and has to be given back.
+    pub changes: Changes,
 }
 
 impl Attached {
     /// Hangs the programs on an interface that passes the checks. It is not raised yet. All that fails when the interface goes
     /// meanwhile is done here, in [`Self::lead_zones`] and in [`Self::raise`], where it costs nobody but this interface.
     pub fn new(kernel: &mut Kernel, interface: Interface, choice: HookChoice) -> Result<Self, SetupError> {
-        let turn_off = choice.turn_off_rx_vlan_offload;
-        let offload = turn_off.then(|| turn_off_rx_vlan_offload(&interface.name)).transpose()?;
-        kernel.attach(&interface.name, interface.index, choice.hook)?;
-        Ok(Self { interface, hook: choice.hook, choice, offload, link: None })
+        let mut attached = Self::found(interface, choice, Changes::default());
+        match attached.hang(kernel) {
+            Ok(()) => Ok(attached),
+            Err(error) => {
+                attached.give_back(kernel);
+                Err(error)
+            }
+        }
     }
 
-    /// Lets frames of the zones on the interface leave by it.
+    /// An interface on which `changes` were made before; nothing hangs on it yet, or programs of an earlier process.
+    pub fn found(interface: Interface, choice: HookChoice, changes: Changes) -> Self {
+        Self { interface, hook: choice.hook, choice, changes }
+    }
+
+    /// Hangs the programs on it, or takes over those of an earlier process.
+    pub fn hang(&mut self, kernel: &mut Kernel) -> Result<(), SetupError> {
+        let Interface { name, index, .. } = &self.interface;
+        if self.choice.turn_off_rx_vlan_offload {
+            turn_off_rx_vlan_offload(name, &mut self.changes)?;
+        }
+        Ok(kernel.attach(name, *index, self.choice.hook)?)
+    }
+
+    /// Lets XDP send frames of its zones out of it.
     pub fn lead_zones(&self, kernel: &mut Kernel, orders: Orders) -> Result<(), SetupError> {
-        let mut zones = orders.zones_on(&self.interface.name);
-        Ok(zones.try_for_each(|zone| kernel.set_device(zone, self.interface.index))?)
+        let Interface { name, index, .. } = &self.interface;
+        Ok(orders.zones_on(name).try_for_each(|zone| kernel.set_device(zone, *index))?)
     }
 
     /// Takes the link from the kernel's stack and sets it up.
     pub fn raise(&mut self) -> Result<(), InterfaceError> {
-        self.link = Some(prepare(&self.interface.name)?);
+        prepare(&self.interface.name, &mut self.changes)?;
         let found = interface::inspect(&self.interface.name)?;
         // The programs hang on the one that was attached.
         if found.index != self.interface.index {
@@ -127,7 +145,7 @@ impl Attached {
     fn see(&mut self, found: Interface) {
         let before = self.interface.features.rx_vlan_offload;
         self.interface = found;
-        if self.offload.is_some() {
+        if !self.changes.offloads.is_empty() {
             self.interface.features.rx_vlan_offload = before;
         }
     }
@@ -144,19 +162,14 @@ impl Attached {
     /// Chooses the hook as zones and settings ask for it now. The programs stay where they are; the answer is the choice
     /// before.
     pub fn choose_again(&mut self, orders: Orders) -> Result<HookChoice, SetupError> {
-        let strips_tags = self.offload.is_none() && self.interface.features.rx_vlan_offload.is_on();
+        let strips_tags = self.changes.offloads.is_empty() && self.interface.features.rx_vlan_offload.is_on();
         self.choose(orders, strips_tags)
     }
 
     fn choose(&mut self, orders: Orders, strips_tags: bool) -> Result<HookChoice, SetupError> {
         let choice = orders.choose(&self.interface)?;
         if choice.turn_off_rx_vlan_offload && strips_tags {
-            let again = turn_off_rx_vlan_offload(&self.interface.name)?;
-            match &self.offload {
-                // What the first one remembers is what to give back.
-                Some(_) => again.keep(),
-                None => self.offload = Some(again),
-            }
+            turn_off_rx_vlan_offload(&self.interface.name, &mut self.changes)?;
         }
         Ok(std::mem::replace(&mut self.choice, choice))
     }
@@ -171,20 +184,31 @@ impl Attached {
         Ok(())
     }
 
+    /// What the compiler has to know of it.
+    pub fn link(&self) -> Link {
+        let Self { interface, choice, .. } = self;
+        Link {
+            name: interface.name.clone(),
+            ifindex: interface.index,
+            mac: interface.mac,
+            mtu: interface.mtu,
+            partial_checksums: choice.finish_checksums,
+            // The peer of a veth may be entered directly only where frames arrive as socket buffers.
+            peer: interface.peer_is_elsewhere && choice.hook == Hook::Tc,
+            up: interface.up && interface.carrier,
+        }
+    }
+
     /// Takes the programs off and gives the interface back.
     pub fn give_back(self, kernel: &mut Kernel) {
+        // The link goes down first, if vfw has set it up: no frame reaches the kernel's stack.
+        self.changes.give_back(self.interface.index);
         kernel.detach_from(self.interface.index);
     }
 
     /// Forgets an interface that is gone. Nothing may be put back: its number may be another's by now.
     fn forget(self, kernel: &mut Kernel) {
         kernel.forget_interface(self.interface.index);
-        if let Some(offload) = self.offload {
-            offload.keep();
-        }
-        if let Some(link) = self.link {
-            link.keep();
-        }
     }
 }
 
@@ -192,6 +216,11 @@ impl Port {
     /// An interface in use.
     pub fn new(attached: Attached) -> Self {
         Self { name: attached.interface.name.clone(), attached: Some(attached), closed: None, times: 1 }
+    }
+
+    /// An interface that is not there.
+    pub fn away(name: &str) -> Self {
+        Self { name: name.to_owned(), attached: None, closed: Some(Closed::Away), times: 0 }
     }
 
     /// How it is.
@@ -237,18 +266,16 @@ impl Port {
 
     /// What the compiler has to know of it.
     pub fn link(&self) -> Link {
-        let (Some(Attached { interface, choice, .. }), None) = (&self.attached, &self.closed) else {
-            return Link::away(&self.name);
-        };
-        Link {
-            name: self.name.clone(),
-            ifindex: interface.index,
-            mac: interface.mac,
-            mtu: interface.mtu,
-            partial_checksums: choice.finish_checksums,
-            // The peer of a veth may be entered directly only where frames arrive as socket buffers.
-            peer: interface.peer_is_elsewhere && choice.hook == Hook::Tc,
-            up: self.status() == Status::Up,
+        match (&self.attached, &self.closed) {
+            (Some(attached), None) => attached.link(),
+            _ => Link::away(&self.name),
+        }
+    }
+
+    /// Takes the programs off, if any hang there, and gives the interface back.
+    pub fn release(&mut self, kernel: &mut Kernel) {
+        if let Some(attached) = self.attached.take() {
+            attached.give_back(kernel);
         }
     }
 
@@ -299,13 +326,6 @@ impl Port {
         self.attached = Some(attached);
         self.times += 1;
         Ok(())
-    }
-
-    /// Takes the programs off an interface that is there.
-    fn release(&mut self, kernel: &mut Kernel) {
-        if let Some(attached) = self.attached.take() {
-            attached.give_back(kernel);
-        }
     }
 
     /// Gives up an interface for `reason`.

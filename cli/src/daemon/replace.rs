@@ -9,6 +9,7 @@ use super::follow::{Changes, forget_neighbours};
 use super::port::{Attached, Orders, Port};
 use super::setup::{Setup, SetupError, choose, names};
 use super::state::Shared;
+use crate::backend::kernel::KernelError;
 use crate::compile::{Image, Link, RuleName};
 use crate::interface::{Hook, HookChoice};
 use crate::lang::Policy;
@@ -29,6 +30,7 @@ pub fn replace(setup: &mut Setup, shared: &Shared, policy: Policy, image: Image)
     let before = (setup.ports.len(), setup.image.zones.clone());
     let newcomers = setup.take_newcomers(Orders { policy: &policy, config: &shared.config })?;
     setup.ports.extend(newcomers);
+    setup.note_if_possible();
     let (rules, counted) = match setup.publish(shared, policy, image) {
         Ok(before) => before,
         Err(error) => {
@@ -42,6 +44,7 @@ pub fn replace(setup: &mut Setup, shared: &Shared, policy: Policy, image: Image)
     let gone = setup.take_retired();
     changes.gone.extend(gone.iter().filter_map(Port::index));
     setup.give_back(gone);
+    setup.note_if_possible();
     changes.announce_zones(&setup.policy, (&before.1, &setup.image.zones), |_| false);
     Ok(Replaced { changes, rules, counted })
 }
@@ -169,7 +172,10 @@ impl Setup {
         }
         // Hosts of a zone that moves are not where they were.
         forget_neighbours(shared, &mut self.kernel, &self.image.zones, &image.zones);
-        Ok(self.kernel.publish(image)?)
+        match self.kernel.publish(image) {
+            Err(KernelError::Room { .. }) => Ok(self.kernel.replace(image, &shared.config)?),
+            done => Ok(done?),
+        }
     }
 
     /// Clears up behind the policy before. What its rules had decided counts for those of the one in force: a rule is the same

@@ -1,4 +1,4 @@
-//! From files to a firewall in force: policy, interfaces, tables, programs. Whatever fails, nothing is left attached.
+//! A firewall in force: policy, interfaces, tables, programs.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -8,9 +8,11 @@ use firewall_core::Address;
 use firewall_core::tables::{RuleCounter, Zone};
 use thiserror::Error;
 
-use super::port::{Attached, Orders, Port};
+use super::keep::{KeepError, Keeper};
+use super::port::{Orders, Port};
+use super::record::RecordError;
 use crate::backend::kernel::{Kernel, KernelError};
-use crate::compile::{CompileError, Image, Link, compile};
+use crate::compile::{CompileError, Image, Link};
 use crate::config::Config;
 use crate::interface::{self, HookChoice, HookError, Interface, InterfaceError, LinkChanges, Notices};
 use crate::lang::Policy;
@@ -30,9 +32,15 @@ pub enum SetupError {
     /// The kernel refused.
     #[error(transparent)]
     Kernel(#[from] KernelError),
+    /// What is in force already cannot be taken over.
+    #[error(transparent)]
+    Keep(#[from] KeepError),
+    /// The state file cannot be written.
+    #[error(transparent)]
+    Record(#[from] RecordError),
 }
 
-/// A firewall in force. Dropping it detaches everything and gives the interfaces back.
+/// A firewall in force. Dropping it leaves it in force; [`Self::stop`] ends it.
 pub struct Setup {
     /// Programs and tables.
     pub kernel: Kernel,
@@ -40,46 +48,16 @@ pub struct Setup {
     pub policy: Arc<Policy>,
     /// The same, compiled.
     pub image: Image,
-    /// Its interfaces. Dropping them gives them back, so they go after the programs.
+    /// Its interfaces.
     pub ports: Vec<Port>,
     /// What each rule decided under the policies before.
     pub counted: Vec<RuleCounter>,
-    changes: Option<LinkChanges>,
+    /// What outlives the process.
+    pub(super) keeper: Keeper,
+    pub(super) changes: Option<LinkChanges>,
 }
 
 impl Setup {
-    /// Puts `policy` in force on the interfaces of the calling thread's network namespace.
-    pub fn start(policy: Policy, config: &Config) -> Result<Self, SetupError> {
-        let policy = Arc::new(policy);
-        // From here on nothing that happens to them is missed.
-        let changes = LinkChanges::open()?;
-        let orders = Orders { policy: &policy, config };
-        let chosen = names(&policy).into_iter().map(|name| choose(orders, name)).collect::<Result<Vec<_>, _>>()?;
-        // The zones are closed until all of them are ready.
-        let links: Vec<Link> = chosen.iter().map(|(interface, _)| Link::away(&interface.name)).collect();
-        let image = compile(&policy, config, &links)?;
-        let kernel = Kernel::load(&image, config)?;
-        let mut setup = Self {
-            kernel,
-            policy: Arc::clone(&policy),
-            counted: vec![RuleCounter::NONE; image.rule_names.len()],
-            image,
-            ports: Vec::new(),
-            changes: Some(changes),
-        };
-        // The programs first, then the link: no frame reaches the kernel's stack in between.
-        for (interface, choice) in chosen {
-            let attached = Attached::new(&mut setup.kernel, interface, choice)?;
-            attached.lead_zones(&mut setup.kernel, orders)?;
-            setup.ports.push(Port::new(attached));
-        }
-        for attached in setup.ports.iter_mut().filter_map(|port| port.attached.as_mut()) {
-            attached.raise()?;
-        }
-        setup.move_zones()?;
-        Ok(setup)
-    }
-
     /// The notifications since the start. They can be taken once.
     pub fn take_changes(&mut self) -> Option<LinkChanges> {
         self.changes.take()
@@ -87,8 +65,23 @@ impl Setup {
 
     /// Detaches the programs and gives the interfaces back.
     pub fn stop(&mut self) {
+        for mut port in self.ports.drain(..) {
+            port.release(&mut self.kernel);
+        }
         self.kernel.detach();
-        self.ports.clear();
+        self.keeper.remove();
+    }
+
+    /// Writes down for the next process what is in force.
+    pub fn note(&mut self) -> Result<(), RecordError> {
+        self.keeper.note(&self.policy, &self.ports)
+    }
+
+    /// The same while vfw runs: forwarding is worth more than the note.
+    pub fn note_if_possible(&mut self) {
+        if let Err(error) = self.note() {
+            tracing::error!(%error, "a restart will not know of what has changed");
+        }
     }
 
     /// Makes the tables follow the interfaces.
@@ -105,6 +98,7 @@ impl Setup {
         for (port, found) in self.ports.iter_mut().zip(found) {
             port.part(&mut self.kernel, notices, found.as_ref().ok());
         }
+        self.note_if_possible();
         self.move_zones()
     }
 
@@ -120,6 +114,7 @@ impl Setup {
                 newcomers.push(number);
             }
         }
+        self.note_if_possible();
         match self.move_zones() {
             // Their numbers find no room in the index of zones; the others do, as before.
             Err(SetupError::Compile(error)) => {
@@ -163,9 +158,14 @@ pub fn names(policy: &Policy) -> BTreeSet<&str> {
 /// An interface that may be taken, and the hook for it.
 pub fn choose(orders: Orders, name: &str) -> Result<(Interface, HookChoice), SetupError> {
     let interface = interface::inspect(name)?;
-    // Before anything is attached: it may be the way by which the operator is logged in.
-    interface::refuse_addresses(&interface)?;
-    interface::refuse_controller(&interface)?;
-    let choice = orders.choose(&interface)?;
+    let choice = choose_for(orders, &interface)?;
     Ok((interface, choice))
+}
+
+/// The hook for an interface, if it may be taken.
+pub fn choose_for(orders: Orders, interface: &Interface) -> Result<HookChoice, SetupError> {
+    // Before anything is attached: it may be the way by which the operator is logged in.
+    interface::refuse_addresses(interface)?;
+    interface::refuse_controller(interface)?;
+    orders.choose(interface)
 }

@@ -10,6 +10,7 @@ use firewall_core::tables::{Direction as Way, NO_ZONE};
 
 use super::call::Caller;
 use super::clock;
+use super::end::End;
 use super::flow::FlowReader;
 use super::neighbours::Neighbours;
 use super::port::Port;
@@ -41,6 +42,8 @@ pub struct LostEvents {
 
 /// Shared by all threads. Locks are held for one step only, never while waiting.
 pub struct Shared {
+    /// How the daemon is told to end.
+    pub end: End,
     /// Policy, programs, tables, interfaces.
     pub setup: Mutex<Setup>,
     /// Neighbours.
@@ -101,6 +104,9 @@ impl Shared {
             Request::Show(question) => self.show(*question),
             Request::Explain(packet) => self.explain(packet),
             Request::Apply(new) => self.apply(new),
+            Request::Stop => {
+                self.end.order().map_or_else(|error| Answer::Error(error.to_string()), |()| Answer::Stopping)
+            }
         }
     }
 

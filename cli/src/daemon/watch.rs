@@ -1,9 +1,7 @@
 //! The daemon's loop.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -12,10 +10,10 @@ use firewall_core::event::{Event, EventKind, Topic};
 use firewall_core::tables::{NeighbourKey, Zone};
 use firewall_core::{DropReason, PuntTask};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::call::{Call, Calls, calls};
 use super::clock;
+use super::end::End;
 use super::events::EventLog;
 use super::follow::{Changes, Follower};
 use super::neighbours::{Action, Limits, Neighbours};
@@ -37,21 +35,29 @@ const BATCH: usize = 256;
 /// Pause between two sweeps of the flow tables.
 const SWEEP_PAUSE: Duration = Duration::from_secs(2);
 
-/// Runs until SIGINT or SIGTERM, then takes everything down. `ready` is called once, when the policy is in force.
-/// Clients that have come to `server` before are answered then.
-pub fn run(config: &Config, server: Server, mut setup: Setup, ready: impl FnOnce(&Setup)) -> anyhow::Result<()> {
-    let signals = signals()?;
-    let (caller, calls) = calls()?;
-    let mut watch = Watch::new(&mut setup, config, calls)?;
+/// Runs until it is told to end, then leaves forwarding as it is or takes everything off ([`End`]). `ready` is called once,
+/// when the policy is in force. Clients that have come to `server` before are answered then.
+pub fn run(
+    config: &Config,
+    end: End,
+    server: Server,
+    mut setup: Setup,
+    ready: impl FnOnce(&Setup),
+) -> anyhow::Result<()> {
+    let (caller, calls) = calls().inspect_err(|_| setup.abandon())?;
+    let mut watch = Watch::new(&mut setup, config, calls).inspect_err(|_| setup.abandon())?;
     ready(&setup);
     let limits = Limits {
         neighbours: config.neighbours.max.get() as usize,
         frames: config.neighbours.queue_frames.get() as usize,
         bytes: config.neighbours.queue_bytes.get() as usize,
     };
+    let mut neighbours = Neighbours::new(limits);
+    setup.inherit_neighbours(&mut neighbours, clock::now());
     let shared = Arc::new(Shared {
+        end,
         setup: Mutex::new(setup),
-        neighbours: Mutex::new(Neighbours::new(limits)),
+        neighbours: Mutex::new(neighbours),
         config: config.clone(),
         caller,
         applying: Mutex::new(()),
@@ -69,20 +75,13 @@ pub fn run(config: &Config, server: Server, mut setup: Setup, ready: impl FnOnce
             }
         }
     })?;
-    let ended = watch.until_signal(&shared, &signals);
-    // However it ended. The other threads only read; the programs go here, with the last user of what they hang on.
+    let ended = watch.until_end(&shared);
     drop(server);
-    lock(&shared.setup).stop();
-    ended
-}
-
-/// A socket that becomes readable when the process is to end.
-fn signals() -> io::Result<UnixStream> {
-    let (read, write) = UnixStream::pair()?;
-    for signal in [SIGHUP, SIGINT, SIGTERM] {
-        signal_hook::low_level::pipe::register(signal, write.try_clone()?)?;
+    if shared.end.takes_off() {
+        // The other threads only read; the programs go here, with the last user of what they hang on.
+        lock(&shared.setup).stop();
     }
-    Ok(read)
+    ended
 }
 
 /// How long the loop may wait; at most a second.
@@ -124,11 +123,11 @@ impl Watch {
         })
     }
 
-    fn until_signal(&mut self, shared: &Shared, signals: &UnixStream) -> anyhow::Result<()> {
+    fn until_end(&mut self, shared: &Shared) -> anyhow::Result<()> {
         loop {
             let timeout = until_next_timer(shared);
             let mut waiting = [
-                PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+                PollFd::new(shared.end.as_fd(), PollFlags::POLLIN),
                 PollFd::new(self.logged.as_fd(), PollFlags::POLLIN),
                 PollFd::new(self.neighbour_news.as_fd(), PollFlags::POLLIN),
                 PollFd::new(self.unresolved.as_fd(), PollFlags::POLLIN),

@@ -3,6 +3,7 @@
 //! Everything here asks the kernel in the network namespace of the calling thread and blocks until the answer is there.
 //! `/sys/class/net` is never read: it shows the namespace of the mount, not of the thread.
 
+mod changes;
 mod choose;
 mod clsact;
 mod driver_ioctl;
@@ -22,12 +23,13 @@ use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
 use serde::Serialize;
 
+pub use changes::Changes;
 pub use choose::{Hook, HookChoice, HookError, ZoneTags, choose_hook};
-pub use clsact::{Clsact, add_clsact, ingress_filters};
+pub use clsact::{Filter, add_clsact, ingress_filters, remove_empty_clsact};
 pub use error::InterfaceError;
 pub use ethtool::{Feature, Features, XdpFeatures};
-pub use offload::{OffloadGuard, turn_off_rx_vlan_offload};
-pub use prepare::{Guard, prepare, refuse_addresses, refuse_controller};
+pub use offload::turn_off_rx_vlan_offload;
+pub use prepare::{prepare, refuse_addresses, refuse_controller};
 pub use watch::{LinkChanges, Notices};
 
 use ethtool::FeatureSets;

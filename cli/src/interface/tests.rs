@@ -75,25 +75,22 @@ fn vlan_stripping_is_turned_off_and_read_back() {
             let state = |name: &str| inspect(name).unwrap().features.rx_vlan_offload;
             // One of the two was off before vfw came, and stays off.
             set_feature("vfw0", "rx-vlan-stag-hw-parse", false).unwrap();
-            let guard = turn_off_rx_vlan_offload("vfw0").unwrap();
-            assert_eq!(state("vfw0"), Feature::Off);
-            drop(turn_off_rx_vlan_offload("vfw0").unwrap());
-            assert_eq!(state("vfw0"), Feature::Off, "it was off, so it stays off");
-            // Another namespace has no vfw0: the guard must not look there.
-            let elsewhere = std::thread::spawn(move || {
-                unshare(CloneFlags::CLONE_NEWNET).unwrap();
-                drop(guard);
-            });
-            elsewhere.join().unwrap();
-            assert_eq!(state("vfw0"), Feature::On, "given back as it was found");
             let index = inspect("vfw0").unwrap().index;
-            assert!(!read_features("vfw0", index).unwrap().state("rx-vlan-stag-hw-parse").is_on());
-            turn_off_rx_vlan_offload("vfw0").unwrap().keep();
+            let mut changes = Changes::default();
+            turn_off_rx_vlan_offload("vfw0", &mut changes).unwrap();
             assert_eq!(state("vfw0"), Feature::Off);
+            let mut nothing = Changes::default();
+            turn_off_rx_vlan_offload("vfw0", &mut nothing).unwrap();
+            assert_eq!(nothing, Changes::default());
+            nothing.give_back(index);
+            assert_eq!(state("vfw0"), Feature::Off, "it was off, so it stays off");
+            changes.give_back(index);
+            assert_eq!(state("vfw0"), Feature::On, "given back as it was found");
+            assert!(!read_features("vfw0", index).unwrap().state("rx-vlan-stag-hw-parse").is_on());
 
             let tap = inspect("tap0").unwrap();
             assert_eq!((tap.driver.as_str(), tap.features.rx_vlan_offload), ("tun", Feature::FixedOff));
-            drop(turn_off_rx_vlan_offload("tap0").unwrap());
+            turn_off_rx_vlan_offload("tap0", &mut nothing).unwrap();
             let error = set_feature("tap0", "rx-vlan-hw-parse", true).unwrap_err().to_string();
             assert!(error.contains("`tap0`: the driver has rx-vlan-hw-parse fixed off"), "{error}");
             assert_eq!(inspect("br0").unwrap().driver, "bridge");
@@ -106,7 +103,8 @@ fn a_missing_interface_is_named_with_those_that_exist() {
     in_own_namespace(PAIR, || {
         let error = inspect("vfw1").unwrap_err().to_string();
         assert_eq!(error, "there is no interface `vfw1`; there are: peer0, vfw0");
-        assert!(matches!(prepare("a-name-that-no-interface-can-have"), Err(InterfaceError::NotFound { .. })));
+        let missing = prepare("a-name-that-no-interface-can-have", &mut Changes::default());
+        assert!(matches!(missing, Err(InterfaceError::NotFound { .. })));
     });
 }
 
@@ -120,27 +118,20 @@ fn ipv6_disabled(name: &str) -> bool {
 }
 
 #[test]
-fn a_prepared_interface_is_up_and_silent_and_is_given_back_from_any_thread() {
+fn a_prepared_interface_is_up_and_silent_and_is_given_back() {
     in_own_namespace(PAIR, || {
         run_batch("link set peer0 up\n");
         assert!(!ipv6_disabled("vfw0"));
-        let guard = prepare("vfw0").unwrap();
+        let mut changes = Changes::default();
+        prepare("vfw0", &mut changes).unwrap();
         assert!(inspect("vfw0").unwrap().up && ipv6_disabled("vfw0") && !ipv6_disabled("peer0"));
         assert_eq!(inspect("vfw0").unwrap().addresses, [], "no link-local address appears");
         assert!(receives_all_multicast("vfw0"), "neighbour discovery arrives although no one joined its groups");
-        // Another namespace has no vfw0: the guard must not look there.
-        std::thread::spawn(move || {
-            unshare(CloneFlags::CLONE_NEWNET).unwrap();
-            drop(guard);
-        })
-        .join()
-        .unwrap();
-        assert!(!inspect("vfw0").unwrap().up && !ipv6_disabled("vfw0"));
-
-        assert!(!receives_all_multicast("vfw0"));
-
-        prepare("vfw0").unwrap().keep();
-        assert!(inspect("vfw0").unwrap().up && ipv6_disabled("vfw0"));
+        // Under another name.
+        run_batch("link set vfw0 down\nlink set vfw0 name vfw1\nlink set vfw1 up\n");
+        changes.give_back(inspect("vfw1").unwrap().index);
+        assert!(!inspect("vfw1").unwrap().up && !ipv6_disabled("vfw1"));
+        assert!(!receives_all_multicast("vfw1"));
     });
 }
 
@@ -148,7 +139,7 @@ fn a_prepared_interface_is_up_and_silent_and_is_given_back_from_any_thread() {
 fn an_interface_that_the_kernel_uses_is_not_taken() {
     in_own_namespace(PAIR, || {
         run_batch("address add 192.0.2.1/24 dev vfw0\n");
-        let Err(error) = prepare("vfw0") else { panic!("taken") };
+        let Err(error) = prepare("vfw0", &mut Changes::default()) else { panic!("taken") };
         assert!(error.to_string().contains("has kernel addresses (192.0.2.1/24)"), "{error}");
         assert!(!inspect("vfw0").unwrap().up);
     });

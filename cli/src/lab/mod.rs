@@ -26,6 +26,8 @@ use std::process::Command;
 pub use guard::LabGuard;
 pub use plan::{Host, LabSpec, Plan, TagPlacement, Uplink, ZoneSpec};
 
+use crate::config::Config;
+use crate::daemon;
 use crate::interface::{InterfaceError, inspect, set_feature};
 use vswitch::AccessPort;
 
@@ -292,6 +294,13 @@ fn remove_recorded(name: &str) -> Result<bool, LabError> {
 fn remove(plan: &Plan) -> Result<(), LabError> {
     let names: Vec<String> = plan.namespaces().into_iter().filter(|name| namespace::exists(name)).collect();
     namespace::end_processes(&names);
+    if names.contains(&plan.firewall) {
+        // A vfw that ran there with the built-in settings, as `vfw lab exec fw -- vfw run FILE` does.
+        let cleared = namespace::within(&plan.firewall, || daemon::clear_away(&Config::default()))?;
+        if let Err(error) = cleared {
+            tracing::warn!(%error, "programs of the lab's vfw stay");
+        }
+    }
     names.iter().try_for_each(|name| namespace::delete(name))?;
     state::delete(&plan.name)
 }

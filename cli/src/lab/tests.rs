@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 use super::bpf_load::{Instruction, ProgramType, load};
 use super::*;
 use crate::interface::netlink::Netlink;
-use crate::interface::{Feature, inspect, set_feature, turn_off_rx_vlan_offload};
+use crate::interface::{Changes, Feature, inspect, set_feature, turn_off_rx_vlan_offload};
 
 fn zone(name: &str, interface: &str, vlan: Option<u16>, number: u8) -> ZoneSpec {
     let gateways = [format!("10.0.{number}.1/24"), format!("fd00:{number}::1/64")];
@@ -198,7 +198,7 @@ fn xdp_sees_tags_in_the_frame_and_not_those_beside_it() {
             lab.run("fw", || {
                 attach_xdp("eth1", &program);
                 // What the receiving end says about tags changes nothing: the sender decides.
-                turn_off_rx_vlan_offload("eth1").unwrap().keep();
+                turn_off_rx_vlan_offload("eth1", &mut Changes::default()).unwrap();
                 // The answers have their tags in the bytes as well, as frames that XDP redirects do.
                 set_feature("eth1", "tx-vlan-hw-insert", false).unwrap();
             })

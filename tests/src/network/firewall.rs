@@ -26,9 +26,19 @@ impl Network {
         self.folder().join("control.sock")
     }
 
-    /// Writes `vfw.toml`: `settings`, and a control socket that no other test has.
+    /// The state file of this network's firewall.
+    pub fn state_file(&self) -> PathBuf {
+        self.folder().join("state.json")
+    }
+
+    /// Writes `vfw.toml`: `settings`, and files that no other test has.
     pub fn write_settings(&self, settings: &str) {
-        let text = format!("{settings}\n[control]\nsocket = \"{}\"\n", self.socket().display());
+        let (socket, state) = (self.socket(), self.state_file());
+        let text = format!(
+            "{settings}\n[control]\nsocket = \"{}\"\n[state]\nfile = \"{}\"\n",
+            socket.display(),
+            state.display()
+        );
         fs::write(self.folder().join("vfw.toml"), text).expect("the settings file");
     }
 }
@@ -38,7 +48,7 @@ impl<'a> Firewall<'a> {
         network.write_settings(settings);
         let log = network.folder().join("log");
         let command = network.vfw(&["run", "--config", "vfw.toml", "rules.fw"]);
-        let process = network.within("fw", || Process::start_logged(command, &log));
+        let process = network.at_firewall(|| Process::start_logged(command, &log));
         let mut firewall = Self { network, process, log };
         until("vfw run is ready", || {
             let log = firewall.log();
@@ -58,7 +68,7 @@ impl<'a> Firewall<'a> {
         let socket = self.network.socket();
         let socket = socket.to_str().expect("a path in UTF-8");
         let command = self.network.vfw(&["show", what, "--json", "--socket", socket]);
-        let output = finish(self.network.within("fw", || Process::start(command)), PATIENCE);
+        let output = finish(self.network.at_firewall(|| Process::start(command)), PATIENCE);
         assert!(output.status.success(), "vfw show {what}: {}", String::from_utf8_lossy(&output.stderr));
         let mut answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
         answer.get_mut(what).expect("the answer to the question").take()
@@ -87,9 +97,14 @@ impl<'a> Firewall<'a> {
     }
 
     /// Sends a signal and waits for the end.
-    pub fn stop(mut self, signal: Signal) -> ExitStatus {
+    pub fn stop(self, signal: Signal) -> ExitStatus {
         self.process.signal(signal);
-        self.process.wait(PATIENCE).unwrap_or_else(|| panic!("vfw run did not end after {signal}:\n{}", self.log()))
+        self.wait()
+    }
+
+    /// Waits for the end.
+    pub fn wait(mut self) -> ExitStatus {
+        self.process.wait(PATIENCE).unwrap_or_else(|| panic!("vfw run did not end:\n{}", self.log()))
     }
 }
 
@@ -101,7 +116,7 @@ impl Drop for Firewall<'_> {
                 eprintln!("{:?}", ask(&socket, &Request::Show(question)));
             }
         }
-        self.process.signal(Signal::SIGTERM);
+        self.process.signal(Signal::SIGINT);
         if self.process.wait(std::time::Duration::from_secs(5)).is_none() || std::thread::panicking() {
             eprintln!("--- log of vfw run ---\n{}---", self.log());
         }

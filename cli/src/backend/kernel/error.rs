@@ -4,6 +4,7 @@ use aya::maps::MapError;
 use aya::programs::ProgramError;
 use thiserror::Error;
 
+use super::pins::PinError;
 use crate::interface::Hook;
 
 /// A request that the kernel refused.
@@ -23,8 +24,8 @@ pub enum KernelError {
     /// The object lacks something: it was built from other sources.
     #[error("the eBPF object has no {0}")]
     Missing(&'static str),
-    /// A policy is larger than what was allocated when vfw started.
-    #[error("there are {wanted} {what}, and this vfw was started with room for {room}: restart it with these rules")]
+    /// A policy is larger than the loaded programs have room for.
+    #[error("there are {wanted} {what}, and there is room for {room}")]
     Room {
         /// Of what.
         what: &'static str,
@@ -48,6 +49,37 @@ pub enum KernelError {
         map: &'static str,
         /// Why not.
         source: Box<MapError>,
+    },
+    /// The folder of pins cannot be used.
+    #[error("{0}")]
+    Pins(PinError),
+    /// A pinned map has another size than the settings ask for.
+    #[error(
+        "the table {map} in force has room for {found} entries, and {setting} asks for {wanted}: set it back, or end \
+         forwarding with `vfw stop` first"
+    )]
+    Size {
+        /// Its name.
+        map: &'static str,
+        /// The setting by which its size is chosen.
+        setting: &'static str,
+        /// Its size.
+        found: u32,
+        /// The size in the settings.
+        wanted: u32,
+    },
+    /// A pinned map is not one of this version.
+    #[error(
+        "the table {map} in force is another than this version of vfw makes ({found}; this version: {wanted}): start the \
+         version that made it, or end forwarding with `vfw stop` first"
+    )]
+    Shape {
+        /// Its name.
+        map: &'static str,
+        /// Type and sizes that it has.
+        found: String,
+        /// Type and sizes that it should have.
+        wanted: String,
     },
     /// A map could not be mapped into memory.
     #[error("cannot map the table {map}: {source}")]

@@ -57,6 +57,11 @@ impl Words {
         }
     }
 
+    /// Reads one word; nothing for an index out of range.
+    pub fn load(&self, index: u32) -> Option<u64> {
+        self.words().get(index as usize).map(|word| word.load(Ordering::Acquire))
+    }
+
     fn words(&self) -> &[AtomicU64] {
         // SAFETY: `map` mapped `count` words at `start`; they are unmapped in `drop` only.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.count) }

@@ -1,18 +1,24 @@
 //! The kernel back end: loads the eBPF programs with the tables of a policy, attaches them, reads what they count.
 
 mod attach;
+mod bpffs;
 mod classifier;
 mod error;
 mod flows;
+mod generation;
+mod link_info;
 mod membarrier;
 mod mmap;
 mod object;
+mod pins;
 mod rings;
 mod rules;
+mod state_maps;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 
 use aya::maps::{
     Array, ArrayOfMaps, DevMap, HashMap, LpmTrie, MapData, PerCpuArray, PerCpuValues, lpm_trie::Key, xdp::XdpMapError,
@@ -31,6 +37,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 pub use classifier::{Classifier, Lookups};
 pub use error::KernelError;
 pub use flows::{Flows, LiveFlow};
+pub use pins::{PinError, PinFolder, Pins};
 pub use rings::{Events, PuntedFrame, Punts};
 
 use crate::compile::Image;
@@ -40,9 +47,15 @@ use mmap::Words;
 use object::{map_error, take_data, take_map};
 use rules::RuleMap;
 
-/// A loaded firewall. The programs stay attached as long as it lives.
+/// A loaded firewall. The programs stay attached as long as it lives, and those that are pinned until they are taken off.
 pub struct Kernel {
     ebpf: Ebpf,
+    /// Where programs, maps and links outlive the process.
+    pins: Option<Pins>,
+    /// The folder of what was loaded now.
+    generation: Option<PathBuf>,
+    /// What was replaced, until no program of it runs any more.
+    before: Option<Box<Kernel>>,
     rule_counters: PerCpuArray<MapData, [u8; size_of::<RuleCounter>()]>,
     zone_counters: PerCpuArray<MapData, [u8; size_of::<Counter>()]>,
     drop_counters: PerCpuArray<MapData, [u8; size_of::<Counter>()]>,
@@ -92,10 +105,16 @@ pub struct ProgramInfo {
 }
 
 impl Kernel {
-    /// Loads programs and tables. Nothing is attached yet.
+    /// Loads programs and tables, which go with the value. Nothing is attached yet.
     pub fn load(image: &Image, config: &Config) -> Result<Self, KernelError> {
-        let mut ebpf = object::load(image, config)?;
+        Self::take_maps(object::load(image, config, None)?, image, config)
+    }
+
+    fn take_maps(mut ebpf: Ebpf, image: &Image, config: &Config) -> Result<Self, KernelError> {
         let mut kernel = Self {
+            pins: None,
+            generation: None,
+            before: None,
             rule_counters: take_map(&mut ebpf, "RULE_COUNTERS")?,
             zone_counters: take_map(&mut ebpf, "ZONE_COUNTERS")?,
             drop_counters: take_map(&mut ebpf, "DROP_COUNTERS")?,
@@ -153,6 +172,9 @@ impl Kernel {
     pub fn retire(&mut self) -> Result<Vec<RuleCounter>, KernelError> {
         membarrier::wait_for_readers().map_err(KernelError::Wait)?;
         self.is_seen = false;
+        if let Some(counters) = self.end_before() {
+            return counters;
+        }
         let slot = self.slot ^ 1;
         let counters = (0..self.slots[slot as usize].rules).map(|rule| self.rule_counter_in(slot, rule)).collect();
         self.empty(slot)?;
@@ -240,6 +262,17 @@ impl Kernel {
     pub fn remove_neighbour(&mut self, slot: u32, key: &NeighbourKey) {
         self.neighbours.store(slot, 0);
         let _ = self.neighbour_slots.remove(&bytes(key));
+    }
+
+    /// The neighbours that the data path knows, with their slots.
+    pub fn neighbours(&self) -> Vec<(u32, NeighbourKey, NeighbourWord)> {
+        let known = self.neighbour_slots.iter().flatten();
+        known
+            .filter_map(|(key, slot)| {
+                let key = NeighbourKey::read_from_bytes(&key).ok()?;
+                Some((slot, key, NeighbourWord(self.neighbours.load(slot)?)))
+            })
+            .collect()
     }
 
     /// A handle on the flow tables.

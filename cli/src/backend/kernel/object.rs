@@ -1,7 +1,10 @@
 //! The embedded eBPF object: sized by configuration and policy, loaded, its parts wired together.
 
+use std::path::Path;
+use std::thread;
+
 use aya::maps::{Map, MapData, MapError, ProgramArray};
-use aya::programs::{Program, SchedClassifier, Xdp};
+use aya::programs::Program;
 use aya::{Ebpf, EbpfLoader};
 use firewall_core::classify::image::RULE_BLOCKS_MARKER;
 
@@ -9,7 +12,8 @@ use super::error::{KernelError, chain, program_error};
 use firewall_core::tables::SLOTS;
 use zerocopy::IntoBytes;
 
-use super::rules;
+use super::pins::{OF_GENERATION, Pins};
+use super::{rules, state_maps};
 use crate::compile::Image;
 use crate::config::Config;
 
@@ -30,8 +34,9 @@ pub(super) fn rule_room(image: &Image) -> u32 {
     (image.rule_names.len() as u32 * 2).next_power_of_two().max(LEAST_RULE_ROOM)
 }
 
-/// Loads maps and programs.
-pub(super) fn load(image: &Image, config: &Config) -> Result<Ebpf, KernelError> {
+/// Loads maps and programs, as a generation of their own if there is a folder for pins: the maps of the state are those that
+/// are pinned there, or become them.
+pub(super) fn load(image: &Image, config: &Config, pins: Option<(&Pins, &Path)>) -> Result<Ebpf, KernelError> {
     let rule_room = rule_room(image);
     let rule_blocks = rules::room(image.rules.blocks.len());
     let mut loader = EbpfLoader::new();
@@ -45,19 +50,54 @@ pub(super) fn load(image: &Image, config: &Config) -> Result<Ebpf, KernelError> 
         .map_max_entries("ESTABLISHED", config.flows.established.get())
         .map_max_entries("HALF_OPEN", config.flows.half_open.get())
         .map_max_entries("FRAGMENTS", config.flows.fragments.get());
+    if let Some((pins, _)) = pins {
+        state_maps::check(pins, config)?;
+        for map in state_maps::all(config) {
+            loader.map_pin_path(map.name, pins.state(map.name));
+        }
+    }
     let object = with_rule_blocks(rule_blocks)?;
     let mut ebpf = loader.load(object.as_bytes()).map_err(|error| KernelError::Object(chain(&error)))?;
-    for name in XDP {
-        let program: &mut Xdp = program(&mut ebpf, name)?;
-        program.load().map_err(|error| KernelError::Program { program: name, reason: program_error(&error) })?;
-    }
-    for name in TC {
-        let program: &mut SchedClassifier = self::program(&mut ebpf, name)?;
-        program.load().map_err(|error| KernelError::Program { program: name, reason: program_error(&error) })?;
-    }
+    load_programs(&mut ebpf)?;
     wire(&mut ebpf, "XDP_PARTS", XDP)?;
     wire(&mut ebpf, "TC_PARTS", TC)?;
+    if let Some((pins, generation)) = pins {
+        // What was made just now, too: the list must say what the object makes.
+        state_maps::check(pins, config)?;
+        for name in OF_GENERATION {
+            pin(&ebpf, name, &generation.join(name))?;
+        }
+    }
     Ok(ebpf)
+}
+
+/// The verifier takes most of the time of a start; it looks at the programs of both hooks at once.
+fn load_programs(ebpf: &mut Ebpf) -> Result<(), KernelError> {
+    let (mut of_xdp, mut of_tc) = (Vec::new(), Vec::new());
+    for (name, program) in ebpf.programs_mut() {
+        let named = |names: [&'static str; 4]| names.into_iter().find(|known| *known == name);
+        match program {
+            Program::Xdp(program) => of_xdp.extend(named(XDP).map(|name| (name, program))),
+            Program::SchedClassifier(program) => of_tc.extend(named(TC).map(|name| (name, program))),
+            _ => {}
+        }
+    }
+    let refused = |program| move |error| KernelError::Program { program, reason: program_error(&error) };
+    let (xdp, tc) = thread::scope(|scope| {
+        let load = || of_tc.into_iter().try_for_each(|(name, program)| program.load().map_err(refused(name)));
+        let tc = scope.spawn(load);
+        let xdp = of_xdp.into_iter().try_for_each(|(name, program)| program.load().map_err(refused(name)));
+        (xdp, tc.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
+    xdp.and(tc)
+}
+
+fn pin(ebpf: &Ebpf, name: &'static str, path: &Path) -> Result<(), KernelError> {
+    let Some(Map::Array(map) | Map::ProgramArray(map)) = ebpf.map(name) else {
+        return Err(KernelError::Missing(name));
+    };
+    let fail = |error| map_error("pin", name)(MapError::PinError { name: Some(name.to_owned()), error });
+    map.pin(path).map_err(fail)
 }
 
 /// The object with the size of its rule tables in place of the marker. In words, for their alignment.
@@ -81,7 +121,7 @@ const BTF_ARRAY: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0];
 /// Offset of the array's length behind the types of its elements and of its index.
 const BTF_ARRAY_LENGTH: usize = 20;
 
-/// Tells the programs of a hook where the others are. The array stays with the object: the kernel empties it when
+/// Tells the programs of a hook where the others are. The array stays with the object, or its pin: the kernel empties it when
 /// its last user closes it.
 fn wire(ebpf: &mut Ebpf, map: &'static str, names: [&'static str; 4]) -> Result<(), KernelError> {
     for (part, name) in names.into_iter().enumerate() {

@@ -1,0 +1,75 @@
+//! What the kernel says of a pinned link; aya does not tell the interface.
+
+#![allow(unsafe_code, reason = "bpf(2) without a wrapper")]
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+/// Commands of bpf(2).
+const OBJ_GET: libc::c_long = 7;
+const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+
+/// `struct bpf_link_info` as far as it is needed: XDP and tcx links alike have the interface behind the common words.
+#[repr(C)]
+#[derive(Default)]
+struct LinkInfo {
+    kind: u32,
+    id: u32,
+    program: u32,
+    padding: u32,
+    ifindex: u32,
+    rest: [u32; 27],
+}
+
+/// `union bpf_attr` of `BPF_OBJ_GET`.
+#[repr(C)]
+struct Get {
+    path: u64,
+    fd: u32,
+    flags: u32,
+}
+
+/// `union bpf_attr` of `BPF_OBJ_GET_INFO_BY_FD`.
+#[repr(C)]
+struct GetInfo {
+    fd: u32,
+    length: u32,
+    info: u64,
+}
+
+/// Number of the interface on which the link pinned at `path` hangs; nothing when the interface is gone, and the link with it.
+pub(super) fn interface_of(path: &Path) -> io::Result<Option<u32>> {
+    let link = open(path)?;
+    let mut info = LinkInfo::default();
+    let mut request = GetInfo {
+        fd: link.as_raw_fd().cast_unsigned(),
+        length: size_of::<LinkInfo>() as u32,
+        info: (&raw mut info).addr() as u64,
+    };
+    // SAFETY: the request has the layout that this command reads; it points to `length` bytes of `info`, which live and are
+    // not touched during the call, and all of whose bit patterns are valid.
+    bpf(OBJ_GET_INFO_BY_FD, (&raw mut request).cast(), size_of::<GetInfo>())?;
+    Ok(Some(info.ifindex).filter(|index| *index != 0))
+}
+
+fn open(path: &Path) -> io::Result<OwnedFd> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut request = Get { path: path.as_ptr().addr() as u64, fd: 0, flags: 0 };
+    // The path is a text with a final zero that lives during the call.
+    let fd = bpf(OBJ_GET, (&raw mut request).cast(), size_of::<Get>())?;
+    // SAFETY: the kernel has just opened this descriptor for us; nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Calls bpf(2) with a request that has the layout of `command`.
+fn bpf(command: libc::c_long, request: *mut libc::c_void, size: usize) -> io::Result<i32> {
+    // SAFETY: `request` points to `size` bytes of a live request of one of the two commands above, whose pointers lead to
+    // memory that lives during the call.
+    match unsafe { libc::syscall(libc::SYS_bpf, command, request, size) } {
+        result if result < 0 => Err(io::Error::last_os_error()),
+        result => Ok(result as i32),
+    }
+}

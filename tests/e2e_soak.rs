@@ -1,0 +1,49 @@
+//! A short soak: packets do not notice that the daemon is killed and started again. `make soak` is the long one.
+
+use nix::sys::signal::Signal;
+use vfw_tests::network::KernelObjects;
+use vfw_tests::soak::{Load, Stream, kill_and_start, network, soak};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_vfw-under-test");
+/// Little: other tests run beside it.
+const LOAD: Load = Load { numbered: 200, generated: 2_000, transfer: 50 };
+
+#[test]
+fn packets_do_not_notice_restarts() {
+    for hook in ["xdp", "tc"] {
+        let Some(network) = network(PROGRAM) else { return };
+        let settings = format!("mode = \"{hook}\"");
+        let restart = |firewall| kill_and_start(&network, firewall, &settings);
+        let outcome = soak(&network, &settings, LOAD, 3, restart);
+        assert_eq!(outcome.allowed.lost(), 0, "{hook}: {outcome:#?}");
+        assert_eq!((outcome.allowed.repeated, outcome.denied.received), (0, 0), "{hook}: {outcome:#?}");
+        assert!(outcome.allowed.sent > 1_000 && outcome.denied.sent > 100, "{hook}: {outcome:#?}");
+        assert!(outcome.transfer.megabits.0 > 0.0, "{hook}: {outcome:#?}");
+        assert_eq!(outcome.memory.0.objects, outcome.memory.1.objects, "{hook}: {outcome:#?}");
+        assert_eq!(outcome.left_over, KernelObjects::default(), "{hook}");
+    }
+}
+
+/// Not by a start, nor by the way from one hook to the other: each flow here is forbidden, and the kernel would forward.
+#[test]
+fn nothing_opens_the_firewall_for_a_moment() {
+    let Some(network) = network(PROGRAM) else { return };
+    network.set("fw", "ipv4/ip_forward", "1");
+    let mut before = None;
+    let mut streams = Vec::new();
+    for hook in ["tc", "xdp", "tc", "tc", "xdp"] {
+        let firewall = network.firewall(&format!("mode = \"{hook}\""));
+        if before.is_none() {
+            before = Some(network.received_by_kernel());
+            streams = [("app", "db"), ("db", "app")]
+                .map(|(from, to)| Stream::one_way(&network, from, to, 8000, 2_000))
+                .into();
+        }
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        firewall.stop(Signal::SIGKILL);
+    }
+    for tally in streams.into_iter().map(Stream::stop) {
+        assert!(tally.sent > 1_000 && tally.received == 0, "{tally:?}");
+    }
+    assert_eq!(Some(network.received_by_kernel()), before);
+}
