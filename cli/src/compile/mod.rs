@@ -193,6 +193,7 @@ fn rates(config: &Config) -> [Rate; WORKS] {
         (Work::Report, limits.errors()),
         (Work::Log, Rate::new(log, log)),
         (Work::Neighbour, Rate::new(limits.neighbour_rate.get(), limits.neighbour_burst.get())),
+        (Work::Drop, Rate::new(limits.drop_rate.get(), limits.drop_burst.get())),
     ] {
         table[work as usize] = rate;
     }

@@ -149,6 +149,10 @@ pub struct Limits {
     pub neighbour_rate: Bounded<1, 1_000_000>,
     /// How many of them at once.
     pub neighbour_burst: Bounded<1, 65_536>,
+    /// Dropped packets per second that `vfw show drops` lists one by one.
+    pub drop_rate: Bounded<1, 1_000_000>,
+    /// How many of them at once.
+    pub drop_burst: Bounded<1, 65_536>,
 }
 
 impl Default for Limits {
@@ -161,6 +165,8 @@ impl Default for Limits {
             error_burst: Bounded::clamped(50),
             neighbour_rate: Bounded::clamped(1_000),
             neighbour_burst: Bounded::clamped(512),
+            drop_rate: Bounded::clamped(100),
+            drop_burst: Bounded::clamped(200),
         }
     }
 }

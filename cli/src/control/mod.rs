@@ -7,6 +7,6 @@ mod view;
 pub use client::{ClientError, ask};
 pub use server::{Server, ServerError, serve};
 pub use view::{
-    Answer, AppliedView, CounterView, CutView, Direction, DropView, FlowView, InterfaceView, LostEventsView,
-    NeighbourView, NewPolicy, Question, Request, RuleView, ZoneView,
+    Answer, AppliedView, CounterView, CutView, Direction, DropView, DropsView, FlowView, InterfaceView, LostEventsView,
+    NeighbourView, NewPolicy, Question, RecentDropView, Request, RuleView, ZoneView,
 };

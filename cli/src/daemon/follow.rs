@@ -130,11 +130,11 @@ impl Changes {
 }
 
 fn forget_neighbours_of(shared: &Shared, setup: &mut Setup, before: &[Zone]) {
-    forget_neighbours(shared, &mut setup.kernel, before, &setup.image.zones);
+    forget_neighbours(shared, &setup.policy, &mut setup.kernel, (before, &setup.image.zones));
 }
 
 /// Forgets the neighbours of zones that were open `before` and are not `after`, or are elsewhere.
-pub fn forget_neighbours(shared: &Shared, kernel: &mut Kernel, before: &[Zone], after: &[Zone]) {
+pub fn forget_neighbours(shared: &Shared, policy: &Policy, kernel: &mut Kernel, (before, after): (&[Zone], &[Zone])) {
     let stays = |id: usize, old: &Zone| after.get(id).is_some_and(|new| is_open(new) && is_same_place(old, new));
     let left = before.iter().enumerate().filter(|(id, old)| is_open(old) && !stays(*id, old));
     for zone in left.map(|(id, _)| id as u16) {
@@ -143,7 +143,7 @@ pub fn forget_neighbours(shared: &Shared, kernel: &mut Kernel, before: &[Zone], 
             kernel.remove_neighbour(slot, &key);
         }
         for frame in frames {
-            shared.count_drop(frame.header.from, DropReason::InterfaceDown, frame.bytes.len());
+            shared.count_drop(policy, &frame, DropReason::InterfaceDown);
         }
     }
 }

@@ -6,6 +6,7 @@
 mod apply;
 mod call;
 mod clock;
+mod drops;
 mod events;
 mod flow;
 mod follow;

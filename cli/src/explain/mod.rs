@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use packet::{FirstPacket, FirstPacketError};
+pub(crate) use rules::message;
 
 use crate::backend::memory::{Limits, Memory, MemoryFrame};
 use crate::compile::Image;
