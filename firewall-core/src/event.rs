@@ -110,6 +110,10 @@ plain! {
         pub task: u8,
         /// A [`crate::DropReason`] code.
         pub reason: u8,
+        /// The zone whose flow asks for the neighbour: another one than `from` for an answer.
+        pub asker: u16,
+        /// Zero.
+        pub padding: [u8; 2],
     }
 }
 
@@ -126,6 +130,8 @@ impl PuntHeader {
             sender: packet.sender.bytes(),
             task: punt.task as u8,
             reason: punt.reason as u8,
+            asker: packet.asker,
+            padding: [0; 2],
         }
     }
 }

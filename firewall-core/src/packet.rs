@@ -127,6 +127,8 @@ pub struct Packet {
     /// The neighbour that the daemon has to resolve; none unless the packet waits for it. Here and not in the verdict,
     /// because a program's stack has no room for it.
     pub next_hop: Address,
+    /// The zone whose flow makes that necessary.
+    pub asker: u16,
 }
 
 /// A number that may be missing. Missing is zero: what the kernel clears is empty.
@@ -213,6 +215,7 @@ impl Packet {
         to: Noted::NOTHING,
         refused_by: Noted::NOTHING,
         next_hop: Address::UNSPECIFIED,
+        asker: 0,
     };
 
     /// Notes the link layer.

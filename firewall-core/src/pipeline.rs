@@ -117,7 +117,8 @@ fn known_flow<F: Frame, T: Tables>(
     let path = known_path(&ingress, packet, &known)?;
     packet.to = Noted::new(u32::from(path.zone));
     let egress = egress(frame, &ingress, packet, path.zone)?;
-    check_limit(frame, &ingress, &path)?;
+    let is_answer = known.sender != known.flow.beginner();
+    check_limit(frame, &ingress, packet, &path, is_answer)?;
     let sender = known.sender;
     match conntrack::advance(frame, &ingress, packet, known)? {
         Some(flow) => forward(frame, &ingress, &ethernet, packet, (&flow, sender), (&path, egress)).map(Step::Done),
@@ -387,7 +388,7 @@ fn new_path<F: Frame, T: Tables>(
     let egress = egress(frame, ingress, packet, hop.zone)?;
     let neighbour = route::neighbour(ingress.tables, &hop);
     let path = Path { zone: hop.zone, neighbour, next_hop: hop.next_hop };
-    check_limit(frame, ingress, &path)?;
+    check_limit(frame, ingress, packet, &path, false)?;
     let (flow, sender) = begin_flow(frame, ingress, packet, &path, rule)?;
     forward(frame, ingress, ethernet, packet, (&flow, sender), (&path, egress)).map(Step::Done)
 }
@@ -490,15 +491,23 @@ fn egress<'a, F: Frame, T: Tables>(
     Ok(egress)
 }
 
-/// A packet whose neighbour is not known goes to the daemon, as often as its zone may ask for that. Before any state
-/// moves, as [`egress`].
+/// A packet whose neighbour is not known goes to the daemon, as often as the zone that began its flow may ask for that.
+/// Before any state moves, as [`egress`].
 #[inline(always)]
-fn check_limit<F: Frame, T: Tables>(frame: &F, ingress: &Ingress<T>, path: &Path) -> Result<(), DropReason> {
-    let tokens = resolve_tokens(frame.length());
-    if path.neighbour.is_resolved() || limit::admits(ingress.tables, ingress.id, Work::Resolve, tokens, ingress.now) {
+fn check_limit<F: Frame, T: Tables>(
+    frame: &F,
+    ingress: &Ingress<T>,
+    packet: &mut Packet,
+    path: &Path,
+    is_answer: bool,
+) -> Result<(), DropReason> {
+    if path.neighbour.is_resolved() {
         return Ok(());
     }
-    Err(DropReason::ResolveLimit)
+    let (asker, work) = if is_answer { (path.zone, Work::Answer) } else { (ingress.id, Work::Resolve) };
+    packet.asker = asker;
+    let tokens = resolve_tokens(frame.length());
+    if limit::admits(ingress.tables, asker, work, tokens, ingress.now) { Ok(()) } else { Err(DropReason::ResolveLimit) }
 }
 
 /// Sends a packet on: the change of the frame, the counters.

@@ -133,7 +133,7 @@ impl Default for Neighbours {
     }
 }
 
-/// `[limits]`: token buckets, one of each kind for every zone. A zone is charged for what its own packets cause.
+/// `[limits]`: token buckets, one of each kind for every zone. A zone is charged for what the flows cause that its hosts began.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {

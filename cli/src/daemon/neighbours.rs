@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use firewall_core::event::PuntHeader;
 use firewall_core::tables::{NeighbourKey, NeighbourWord};
 use firewall_core::{Address, DropReason};
 
@@ -96,8 +97,8 @@ struct Entry {
     tries: u32,
     /// When something has to happen.
     deadline: u64,
-    /// The zone whose packets ask for it, until it answers.
-    asker: Option<u16>,
+    /// Whose flows ask for it, until it answers.
+    asker: Option<Asker>,
     queue: VecDeque<PuntedFrame>,
 }
 
@@ -109,15 +110,29 @@ pub struct Neighbours {
     /// The generation of each slot: never 0, never twice in a row.
     generations: Vec<u16>,
     queued_bytes: usize,
-    /// What each zone takes of the table.
-    usage: BTreeMap<u16, Usage>,
+    /// Neighbours in each zone.
+    in_zone: BTreeMap<u16, usize>,
+    /// What each takes that asks.
+    usage: BTreeMap<Asker, Usage>,
+}
+
+/// Who asks for a neighbour: the zone that began the flow. Answers have an account of their own: a host that makes up
+/// senders in its zone makes others answer to absent hosts there, which must not cost them their share, nor its zone the rest.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Asker {
+    zone: u16,
+    is_answer: bool,
+}
+
+impl Asker {
+    fn of(header: &PuntHeader) -> Self {
+        Self { zone: header.asker, is_answer: header.asker != header.from }
+    }
 }
 
 #[derive(Clone, Copy, Default)]
 struct Usage {
-    /// Neighbours in the zone.
-    entries: usize,
-    /// Neighbours of any zone that its packets ask for and that have not answered.
+    /// Neighbours that it asks for and that have not answered.
     asked: usize,
     /// Bytes of its packets that wait.
     bytes: usize,
@@ -131,6 +146,7 @@ impl Neighbours {
             generations: vec![0; limits.neighbours],
             entries: BTreeMap::new(),
             queued_bytes: 0,
+            in_zone: BTreeMap::new(),
             usage: BTreeMap::new(),
             limits,
         }
@@ -138,7 +154,7 @@ impl Neighbours {
 
     /// A frame waits for its neighbour.
     pub fn resolve(&mut self, frame: PuntedFrame, now: u64) -> Vec<Action> {
-        let (from, to) = (frame.header.from, frame.header.to);
+        let (asker, to) = (Asker::of(&frame.header), frame.header.to);
         let key = NeighbourKey { address: frame.header.next_hop, zone: u32::from(to) };
         let index = index(&key);
         let known = self.entries.get(&index).map(|entry| (entry.state, entry.mac));
@@ -146,11 +162,11 @@ impl Neighbours {
             Some((State::Reachable | State::Probe, mac)) => vec![Action::Send(frame, mac)],
             Some((State::Failed, _)) => vec![Action::Discard(frame, DropReason::Unreachable)],
             Some((State::Incomplete, _)) => self.enqueue(index, frame),
-            None if !self.has_room(from, to) => vec![Action::Discard(frame, DropReason::QueueFull)],
+            None if !self.has_room(asker, to) => vec![Action::Discard(frame, DropReason::QueueFull)],
             None => {
-                self.entries.insert(index, Entry::asked(from, now));
-                self.usage.entry(to).or_default().entries += 1;
-                self.usage.entry(from).or_default().asked += 1;
+                self.entries.insert(index, Entry::asked(asker, now));
+                *self.in_zone.entry(to).or_default() += 1;
+                self.usage.entry(asker).or_default().asked += 1;
                 let mut actions = vec![Action::Solicit(key, None)];
                 actions.extend(self.enqueue(index, frame));
                 actions
@@ -158,13 +174,14 @@ impl Neighbours {
         }
     }
 
-    /// Whether packets of zone `from` may ask for one more neighbour in zone `to`. No zone fills more than half of the table,
+    /// Whether `asker` may ask for one more neighbour in zone `to`. No zone fills more than half of the table,
     /// and none asks for more than a quarter without an answer: whoever scans absent addresses leaves room for the others,
     /// also in the zone that is scanned (RFC 6583 section 3).
-    fn has_room(&self, from: u16, to: u16) -> bool {
-        let usage = |zone: u16| self.usage.get(&zone).copied().unwrap_or_default();
+    fn has_room(&self, asker: Asker, to: u16) -> bool {
         let all = self.limits.neighbours;
-        self.entries.len() < all && usage(to).entries < all.div_ceil(2) && usage(from).asked < all.div_ceil(4)
+        let in_zone = self.in_zone.get(&to).copied().unwrap_or_default();
+        let asked = self.usage.get(&asker).copied().unwrap_or_default().asked;
+        self.entries.len() < all && in_zone < all.div_ceil(2) && asked < all.div_ceil(4)
     }
 
     /// Takes all frames that wait for a neighbour.
@@ -173,19 +190,19 @@ impl Neighbours {
         let waiting: Vec<PuntedFrame> = entry.queue.drain(..).collect();
         for frame in &waiting {
             self.queued_bytes -= frame.bytes.len();
-            self.usage.entry(frame.header.from).or_default().bytes -= frame.bytes.len();
+            self.usage.entry(Asker::of(&frame.header)).or_default().bytes -= frame.bytes.len();
         }
         waiting
     }
 
     fn enqueue(&mut self, index: (u32, [u32; 4]), frame: PuntedFrame) -> Vec<Action> {
-        let by_zone = self.usage.entry(frame.header.from).or_default();
-        let full = by_zone.bytes + frame.bytes.len() > self.limits.bytes / 2
+        let by_asker = self.usage.entry(Asker::of(&frame.header)).or_default();
+        let full = by_asker.bytes + frame.bytes.len() > self.limits.bytes / 2
             || self.queued_bytes + frame.bytes.len() > self.limits.bytes;
         match self.entries.get_mut(&index) {
             Some(entry) if !full && entry.queue.len() < self.limits.frames => {
                 self.queued_bytes += frame.bytes.len();
-                by_zone.bytes += frame.bytes.len();
+                by_asker.bytes += frame.bytes.len();
                 entry.queue.push_back(frame);
                 Vec::new()
             }
@@ -258,7 +275,7 @@ impl Neighbours {
             State::Failed => {
                 let asker = entry.asker.take();
                 self.entries.remove(&index);
-                self.usage.entry(index.0 as u16).or_default().entries -= 1;
+                *self.in_zone.entry(index.0 as u16).or_default() -= 1;
                 if let Some(asker) = asker {
                     self.usage.entry(asker).or_default().asked -= 1;
                 }
@@ -276,7 +293,7 @@ impl Neighbours {
         for index in known {
             frames.extend(self.take_queue(index));
             let Some(entry) = self.entries.remove(&index) else { continue };
-            self.usage.entry(index.0 as u16).or_default().entries -= 1;
+            *self.in_zone.entry(index.0 as u16).or_default() -= 1;
             if let Some(asker) = entry.asker {
                 self.usage.entry(asker).or_default().asked -= 1;
             }
@@ -311,14 +328,14 @@ fn index(key: &NeighbourKey) -> (u32, [u32; 4]) {
 }
 
 impl Entry {
-    fn asked(from: u16, now: u64) -> Self {
+    fn asked(asker: Asker, now: u64) -> Self {
         Self {
             state: State::Incomplete,
             mac: [0; 6],
             slot: None,
             tries: 1,
             deadline: now + RETRY,
-            asker: Some(from),
+            asker: Some(asker),
             queue: VecDeque::new(),
         }
     }
@@ -327,7 +344,6 @@ impl Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use firewall_core::event::PuntHeader;
     use firewall_core::packet::Packet;
     use firewall_core::{Punt, PuntTask};
 
@@ -356,8 +372,12 @@ mod tests {
     fn frame_between(from: u16, to: u16, last: u8) -> PuntedFrame {
         let (task, reason) = (PuntTask::Resolve, DropReason::Unreachable);
         let punt = Punt { task, reason, from, to };
-        let packet = Packet { next_hop: address(last), ..Packet::EMPTY };
+        let packet = Packet { next_hop: address(last), asker: from, ..Packet::EMPTY };
         PuntedFrame { header: PuntHeader::new(&punt, &packet, 60, 0), bytes: vec![0; 60] }
+    }
+
+    fn flows_of(zone: u16) -> Asker {
+        Asker { zone, is_answer: false }
     }
 
     fn key(last: u8) -> NeighbourKey {
@@ -445,8 +465,29 @@ mod tests {
         for second in [1, 2, 3, 6] {
             table.tick(second * SECOND + 1);
         }
-        assert_eq!(table.usage[&0].asked, 0);
-        assert_eq!(table.usage[&2].asked, 0);
+        assert_eq!(table.usage[&flows_of(0)].asked, 0);
+        assert_eq!(table.usage[&flows_of(2)].asked, 0);
+    }
+
+    /// Answers of zone 0 to made-up senders of zone 1.
+    #[test]
+    fn answers_to_absent_hosts_cost_nobody_their_own_share() {
+        let mut table = table();
+        let answer = |last: u8| {
+            let mut frame = frame(last);
+            frame.header.asker = 1;
+            frame
+        };
+        for last in 1..=2 {
+            assert!(matches!(table.resolve(answer(last), 0)[..], [Action::Solicit(_, None)]));
+        }
+        assert!(matches!(table.resolve(answer(3), 0)[..], [Action::Discard(_, DropReason::QueueFull)]));
+        assert!(matches!(table.resolve(frame_between(0, 2, 3), 0)[..], [Action::Solicit(_, None)]), "who answers");
+        assert!(matches!(table.resolve(frame_between(1, 2, 4), 0)[..], [Action::Solicit(_, None)]), "who is answered");
+        for second in [1, 2, 3, 6] {
+            table.tick(second * SECOND);
+        }
+        assert!(table.usage.values().all(|usage| usage.asked == 0 && usage.bytes == 0));
     }
 
     #[test]
@@ -463,7 +504,7 @@ mod tests {
         table.resolve(frame(1), 0);
         assert!(matches!(table.resolve(frame(1), 0)[..], [Action::Discard(_, DropReason::QueueFull)]));
         assert_eq!(table.seen(&key(1), MAC, 1).len(), 3);
-        assert_eq!((table.queued_bytes, table.usage[&0].bytes, table.usage[&1].entries), (0, 0, 1));
+        assert_eq!((table.queued_bytes, table.usage[&flows_of(0)].bytes, table.in_zone[&1]), (0, 0, 1));
     }
 
     #[test]
