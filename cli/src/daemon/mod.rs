@@ -13,6 +13,7 @@ mod follow;
 mod neighbours;
 mod packet_socket;
 mod port;
+mod quota;
 mod replace;
 mod report;
 mod setup;
