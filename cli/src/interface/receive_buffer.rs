@@ -6,7 +6,7 @@ use std::io;
 use std::mem::size_of;
 use std::os::fd::AsRawFd;
 
-/// Gives the socket room for `bytes`, past `net.core.rmem_max`. That takes CAP_NET_ADMIN, which attaching programs takes, too.
+/// Gives the socket room for `bytes`, past `net.core.rmem_max`. That takes `CAP_NET_ADMIN`, which attaching programs takes, too.
 pub fn force(socket: &impl AsRawFd, bytes: libc::c_int) -> io::Result<()> {
     // SAFETY: the option is one integer, which lives during the call.
     let result = unsafe {
