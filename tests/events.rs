@@ -63,6 +63,15 @@ fn logged_rules_tell_of_each_new_flow_once() {
     );
 }
 
+#[test]
+fn what_is_dropped_after_the_rules_began_no_flow_and_is_not_logged() {
+    let backend = backend("allow app -> db  log\n");
+    let out = APP.to(&DB, Family::V4);
+    assert!(events(&backend, "eth1", out.clone().ttl(1).udp(1, 53, b"")).is_empty(), "its time was up");
+    assert!(events(&backend, "eth1", out.udp(1, 53, &[0; 1_500])).is_empty(), "too big");
+    assert_eq!(events(&backend, "eth1", out.udp(1, 53, b"")).len(), 1, "the first that begins a flow");
+}
+
 /// Two events of a zone at once, then one a second.
 const TWO: [Rate; WORKS] = [Rate::new(1, 2); WORKS];
 

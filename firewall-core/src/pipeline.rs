@@ -384,12 +384,15 @@ fn new_path<F: Frame, T: Tables>(
     }
     let hop = route.hop(&packet.destination)?;
     packet.to = Noted::new(u32::from(hop.zone));
-    let rule = judge(frame, ingress, packet, &hop)?;
+    let decision = judge(frame, ingress, packet, &hop)?;
     let egress = egress(frame, ingress, packet, hop.zone)?;
     let neighbour = route::neighbour(ingress.tables, &hop);
     let path = Path { zone: hop.zone, neighbour, next_hop: hop.next_hop };
     check_limit(frame, ingress, packet, &path, false)?;
-    let (flow, sender) = begin_flow(frame, ingress, packet, &path, rule)?;
+    // Now that nothing can refuse it any longer: a packet that was dropped after the rules began no flow. (The half-open table
+    // makes room by itself. Told of after the flow is made, the verifier follows a sixth more at tc.)
+    log(frame, ingress, || RuleKey::of(packet, ingress.id, path.zone), decision);
+    let (flow, sender) = begin_flow(frame, ingress, packet, &path, decision.rule())?;
     forward(frame, ingress, ethernet, packet, (&flow, sender), (&path, egress)).map(Step::Done)
 }
 
@@ -422,23 +425,22 @@ fn begin_flow<F: Frame, T: Tables>(
     Ok((flow, sender))
 }
 
-/// The rules' word on a new flow: the rule that allows it.
+/// The rules' word on a new flow, if it is allowed.
 #[inline(always)]
 fn judge<F: Frame, T: Tables>(
     frame: &F,
     ingress: &Ingress<T>,
     packet: &mut Packet,
     hop: &Hop,
-) -> Result<u32, DropReason> {
+) -> Result<Decision, DropReason> {
     // Made twice instead of kept over the look-up, for which the stack has no room.
     let key = || RuleKey::of(packet, ingress.id, hop.zone);
     let decision = ingress.tables.judge(&key()).ok_or(DropReason::Policy)?;
-    log(frame, ingress, key, decision);
     if decision.action() == Action::Allow {
-        Ok(decision.rule())
-    } else {
-        Err(refused(frame, ingress, packet, decision))
+        return Ok(decision);
     }
+    log(frame, ingress, key, decision);
+    Err(refused(frame, ingress, packet, decision))
 }
 
 /// Tells the daemon, where the rule wants it.
