@@ -178,7 +178,7 @@ const NOISE: &str = "multicast";
 fn came_and_dropped(firewall: &Firewall, zone: &str) -> (u64, u64) {
     let zones = firewall.show("zones");
     let row = zones.as_array().expect("a list").iter().find(|row| row["zone"] == zone).expect("the zone");
-    let drops = firewall.show("drops");
+    let drops = firewall.drop_counters();
     let rows = drops.as_array().expect("a list").iter().filter(|row| row["zone"] == zone);
     (row["in"]["packets"].as_u64().expect("a number"), rows.filter_map(|row| row["packets"].as_u64()).sum())
 }

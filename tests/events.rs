@@ -2,12 +2,16 @@
 
 use std::net::IpAddr;
 
-use firewall_core::event::{Event, EventKind, Topic};
-use firewall_core::limit::{Rate, WORKS};
+use firewall_core::DropReason;
+use firewall_core::event::{Event, EventKind, NO_RULE, Topic, found};
+use firewall_core::limit::{Rate, WORKS, Work};
+use firewall_core::tables::NO_ZONE;
 use vfw::backend::memory::MemoryFrame;
+use vfw::interface::Hook;
+use vfw_tests::kernel::TestRun;
 use vfw_tests::memory::MemoryBackend;
 use vfw_tests::packet::{Ethernet, Mac, flag};
-use vfw_tests::scenario::{APP, DB, Family, LAB, Scenario, ZONES, scenarios};
+use vfw_tests::scenario::{APP, Backend, DB, Family, LAB, Scenario, ZONES, scenarios};
 
 const NEW: Mac = [2, 0, 0, 8, 8, 8];
 const BROADCAST: Mac = [0xff; 6];
@@ -24,7 +28,7 @@ fn backend(rules: &str) -> MemoryBackend {
 fn events(backend: &MemoryBackend, interface: &str, frame: Vec<u8>) -> Vec<Event> {
     backend.process(interface, &mut MemoryFrame::new(frame));
     assert!(backend.memory.counters().lost_events.is_empty());
-    Topic::ALL.into_iter().flat_map(|topic| backend.memory.take_events(topic)).collect()
+    [Topic::Log, Topic::Neighbour].into_iter().flat_map(|topic| backend.memory.take_events(topic)).collect()
 }
 
 /// Kind, address and MAC of what was heard of a neighbour.
@@ -57,6 +61,15 @@ fn logged_rules_tell_of_each_new_flow_once() {
         told.iter().map(|event| (event.rule, event.action, event.destination_port)).collect::<Vec<_>>(),
         [(1, 1, 128 << 8)]
     );
+}
+
+#[test]
+fn what_is_dropped_after_the_rules_began_no_flow_and_is_not_logged() {
+    let backend = backend("allow app -> db  log\n");
+    let out = APP.to(&DB, Family::V4);
+    assert!(events(&backend, "eth1", out.clone().ttl(1).udp(1, 53, b"")).is_empty(), "its time was up");
+    assert!(events(&backend, "eth1", out.udp(1, 53, &[0; 1_500])).is_empty(), "too big");
+    assert_eq!(events(&backend, "eth1", out.udp(1, 53, b"")).len(), 1, "the first that begins a flow");
 }
 
 /// Two events of a zone at once, then one a second.
@@ -155,4 +168,117 @@ fn neighbour_discovery_tells_of_neighbours() {
         events(&backend, "eth3", LAB.to(&DB, Family::V6).udp(1, 2, b"")).is_empty(),
         "ordinary packets teach nothing"
     );
+}
+
+// What the event of a drop says is asserted after every frame of every scenario, on every back end (`scenario/dropped.rs`).
+
+#[test]
+fn a_drop_by_a_rule_tells_of_packet_and_rule() {
+    let mut backend = backend("drop app -> db  service tcp 22\nallow app -> db  service tcp\n");
+    let syn = APP.to(&DB, Family::V4).tcp(40_000, 22).flags(flag::SYN).build();
+    backend.inject("eth1", &syn, None);
+    let told = backend.take_drops();
+    let [event] = told.as_slice() else { panic!("{told:?}") };
+    let expected = Event {
+        time: backend.now,
+        source: "10.0.10.7".parse::<IpAddr>().expect("an address").into(),
+        destination: "10.0.20.7".parse::<IpAddr>().expect("an address").into(),
+        rule: 0,
+        length: syn.len() as u32,
+        ifindex: 1,
+        epoch: 1,
+        source_port: 40_000,
+        destination_port: 22,
+        from: APP.zone(),
+        to: DB.zone(),
+        mac: APP.mac,
+        receiver: APP.gateway,
+        vlan: 10,
+        ether_type: 0x0800,
+        protocol: 6,
+        kind: EventKind::Dropped as u8,
+        reason: DropReason::Policy as u8,
+        tcp_flags: flag::SYN,
+        found: found::LINK | found::NETWORK | found::TRANSPORT,
+        ..Event::EMPTY
+    };
+    assert_eq!(*event, expected);
+    backend.inject("eth1", &APP.to(&DB, Family::V4).udp(1, 2, b""), None);
+    assert_eq!(backend.take_drops()[0].rule, 2, "the default comes after the rules");
+}
+
+#[test]
+fn of_a_frame_without_a_packet_only_the_link_layer_is_told() {
+    let mut backend = backend("");
+    let frame = Ethernet::new(NEW, APP.gateway).vlan(11).ip("10.0.10.7", "10.0.20.7").udp(1, 2, b"");
+    backend.inject("eth1", &frame, None);
+    let told = backend.take_drops();
+    let [event] = told.as_slice() else { panic!("{told:?}") };
+    let expected = Event {
+        time: backend.now,
+        rule: NO_RULE,
+        length: frame.len() as u32,
+        ifindex: 1,
+        epoch: 1,
+        from: NO_ZONE,
+        to: NO_ZONE,
+        mac: NEW,
+        receiver: APP.gateway,
+        vlan: 11,
+        ether_type: 0x0800,
+        kind: EventKind::Dropped as u8,
+        reason: DropReason::UnknownVlan as u8,
+        found: found::LINK,
+        ..Event::EMPTY
+    };
+    assert_eq!(*event, expected);
+}
+
+/// A flood of drops in one zone and one of frames from no zone: both are told of as often as their buckets hold, and the drop of
+/// another zone all the same.
+fn floods_hide_nothing_of_others(backend: &mut dyn Backend) {
+    for port in 1..=100 {
+        backend.inject("eth1", &APP.to(&DB, Family::V4).udp(port, 53, b""), None);
+        let nowhere = Ethernet::new(NEW, APP.gateway).vlan(11).ip("10.0.10.7", "10.0.20.7").udp(port, 2, b"");
+        backend.inject("eth1", &nowhere, None);
+    }
+    backend.inject("eth2", &DB.to(&APP, Family::V4).udp(7, 53, b""), None);
+    let told: Vec<_> = backend.take_drops().iter().map(|event| (event.from, event.source_port)).collect();
+    assert_eq!(told, [(APP.zone(), 1), (NO_ZONE, 0), (APP.zone(), 2), (NO_ZONE, 0), (DB.zone(), 7)]);
+    let counted: u64 = backend.counters().drops.values().map(|(packets, _)| packets).sum();
+    assert_eq!(counted, 201, "all are counted");
+}
+
+/// Two at once, then one an hour: longer than any back end takes. Of everything else there is plenty.
+fn two_drops() -> Scenario {
+    const HOUR: u64 = 3_600_000_000_000;
+    let mut rates = [Rate::new(1_000, 1_000); WORKS];
+    rates[Work::Drop as usize] = Rate { interval: HOUR, depth: 2 * HOUR };
+    Scenario { rates: Some(rates), ..scenario("default drop\n") }
+}
+
+#[test]
+fn floods_hide_nothing_of_others_in_memory() {
+    floods_hide_nothing_of_others(&mut MemoryBackend::new(&two_drops()));
+}
+
+#[test]
+fn floods_hide_nothing_of_others_in_the_kernel() {
+    for hook in [Hook::Xdp, Hook::Tc] {
+        let mut backend = TestRun::new(hook, None);
+        backend.begin(&two_drops());
+        floods_hide_nothing_of_others(&mut backend);
+    }
+}
+
+/// The list of drops takes nothing from the log and from neighbours, and is not in their way.
+#[test]
+fn other_topics_have_room_of_their_own() {
+    let mut rates = [Rate::new(1, 2); WORKS];
+    rates[Work::Drop as usize] = Rate::NONE;
+    let backend = MemoryBackend::new(&Scenario { rates: Some(rates), ..scenario("default drop log\n") });
+    backend.process("eth1", &mut MemoryFrame::new(APP.to(&DB, Family::V4).udp(1, 53, b"")));
+    let waiting = Topic::ALL.map(|topic| backend.memory.take_events(topic).len());
+    assert_eq!(waiting, [1, 0, 0]);
+    assert!(backend.memory.counters().lost_events.is_empty(), "drops are counted, that is enough");
 }

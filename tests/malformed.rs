@@ -152,7 +152,7 @@ const PROTOCOLS: [u8; 9] = [
     number::ROUTING,
     number::FRAGMENT,
     number::DESTINATION_OPTIONS,
-    51,
+    number::AH,
 ];
 
 fn guise() -> impl Strategy<Value = Guise> {

@@ -42,6 +42,9 @@
 //! it came. How much of the daemon's work a zone may cause is bounded ([`limit`]), so that no zone can take the daemon from
 //! the others: a frame above that is dropped and counted, an ICMP error is not sent, an event is lost and counted.
 //!
+//! Every dropped frame is counted by zone and reason, and the daemon is told of some one by one ([`event::Dropped`]): what was
+//! found in the packet until then, and the rule that refused it. Stages note that in the [`packet::Packet`] as they find it.
+//!
 //! # State
 //!
 //! [`conntrack`] keeps one record per flow for both directions, found by one key ([`conntrack::FlowKey`]: the lower

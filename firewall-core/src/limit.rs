@@ -22,10 +22,15 @@ pub enum Work {
     Log = 2,
     /// What neighbours say of themselves.
     Neighbour = 3,
+    /// Dropped packets, for the list of the recent ones.
+    Drop = 4,
+    /// Answers, to flows that the zone began, whose neighbour there is not known. A bucket of their own: whoever makes up
+    /// senders makes others answer to hosts that do not exist.
+    Answer = 5,
 }
 
 /// Number of kinds of [`Work`]; a power of two, which bounds an index by a mask.
-pub const WORKS: usize = 4;
+pub const WORKS: usize = 8;
 const _: () = assert!(WORKS.is_power_of_two());
 
 plain! {

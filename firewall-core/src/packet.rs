@@ -110,11 +110,46 @@ pub struct Packet {
     pub ip_length: u32,
     /// TCP fields; zero for other protocols. A later fragment has the sequence number of its first byte.
     pub tcp: TcpFields,
+    /// Whether ports, flags, ICMP type and code were found, here or in the first fragment.
+    pub has_transport: bool,
+    /// EtherType of the payload, host order.
+    pub ether_type: u16,
+    /// VLAN identifier; 0 for untagged and priority-tagged frames.
+    pub vlan: u16,
+    /// Who sent the frame.
+    pub sender: Mac,
+    /// To whom it was sent.
+    pub receiver: Mac,
+    /// Egress zone, once there is a route.
+    pub to: Noted,
+    /// The rule that refused the packet, or the flow that it belongs to.
+    pub refused_by: Noted,
     /// The neighbour that the daemon has to resolve; none unless the packet waits for it. Here and not in the verdict,
     /// because a program's stack has no room for it.
     pub next_hop: Address,
-    /// Who sent the frame of a packet that waits on its link: the frame itself has been rewritten.
-    pub sender: Mac,
+    /// The zone whose flow makes that necessary.
+    pub asker: u16,
+}
+
+/// A number that may be missing. Missing is zero: what the kernel clears is empty.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Noted(u32);
+
+impl Noted {
+    /// Missing.
+    pub const NOTHING: Self = Self(0);
+
+    /// This number.
+    #[inline(always)]
+    pub const fn new(number: u32) -> Self {
+        Self(number.wrapping_add(1))
+    }
+
+    /// The number, or `otherwise`.
+    #[inline(always)]
+    pub const fn or(self, otherwise: u32) -> u32 {
+        if self.0 == 0 { otherwise } else { self.0.wrapping_sub(1) }
+    }
 }
 
 /// A MAC as one word, first byte lowest: the verifier wants records on the stack to have fields of natural size.
@@ -172,9 +207,25 @@ impl Packet {
         transport_length: 0,
         ip_length: 0,
         tcp: TcpFields { sequence: 0, acknowledgement: 0, window: 0, header_length: 0 },
-        next_hop: Address::UNSPECIFIED,
+        has_transport: false,
+        ether_type: 0,
+        vlan: 0,
         sender: Mac::NONE,
+        receiver: Mac::NONE,
+        to: Noted::NOTHING,
+        refused_by: Noted::NOTHING,
+        next_hop: Address::UNSPECIFIED,
+        asker: 0,
     };
+
+    /// Notes the link layer.
+    #[inline(always)]
+    pub const fn note_link(&mut self, ethernet: &Ethernet) {
+        self.sender = Mac::new(ethernet.source);
+        self.receiver = Mac::new(ethernet.destination);
+        self.vlan = ethernet.vlan;
+        self.ether_type = ethernet.ether_type;
+    }
 
     /// Whether the packet is IPv4.
     #[inline(always)]

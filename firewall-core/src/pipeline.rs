@@ -3,12 +3,12 @@
 use crate::address::Address;
 use crate::classify::Decision;
 use crate::conntrack::{self, Flow, FlowKey, Known, NO_NEIGHBOUR, NextHop, Sender};
-use crate::event::{self, Topic};
+use crate::event::{self, Dropped, Topic};
 use crate::frame::Frame;
 use crate::limit::{self, Work, resolve_tokens};
 use crate::local;
 use crate::neighbour;
-use crate::packet::{Ethernet, Fragment, Mac, Packet, ether_type};
+use crate::packet::{Ethernet, Fragment, Noted, Packet, ether_type};
 use crate::parse;
 use crate::rewrite;
 use crate::route::{self, Hop, Neighbour};
@@ -37,7 +37,8 @@ pub fn process<F: Frame, T: Tables>(frame: &mut F, tables: &T, ifindex: u32, now
             Step::Continue(next) => part = next,
         }
     }
-    dropped(tables, NO_ZONE, DropReason::NotReady, frame.length(), now)
+    let (reason, length) = (DropReason::NotReady, frame.length());
+    dropped(tables, &Dropped { from: NO_ZONE, reason, ifindex, length, now }, packet)
 }
 
 /// Most parts that one frame goes through: enter, stale, enter, first, neighbour.
@@ -75,7 +76,7 @@ pub fn enter<F: Frame, T: Tables>(frame: &mut F, tables: &T, ifindex: u32, now: 
         // It will be here again.
         Ok(Step::Continue(Part::Stale)) => return Step::Continue(Part::Stale),
         Ok(step) => step,
-        Err(reason) => Step::Done(dropped(tables, from, reason, length, now)),
+        Err(reason) => Step::Done(dropped(tables, &Dropped { from, reason, ifindex, length, now }, packet)),
     };
     count_arrival(tables, from, length);
     step
@@ -96,7 +97,7 @@ fn known_flow<F: Frame, T: Tables>(
     now: u64,
     (from, packet): (&mut u16, &mut Packet),
 ) -> Result<Step, DropReason> {
-    let ethernet = parse::ethernet(frame)?;
+    let ethernet = parse::ethernet(frame, packet)?;
     let ingress = zone::find(tables, ifindex, ethernet.vlan, now, from)?;
     if ethernet.ether_type == ether_type::ARP {
         return Ok(Step::Continue(Part::Neighbour));
@@ -114,8 +115,10 @@ fn known_flow<F: Frame, T: Tables>(
         return Ok(Step::Continue(Part::Stale));
     }
     let path = known_path(&ingress, packet, &known)?;
+    packet.to = Noted::new(u32::from(path.zone));
     let egress = egress(frame, &ingress, packet, path.zone)?;
-    check_limit(frame, &ingress, &path)?;
+    let is_answer = known.sender != known.flow.beginner();
+    check_limit(frame, &ingress, packet, &path, is_answer)?;
     let sender = known.sender;
     match conntrack::advance(frame, &ingress, packet, known)? {
         Some(flow) => forward(frame, &ingress, &ethernet, packet, (&flow, sender), (&path, egress)).map(Step::Done),
@@ -130,7 +133,7 @@ pub fn first<F: Frame, T: Tables>(frame: &mut F, tables: &T, ifindex: u32, now: 
     let mut from = NO_ZONE;
     match new_flow(frame, tables, ifindex, now, (&mut from, packet)) {
         Ok(step) => step,
-        Err(reason) => Step::Done(dropped(tables, from, reason, length, now)),
+        Err(reason) => Step::Done(dropped(tables, &Dropped { from, reason, ifindex, length, now }, packet)),
     }
 }
 
@@ -142,7 +145,7 @@ fn new_flow<F: Frame, T: Tables>(
     now: u64,
     (from, packet): (&mut u16, &mut Packet),
 ) -> Result<Step, DropReason> {
-    let ethernet = parse::ethernet(frame)?;
+    let ethernet = parse::ethernet(frame, packet)?;
     let ingress = zone::find(tables, ifindex, ethernet.vlan, now, from)?;
     parse::ip(frame, &ethernet, packet)?;
     new_path(frame, &ingress, &ethernet, packet)
@@ -158,7 +161,7 @@ pub fn stale<F: Frame, T: Tables>(frame: &mut F, tables: &T, ifindex: u32, now: 
         Ok(()) => Step::Continue(Part::Enter),
         Err(reason) => {
             count_arrival(tables, from, length);
-            Step::Done(dropped(tables, from, reason, length, now))
+            Step::Done(dropped(tables, &Dropped { from, reason, ifindex, length, now }, packet))
         }
     }
 }
@@ -171,12 +174,12 @@ fn judge_again<F: Frame, T: Tables>(
     now: u64,
     (from, packet): (&mut u16, &mut Packet),
 ) -> Result<(), DropReason> {
-    let ethernet = parse::ethernet(frame)?;
+    let ethernet = parse::ethernet(frame, packet)?;
     let ingress = zone::find(tables, ifindex, ethernet.vlan, now, from)?;
     parse::ip(frame, &ethernet, packet)?;
     join_fragments(&ingress, packet)?;
     let Some(known) = conntrack::find(frame, &ingress, packet)? else { return Ok(()) };
-    let verdict = renew(frame, &ingress, &known);
+    let verdict = renew(frame, &ingress, packet, &known);
     if verdict.is_err() {
         tables.remove_flow(known.table, &known.key);
     }
@@ -185,13 +188,20 @@ fn judge_again<F: Frame, T: Tables>(
 
 /// Judges a flow as if its first packet came now, and gives it the rule and the way that it gets.
 #[inline(always)]
-fn renew<F: Frame, T: Tables>(frame: &F, ingress: &Ingress<T>, known: &Known<T::Flow>) -> Result<(), DropReason> {
+fn renew<F: Frame, T: Tables>(
+    frame: &F,
+    ingress: &Ingress<T>,
+    packet: &mut Packet,
+    known: &Known<T::Flow>,
+) -> Result<(), DropReason> {
     let (flow, beginner) = (&known.flow, known.flow.beginner());
     let (own, other) = flow.next_hops(beginner);
     let (zone, decision) = judge_flow(ingress.tables, &known.key, flow)?;
     if decision.action() != Action::Allow {
         log(frame, ingress, || RuleKey::of_flow(&known.key, flow, other.zone.get(), zone), decision);
-        return Err(refused(frame, ingress, decision));
+        let is_answer = known.sender != beginner;
+        packet.to = Noted::new(u32::from(if is_answer { other.zone.get() } else { zone }));
+        return Err(refused(frame, ingress, packet, decision));
     }
     flow.rule.set(decision.rule());
     own.zone.set(zone);
@@ -230,7 +240,7 @@ pub fn neighbour<F: Frame, T: Tables>(
     let mut from = NO_ZONE;
     match answer(frame, tables, ifindex, now, (&mut from, packet)) {
         Ok(verdict) => verdict,
-        Err(reason) => dropped(tables, from, reason, length, now),
+        Err(reason) => dropped(tables, &Dropped { from, reason, ifindex, length, now }, packet),
     }
 }
 
@@ -242,7 +252,7 @@ fn answer<F: Frame, T: Tables>(
     now: u64,
     (from, packet): (&mut u16, &mut Packet),
 ) -> Result<Verdict, DropReason> {
-    let ethernet = parse::ethernet(frame)?;
+    let ethernet = parse::ethernet(frame, packet)?;
     let ingress = zone::find(tables, ifindex, ethernet.vlan, now, from)?;
     if ethernet.ether_type == ether_type::ARP {
         return neighbour::arp(frame, &ingress, &ethernet);
@@ -254,14 +264,25 @@ fn answer<F: Frame, T: Tables>(
     local::echo(frame, &ingress, &ethernet, packet)
 }
 
-/// Counts a drop; the daemon reports some of them to the sender, as many as its zone may ask for.
+/// The end of a frame that is dropped; the daemon reports some of them to the sender, as many as its zone may ask for.
 #[inline(always)]
-fn dropped<T: Tables>(tables: &T, from: u16, reason: DropReason, length: u32, now: u64) -> Verdict {
-    tables.count_drop(from, reason, length);
+fn dropped<T: Tables>(tables: &T, dropped: &Dropped, packet: &Packet) -> Verdict {
+    let Dropped { from, reason, now, .. } = *dropped;
+    count_dropped(tables, dropped, packet);
     if !reason.is_reported() || !limit::admits(tables, from, Work::Report, 1, now) {
         return Verdict::Drop(reason);
     }
     Verdict::Punt(Punt { task: PuntTask::Report, reason, from, to: from })
+}
+
+/// Counts a drop, and tells the daemon of it as often as its zone may. A back end calls this itself for a frame that it can
+/// not hand over.
+#[inline(always)]
+pub fn count_dropped<T: Tables>(tables: &T, dropped: &Dropped, packet: &Packet) {
+    tables.count_drop(dropped.from, dropped.reason, dropped.length);
+    if limit::admits(tables, dropped.from, Work::Drop, 1, dropped.now) {
+        tables.tell_dropped(dropped, packet);
+    }
 }
 
 /// The way of one packet out of vfw.
@@ -319,6 +340,7 @@ fn join_fragments<T: Tables>(ingress: &Ingress<T>, packet: &mut Packet) -> Resul
     packet.source_port = ports.source_port;
     packet.destination_port = ports.destination_port;
     packet.icmp_type = ports.icmp_type;
+    packet.has_transport = true;
     packet.tcp.sequence = ports.sequence.wrapping_add(packet.fragment_offset);
     Ok(())
 }
@@ -361,12 +383,16 @@ fn new_path<F: Frame, T: Tables>(
         return Ok(Step::Continue(Part::Neighbour));
     }
     let hop = route.hop(&packet.destination)?;
-    let rule = judge(frame, ingress, packet, &hop)?;
+    packet.to = Noted::new(u32::from(hop.zone));
+    let decision = judge(frame, ingress, packet, &hop)?;
     let egress = egress(frame, ingress, packet, hop.zone)?;
     let neighbour = route::neighbour(ingress.tables, &hop);
     let path = Path { zone: hop.zone, neighbour, next_hop: hop.next_hop };
-    check_limit(frame, ingress, &path)?;
-    let (flow, sender) = begin_flow(frame, ingress, packet, &path, rule)?;
+    check_limit(frame, ingress, packet, &path, false)?;
+    // Now that nothing can refuse it any longer: a packet that was dropped after the rules began no flow. (The half-open table
+    // makes room by itself. Told of after the flow is made, the verifier follows a sixth more at tc.)
+    log(frame, ingress, || RuleKey::of(packet, ingress.id, path.zone), decision);
+    let (flow, sender) = begin_flow(frame, ingress, packet, &path, decision.rule())?;
     forward(frame, ingress, ethernet, packet, (&flow, sender), (&path, egress)).map(Step::Done)
 }
 
@@ -400,14 +426,22 @@ fn begin_flow<F: Frame, T: Tables>(
     Ok((flow, sender))
 }
 
-/// The rules' word on a new flow: the rule that allows it.
+/// The rules' word on a new flow, if it is allowed.
 #[inline(always)]
-fn judge<F: Frame, T: Tables>(frame: &F, ingress: &Ingress<T>, packet: &Packet, hop: &Hop) -> Result<u32, DropReason> {
+fn judge<F: Frame, T: Tables>(
+    frame: &F,
+    ingress: &Ingress<T>,
+    packet: &mut Packet,
+    hop: &Hop,
+) -> Result<Decision, DropReason> {
     // Made twice instead of kept over the look-up, for which the stack has no room.
     let key = || RuleKey::of(packet, ingress.id, hop.zone);
     let decision = ingress.tables.judge(&key()).ok_or(DropReason::Policy)?;
+    if decision.action() == Action::Allow {
+        return Ok(decision);
+    }
     log(frame, ingress, key, decision);
-    if decision.action() == Action::Allow { Ok(decision.rule()) } else { Err(refused(frame, ingress, decision)) }
+    Err(refused(frame, ingress, packet, decision))
 }
 
 /// Tells the daemon, where the rule wants it.
@@ -420,7 +454,13 @@ fn log<F: Frame, T: Tables>(frame: &F, ingress: &Ingress<T>, key: impl FnOnce() 
 
 /// Counts a packet that a rule does not let pass; the reason to drop it.
 #[inline(always)]
-fn refused<F: Frame, T: Tables>(frame: &F, ingress: &Ingress<T>, decision: Decision) -> DropReason {
+fn refused<F: Frame, T: Tables>(
+    frame: &F,
+    ingress: &Ingress<T>,
+    packet: &mut Packet,
+    decision: Decision,
+) -> DropReason {
+    packet.refused_by = Noted::new(decision.rule());
     ingress.tables.count_rule(decision.rule(), frame.length(), ingress.now);
     if decision.action() == Action::Reject { DropReason::Reject } else { DropReason::Policy }
 }
@@ -454,15 +494,23 @@ fn egress<'a, F: Frame, T: Tables>(
     Ok(egress)
 }
 
-/// A packet whose neighbour is not known goes to the daemon, as often as its zone may ask for that. Before any state
-/// moves, as [`egress`].
+/// A packet whose neighbour is not known goes to the daemon, as often as the zone that began its flow may ask for that.
+/// Before any state moves, as [`egress`].
 #[inline(always)]
-fn check_limit<F: Frame, T: Tables>(frame: &F, ingress: &Ingress<T>, path: &Path) -> Result<(), DropReason> {
-    let tokens = resolve_tokens(frame.length());
-    if path.neighbour.is_resolved() || limit::admits(ingress.tables, ingress.id, Work::Resolve, tokens, ingress.now) {
+fn check_limit<F: Frame, T: Tables>(
+    frame: &F,
+    ingress: &Ingress<T>,
+    packet: &mut Packet,
+    path: &Path,
+    is_answer: bool,
+) -> Result<(), DropReason> {
+    if path.neighbour.is_resolved() {
         return Ok(());
     }
-    Err(DropReason::ResolveLimit)
+    let (asker, work) = if is_answer { (path.zone, Work::Answer) } else { (ingress.id, Work::Resolve) };
+    packet.asker = asker;
+    let tokens = resolve_tokens(frame.length());
+    if limit::admits(ingress.tables, asker, work, tokens, ingress.now) { Ok(()) } else { Err(DropReason::ResolveLimit) }
 }
 
 /// Sends a packet on: the change of the frame, the counters.
@@ -487,7 +535,6 @@ fn forward<F: Frame, T: Tables>(
         return Ok(Verdict::Transmit(Egress { zone: path.zone, reply: false }));
     }
     packet.next_hop = path.next_hop;
-    packet.sender = Mac::new(ethernet.source);
     let (from, to) = (ingress.id, path.zone);
     Ok(Verdict::Punt(Punt { task: PuntTask::Resolve, reason: DropReason::Unreachable, from, to }))
 }

@@ -8,8 +8,9 @@ use core::ops::Deref;
 use crate::address::Address;
 use crate::classify::Decision;
 use crate::conntrack::{FLOW_STATES, Flow, FlowKey, FlowState};
-use crate::event::{Event, Topic};
+use crate::event::{Dropped, Event, Topic};
 use crate::limit::{Bucket, Rate, WORKS, Work};
+use crate::packet::Packet;
 use crate::verdict::DropReason;
 
 /// Version of what programs and daemon share beyond the sizes of records: the meaning of the tables that outlive a restart.
@@ -369,9 +370,11 @@ pub trait Tables {
     /// Counts an event that the daemon will not see.
     fn count_lost(&self, zone: u16, topic: Topic);
 
-    /// The bucket of a zone for one kind of work.
+    /// The bucket of a zone for one kind of work; those of [`NO_ZONE`] are for frames that come from none.
     fn bucket(&self, zone: u16, work: Work) -> Option<&Bucket>;
     /// Tells the daemon, with an event filled in place (zero before); whether there was room. Topics do not take room from
     /// each other.
     fn tell(&self, topic: Topic, fill: impl FnOnce(&mut Event)) -> bool;
+    /// Tells the daemon of a dropped frame, as [`crate::event::tell_dropped`] says.
+    fn tell_dropped(&self, dropped: &Dropped, packet: &Packet);
 }

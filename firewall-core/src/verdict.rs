@@ -136,7 +136,8 @@ drop_reasons! {
     LocalService = 30, "local-service";
     /// The kernel refused to change or send the frame.
     Rewrite = 31, "rewrite";
-    /// The zone sends more to neighbours that are not known yet than `limits.resolve_rate` allows.
+    /// More goes to neighbours that are not known yet than `limits.resolve_rate` allows: for flows that the zone began, or answers
+    /// to flows of another one.
     ResolveLimit = 32, "resolve-limit";
     /// The interface of the egress zone is down or away.
     InterfaceDown = 33, "interface-down";

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::net::IpAddr;
 
+use firewall_core::event::{Event, Topic};
 use firewall_core::packet::Packet;
 use firewall_core::tables::Tables as _;
 use firewall_core::{DropReason, Verdict, process};
@@ -133,6 +134,10 @@ impl Backend for MemoryBackend {
         let mut image = image(policy, &Config::default());
         image.settings.epoch = self.memory.settings().map_or(0, |settings| settings.epoch) + 1;
         self.memory.replace(&image);
+    }
+
+    fn take_drops(&mut self) -> Vec<Event> {
+        self.memory.take_events(Topic::Drop)
     }
 
     fn forget(&mut self, zone: u16, address: IpAddr) {

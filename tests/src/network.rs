@@ -8,7 +8,7 @@
 //! let Some(network) = Shape::new(program, rules).up() else { return };
 //! let firewall = network.firewall("mode = \"tc\"");
 //! assert!(network.run("a", &["ping", "-c1", "10.0.2.7"]).status.success());
-//! assert_eq!(firewall.show("drops").as_array().map(Vec::len), Some(0));
+//! assert_eq!(firewall.drop_reasons(&[]), [""; 0]);
 //! ```
 //!
 //! Everything made here goes when its value is dropped, also when the test panics: processes first, then the lab, then

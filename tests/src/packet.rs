@@ -46,6 +46,8 @@ pub mod number {
     pub const UDP: u8 = 17;
     /// GRE.
     pub const GRE: u8 = 47;
+    /// IP authentication header.
+    pub const AH: u8 = 51;
     /// `ICMPv6`.
     pub const ICMP6: u8 = 58;
     /// IPv6 hop-by-hop options.

@@ -39,12 +39,6 @@ impl TcFrame {
         Self { context }
     }
 
-    #[inline(always)]
-    pub fn ingress_ifindex(&self) -> u32 {
-        // SAFETY: a plain context field.
-        unsafe { (*self.context).ifindex }
-    }
-
     /// Start of `N` bytes at `offset` in the linear part, if they are there.
     #[inline(always)]
     fn at<const N: usize>(&self, offset: u32) -> Result<*mut [u8; N], DropReason> {
@@ -71,6 +65,12 @@ impl Puntable for TcFrame {
     #[inline(always)]
     fn context(&self) -> *mut c_void {
         self.context.cast()
+    }
+
+    #[inline(always)]
+    fn ingress_ifindex(&self) -> u32 {
+        // SAFETY: a plain context field.
+        unsafe { (*self.context).ifindex }
     }
 }
 

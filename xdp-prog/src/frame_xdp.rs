@@ -27,12 +27,6 @@ impl XdpFrame {
         Self { context, length }
     }
 
-    #[inline(always)]
-    pub fn ingress_ifindex(&self) -> u32 {
-        // SAFETY: as above; a plain context field.
-        unsafe { (*self.context).ingress_ifindex }
-    }
-
     /// Start of `N` bytes at `offset` in the linear part, if they are there.
     #[inline(always)]
     fn at<const N: usize>(&self, offset: u32) -> Result<*mut [u8; N], DropReason> {
@@ -59,6 +53,12 @@ impl Puntable for XdpFrame {
     #[inline(always)]
     fn context(&self) -> *mut c_void {
         self.context.cast()
+    }
+
+    #[inline(always)]
+    fn ingress_ifindex(&self) -> u32 {
+        // SAFETY: a plain context field.
+        unsafe { (*self.context).ingress_ifindex }
     }
 }
 

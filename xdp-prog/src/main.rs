@@ -29,6 +29,7 @@ use firewall_core::{Egress, Verdict};
 
 use frame_tc::TcFrame;
 use frame_xdp::XdpFrame;
+use punt::Puntable as _;
 use tables::{KernelTables, packet_scratch};
 
 /// The object calls GPL-only helpers, so the kernel wants a compatible licence.

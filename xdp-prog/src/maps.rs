@@ -112,12 +112,15 @@ pub static PACKET_SCRATCH: PerCpuArray<[u64; size_of::<Packet>().div_ceil(8)]> =
 /// Per zone and topic: events that the daemon does not see.
 #[map]
 pub static LOST_EVENTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(MAX_ZONES * Topic::ALL.len() as u32, 0);
-/// Per zone: what it may ask of the daemon. One for all CPUs, or the limits would grow with their number.
+/// Per zone, and one more for frames from no zone: what it may ask of the daemon. One for all CPUs, or the limits would grow
+/// with their number.
 #[map]
-pub static BUCKETS: Array<BucketWords> = Array::with_max_entries(MAX_ZONES, 0);
+pub static BUCKETS: Array<BucketWords> = Array::with_max_entries(MAX_ZONES + 1, 0);
 /// Events, a ring for each topic.
 #[map]
 pub static LOG_EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+#[map]
+pub static DROP_EVENTS: RingBuf = RingBuf::with_byte_size(1 << 19, 0);
 #[map]
 pub static NEIGHBOUR_EVENTS: RingBuf = RingBuf::with_byte_size(1 << 18, 0);
 /// Frames whose neighbour is to be found.

@@ -22,6 +22,13 @@ pub fn number(mut value: u64) -> u64 {
     value
 }
 
+/// Has everything that was written to `value` in memory: somebody reads it there by another way.
+#[inline(always)]
+pub fn settle<T>(value: &T) {
+    // SAFETY: moves a register to itself; memory is an input, for all that the compiler knows.
+    unsafe { core::arch::asm!("{0} = {0}", inout(reg) (&raw const *value) => _, options(nostack)) };
+}
+
 /// A packet pointer out of the program's context, at `OFFSET` of its structure.
 ///
 /// The field has 32 bits in the structure, and the kernel makes it a 64-bit pointer: a compiler that widens it later

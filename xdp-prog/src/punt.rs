@@ -4,15 +4,15 @@ use core::ffi::c_void;
 
 use aya_ebpf::helpers::{bpf_ringbuf_discard, bpf_ringbuf_reserve, bpf_ringbuf_submit};
 use aya_ebpf::maps::RingBuf;
-use firewall_core::event::PuntHeader;
+use firewall_core::event::{Dropped, PuntHeader};
 use firewall_core::limit::{LARGE_FRAME, SMALL_FRAME};
 use firewall_core::packet::Packet;
-use firewall_core::tables::Tables;
+use firewall_core::pipeline::count_dropped;
 use firewall_core::{DropReason, Frame, Punt, PuntTask};
 
 use crate::sum::Copy;
 use crate::tables::KernelTables;
-use crate::{maps, opaque};
+use crate::{clock, maps, opaque};
 
 const HEADER: u32 = size_of::<PuntHeader>() as u32;
 
@@ -23,6 +23,9 @@ const QUOTED: u32 = 1_280;
 pub trait Puntable: Frame + Copy {
     /// The program's context.
     fn context(&self) -> *mut c_void;
+
+    /// Kernel index of the interface through which it came.
+    fn ingress_ifindex(&self) -> u32;
 }
 
 /// Copies the frame into the ring of its task. A frame that was to go on counts as dropped when there is no room; one that
@@ -42,7 +45,8 @@ pub fn send<F: Puntable>(frame: &F, tables: &KernelTables, (punt, packet): (&Pun
                 send_sized::<F, LARGE_FRAME>(&maps::PUNTS, frame, (punt, packet), length)
             };
             if !sent {
-                tables.count_drop(punt.from, DropReason::QueueFull, length);
+                let (reason, ifindex, now) = (DropReason::QueueFull, frame.ingress_ifindex(), clock::now());
+                count_dropped(tables, &Dropped { from: punt.from, reason, ifindex, length, now }, packet);
             }
         }
     }

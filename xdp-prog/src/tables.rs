@@ -8,7 +8,7 @@ use firewall_core::Address;
 use firewall_core::classify::image::{WORDS, WORDS_V4};
 use firewall_core::classify::{self, Blocks, Decision, lookup};
 use firewall_core::conntrack::{Flow, FlowKey};
-use firewall_core::event::{Event, Topic};
+use firewall_core::event::{self, Dropped, Event, Topic};
 use firewall_core::limit::{Bucket, Work};
 use firewall_core::packet::Packet;
 use firewall_core::tables::{
@@ -18,6 +18,7 @@ use firewall_core::tables::{
 use firewall_core::verdict::{DROP_REASON_SLOTS, DropReason};
 
 use crate::maps::{self, FlowWords, RouteData};
+use crate::opaque;
 
 /// The maps of this program.
 pub struct KernelTables {
@@ -208,12 +209,33 @@ impl Tables for KernelTables {
         let ring = match topic {
             Topic::Log => &maps::LOG_EVENTS,
             Topic::Neighbour => &maps::NEIGHBOUR_EVENTS,
+            Topic::Drop => &maps::DROP_EVENTS,
         };
         let Some(mut record) = ring.reserve::<Event>(0) else { return false };
         fill(record.write(Event::EMPTY));
         record.submit(0);
         true
     }
+
+    #[inline(always)]
+    fn tell_dropped(&self, dropped: &Dropped, packet: &Packet) {
+        // The function finds it in the scratch map.
+        opaque::settle(packet);
+        let end = u32::from(dropped.from) << 8 | dropped.reason as u32;
+        tell_of_drop(self.slot, end, dropped.ifindex, dropped.length, dropped.now);
+    }
+}
+
+/// Tells of the packet in [`maps::PACKET_SCRATCH`]; `end` is the zone that it came from and the reason, `zone << 8 | reason`.
+///
+/// A global function, as [`first_match`]: the ways by which a packet comes to its end are thousands.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn tell_of_drop(slot: u32, end: u32, ifindex: u32, length: u32, now: u64) -> u64 {
+    let (Some(packet), Some(reason)) = (packet_in_scratch(), DropReason::from_code(end as u8)) else { return 0 };
+    let dropped = Dropped { from: (end >> 8) as u16, reason, ifindex, length, now };
+    event::tell_dropped(&KernelTables { slot: slot & (SLOTS - 1) }, &dropped, packet);
+    0
 }
 
 const TOPICS: u32 = Topic::ALL.len() as u32;
@@ -306,6 +328,14 @@ pub fn packet_scratch() -> Option<&'static mut Packet> {
         clear(words);
         Some(&mut *words.cast::<Packet>())
     }
+}
+
+/// The packet that the program has put there.
+#[inline(always)]
+fn packet_in_scratch() -> Option<&'static Packet> {
+    let words = maps::PACKET_SCRATCH.get_ptr(0)?;
+    // SAFETY: as in `packet_scratch`; the caller's reference is not used while this one is.
+    Some(unsafe { &*words.cast::<Packet>() })
 }
 
 /// Zeroes a record word by word. Written as one assignment it becomes a call of a `memset` that goes byte by byte.

@@ -107,7 +107,7 @@ fn try_rules() -> Result<bool, Failure> {
     {
         let answer = ask(SocketPath::standard().as_path(), &Request::Show(question)).map_err(Failure::refused)?;
         let answer = with_file_name(answer);
-        println!("$ {title}\n{}\n", show::table(&answer));
+        println!("$ {title}\n{}\n", show::table(&answer, false));
     }
     stop(&mut vfw)?;
     Lab::down(NAME).map_err(Failure::refused)?;
@@ -116,10 +116,16 @@ fn try_rules() -> Result<bool, Failure> {
 
 /// The rules go in by standard input and are those of a file that the reader can open.
 fn with_file_name(mut answer: Answer) -> Answer {
-    if let Answer::Rules(rules) = &mut answer {
-        for rule in rules {
-            rule.place = rule.place.replace(STANDARD_INPUT.1, RULES_NAME);
+    let places: Vec<&mut String> = match &mut answer {
+        Answer::Rules(rules) => rules.iter_mut().map(|rule| &mut rule.place).collect(),
+        Answer::Drops(drops) => {
+            let decided = drops.recent.iter_mut().filter_map(|drop| drop.decided.as_mut());
+            decided.map(|rule| &mut rule.place).collect()
         }
+        _ => Vec::new(),
+    };
+    for place in places {
+        *place = place.replace(STANDARD_INPUT.1, RULES_NAME);
     }
     answer
 }

@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::PathBuf;
 
+use firewall_core::DropReason;
+
 use super::{Exit, Failure, read_sources, show_diagnostics};
 use crate::compile::{Link, compile};
 use crate::config::{Config, SocketPath};
@@ -89,7 +91,7 @@ fn of_files(arguments: &Arguments) -> Result<Explanation, Failure> {
 /// Rules before the deciding one that are listed unless all are asked for: the last ones.
 const LISTED: usize = 5;
 
-pub(super) fn text(explanation: &Explanation, all: bool) -> String {
+pub(crate) fn text(explanation: &Explanation, all: bool) -> String {
     let mut text = String::new();
     let reason = match (&explanation.reason, &explanation.meaning) {
         (Some(name), Some(meaning)) => format!(" ({name}: {meaning})"),
@@ -99,7 +101,13 @@ pub(super) fn text(explanation: &Explanation, all: bool) -> String {
     let to = explanation.to.as_deref().unwrap_or(if explanation.verdict == "allow" { "vfw itself" } else { "nowhere" });
     line(&mut text, "zones", &format!("{} -> {to}", explanation.from));
     line(&mut text, "route", explanation.route.as_deref().unwrap_or("none"));
+    for closed in &explanation.closed {
+        let way = if closed.is_ingress { "nothing comes in by it" } else { "nothing leaves by it" };
+        line(&mut text, "closed", &format!("{} (zone {}) is {}: {way}", closed.interface, closed.zone, closed.state));
+    }
+    let stops = explanation.reason.as_deref() == Some(DropReason::InterfaceDown.name());
     match &explanation.decided {
+        Some(rule) if stops => line(&mut text, "decided", &format!("{}\nwould allow it", place(rule))),
         Some(rule) => line(&mut text, "decided", &place(rule)),
         None => line(&mut text, "decided", "before the rules were asked"),
     }

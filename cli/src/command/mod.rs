@@ -4,6 +4,7 @@ pub mod apply;
 pub mod bench;
 pub mod check;
 pub mod demo;
+mod drops;
 pub mod explain;
 pub mod lab;
 pub mod run;

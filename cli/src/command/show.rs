@@ -12,7 +12,7 @@ use crate::control::{Answer, CounterView, Direction, Question, Request, ask};
 const EXAMPLE: &str = "\
 Examples:
   vfw show flows
-  vfw show drops --json | jq '.drops[] | select(.zone == \"app\")'
+  vfw show drops --json | jq '.drops.recent[] | select(.zone == \"app\")'
 
 Exit code: 0 answered, 2 no vfw runs or it could not answer.";
 
@@ -23,6 +23,9 @@ pub struct Arguments {
     /// What to show.
     #[arg(value_enum)]
     pub what: Question,
+    /// List every recent drop that is known, not only the last ones.
+    #[arg(long)]
+    pub all: bool,
     /// Print the JSON document that the daemon sends.
     #[arg(long)]
     pub json: bool,
@@ -36,15 +39,20 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let standard = SocketPath::standard();
     let socket = arguments.socket.as_deref().unwrap_or_else(|| standard.as_path());
     let answer = ask(socket, &Request::Show(arguments.what)).map_err(Failure::refused)?;
-    let text =
-        if arguments.json { serde_json::to_string_pretty(&answer).map_err(Failure::refused)? } else { table(&answer) };
+    let text = if arguments.json {
+        serde_json::to_string_pretty(&answer).map_err(Failure::refused)?
+    } else {
+        table(&answer, arguments.all)
+    };
     // A reader that has seen enough (`| head`) is no failure.
     let _ = writeln!(std::io::stdout(), "{text}");
     Ok(())
 }
 
 /// An answer as people read it, within the width of the terminal (80 columns elsewhere).
-pub fn table(answer: &Answer) -> String {
+///
+/// Of a list of packets only the last ones, unless `all` are wanted.
+pub fn table(answer: &Answer, all: bool) -> String {
     match answer {
         Answer::Stopping => "vfw ends".to_owned(),
         Answer::Zones(zones) => rows(
@@ -86,18 +94,7 @@ pub fn table(answer: &Answer) -> String {
                 ]
             }),
         ),
-        Answer::Drops(drops) => rows(
-            &["zone", "reason", "packets", "bytes", "meaning"],
-            drops.iter().map(|drop| {
-                vec![
-                    drop.zone.clone().unwrap_or_else(|| "-".to_owned()),
-                    drop.reason.clone(),
-                    drop.counter.packets.to_string(),
-                    bytes(drop.counter.bytes),
-                    drop.meaning.clone(),
-                ]
-            }),
-        ),
+        Answer::Drops(drops) => super::drops::text(drops, all),
         Answer::Interfaces(interfaces) => rows(
             &["interface", "state", "driver", "hook", "mtu", "zones", "why"],
             interfaces.iter().map(|interface| {
@@ -140,7 +137,7 @@ pub fn table(answer: &Answer) -> String {
 /// Columns whose cells are numbers, by their heading.
 const NUMBERS: [&str; 5] = ["packets", "bytes", "mtu", "waiting", "ends in"];
 
-fn rows(headings: &[&str], cells: impl Iterator<Item = Vec<String>>) -> String {
+pub(super) fn rows(headings: &[&str], cells: impl Iterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
     if !std::io::stdout().is_terminal() {
@@ -168,7 +165,7 @@ fn traffic(counter: CounterView) -> String {
 }
 
 /// Bytes in units that fit a column.
-fn bytes(count: u64) -> String {
+pub(super) fn bytes(count: u64) -> String {
     const UNITS: [&str; 4] = ["kB", "MB", "GB", "TB"];
     if count < 1000 {
         return format!("{count} B");
@@ -183,7 +180,7 @@ fn bytes(count: u64) -> String {
 }
 
 /// Seconds in units that fit a column.
-fn duration(seconds: u64) -> String {
+pub(super) fn duration(seconds: u64) -> String {
     match seconds {
         0..=119 => format!("{seconds}s"),
         120..=7_199 => format!("{}m", seconds / 60),
@@ -205,6 +202,6 @@ mod tests {
 
     #[test]
     fn nothing_is_said_in_a_word() {
-        assert_eq!(table(&Answer::Flows(Vec::new())), "none");
+        assert_eq!(table(&Answer::Flows(Vec::new()), false), "none");
     }
 }

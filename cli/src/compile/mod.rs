@@ -190,9 +190,11 @@ fn rates(config: &Config) -> [Rate; WORKS] {
     let mut table = [Rate::NONE; WORKS];
     for (work, rate) in [
         (Work::Resolve, Rate::new(limits.resolve_rate.get(), limits.resolve_burst.get())),
+        (Work::Answer, Rate::new(limits.resolve_rate.get(), limits.resolve_burst.get())),
         (Work::Report, limits.errors()),
         (Work::Log, Rate::new(log, log)),
         (Work::Neighbour, Rate::new(limits.neighbour_rate.get(), limits.neighbour_burst.get())),
+        (Work::Drop, Rate::new(limits.drop_rate.get(), limits.drop_burst.get())),
     ] {
         table[work as usize] = rate;
     }

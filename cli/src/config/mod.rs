@@ -135,7 +135,7 @@ impl Default for Neighbours {
     }
 }
 
-/// `[limits]`: token buckets, one of each kind for every zone. A zone is charged for what its own packets cause.
+/// `[limits]`: token buckets, one of each kind for every zone. A zone is charged for what the flows cause that its hosts began.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
@@ -151,6 +151,10 @@ pub struct Limits {
     pub neighbour_rate: Bounded<1, 1_000_000>,
     /// How many of them at once.
     pub neighbour_burst: Bounded<1, 65_536>,
+    /// Dropped packets per second that `vfw show drops` lists one by one.
+    pub drop_rate: Bounded<1, 1_000_000>,
+    /// How many of them at once.
+    pub drop_burst: Bounded<1, 65_536>,
 }
 
 impl Default for Limits {
@@ -163,6 +167,8 @@ impl Default for Limits {
             error_burst: Bounded::clamped(50),
             neighbour_rate: Bounded::clamped(1_000),
             neighbour_burst: Bounded::clamped(512),
+            drop_rate: Bounded::clamped(100),
+            drop_burst: Bounded::clamped(200),
         }
     }
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::change::Change;
-use crate::explain::Explanation;
+use crate::explain::{Explanation, RulePlace};
 use crate::lang::Diagnostics;
 use crate::summary::Summary;
 
@@ -40,7 +40,7 @@ pub enum Question {
     Rules,
     /// Live flows
     Flows,
-    /// Dropped packets by zone and reason
+    /// Dropped packets: how many for which reason, and the recent ones
     Drops,
     /// Interfaces, the hook in use and why
     Interfaces,
@@ -59,7 +59,7 @@ pub enum Answer {
     /// To [`Question::Flows`].
     Flows(Vec<FlowView>),
     /// To [`Question::Drops`].
-    Drops(Vec<DropView>),
+    Drops(DropsView),
     /// To [`Question::Interfaces`].
     Interfaces(Vec<InterfaceView>),
     /// To [`Question::Neighbours`].
@@ -169,6 +169,66 @@ pub struct DropView {
     /// How much.
     #[serde(flatten)]
     pub counter: CounterView,
+}
+
+/// What was dropped.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct DropsView {
+    /// All drops, by zone and reason.
+    pub counters: Vec<DropView>,
+    /// The recent ones, the oldest first.
+    pub recent: Vec<RecentDropView>,
+    /// Drops that were counted, and of which no more is known: they came faster than `limits.drop_rate`.
+    pub unlisted: u64,
+}
+
+/// Recent drops that are alike: the last of them, and how many there were. What is not known of it is absent.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RecentDropView {
+    /// How many were told of.
+    pub packets: u64,
+    /// Seconds since the first of them.
+    pub first_seen_seconds: u64,
+    /// Seconds since the last of them.
+    pub last_seen_seconds: u64,
+    /// The zone; absent for frames that came from none.
+    pub zone: Option<String>,
+    /// The zone that its route leads to; absent when it was dropped before that was looked for.
+    pub to_zone: Option<String>,
+    /// The interface that it came in through.
+    pub interface: Option<String>,
+    /// The VLAN of its tag.
+    pub vlan: Option<u16>,
+    /// The reason.
+    pub reason: String,
+    /// The rule that refused it.
+    pub decided: Option<RulePlace>,
+    /// Frame bytes.
+    pub bytes: u32,
+    /// MAC of the sender.
+    pub source_mac: Option<String>,
+    /// MAC that it was sent to.
+    pub destination_mac: Option<String>,
+    /// EtherType.
+    pub ether_type: Option<u16>,
+    /// IP protocol.
+    pub protocol: Option<String>,
+    /// Source address.
+    pub source: Option<String>,
+    /// Destination address.
+    pub destination: Option<String>,
+    /// Source port.
+    pub source_port: Option<u16>,
+    /// Destination port.
+    pub destination_port: Option<u16>,
+    /// ICMP type.
+    pub icmp_type: Option<u8>,
+    /// ICMP code.
+    pub icmp_code: Option<u8>,
+    /// TCP flags: `SYN,ACK`.
+    pub tcp_flags: Option<String>,
+    /// `first` or `later`, for a fragment.
+    pub fragment: Option<String>,
 }
 
 /// An interface.

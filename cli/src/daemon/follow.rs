@@ -1,6 +1,7 @@
 //! Following the interfaces while vfw runs: they go, come back, change their MTU and MAC, lose their link.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,10 @@ use crate::lang::Policy;
 /// Pause before an interface that was refused is tried again though nothing was heard of it: what stood in the way, such
 /// as an address, need not be part of the link.
 const TRY_AGAIN: Duration = Duration::from_secs(2);
+
+/// Most looks at the interfaces in a row, when they change faster than they can be looked at: neighbours and frames wait
+/// meanwhile.
+const LOOKS: u32 = 4;
 
 /// What a look at the interfaces asks the daemon to do.
 #[derive(Default)]
@@ -59,17 +64,8 @@ impl Follower {
         if !self.is_due() && !concern(&notices) {
             return Ok(Changes::default());
         }
-        // What was deleted before it was looked at has to be known, and what came after the look has to be seen.
-        let mut found: Vec<_>;
-        loop {
-            found = known.iter().map(|(name, _)| interface::inspect(name)).collect();
-            let later = self.changes.take()?;
-            let is_latest = !concern(&later);
-            notices.extend(later);
-            if is_latest {
-                break;
-            }
-        }
+        let inspect = || known.iter().map(|(name, _)| interface::inspect(name)).collect();
+        let found: Vec<_> = look(inspect, &mut notices, || self.changes.take(), concern)?;
         let mut setup = lock(&shared.setup);
         let before: Vec<Seen> = setup.ports.iter().map(Seen::of).collect();
         let zones = setup.image.zones.clone();
@@ -86,6 +82,26 @@ impl Follower {
         self.try_again = setup.ports.iter().any(is_refused).then(|| Instant::now() + TRY_AGAIN);
         Ok(Changes::between(&setup.policy, &zones, &setup.image.zones, &before, &setup.ports))
     }
+}
+
+/// Looks until nothing has changed since. What was deleted before it was looked at has to be known, and what came after the
+/// look has to be seen. Of interfaces that never rest, what is not among the `notices` by then is heard of in the next round.
+fn look<T>(
+    inspect: impl Fn() -> T,
+    notices: &mut Notices,
+    take: impl Fn() -> io::Result<Notices>,
+    concern: impl Fn(&Notices) -> bool,
+) -> io::Result<T> {
+    for _ in 1..LOOKS {
+        let found = inspect();
+        let later = take()?;
+        let is_latest = !concern(&later);
+        notices.extend(later);
+        if is_latest {
+            return Ok(found);
+        }
+    }
+    Ok(inspect())
 }
 
 impl AsFd for Follower {
@@ -130,11 +146,11 @@ impl Changes {
 }
 
 fn forget_neighbours_of(shared: &Shared, setup: &mut Setup, before: &[Zone]) {
-    forget_neighbours(shared, &mut setup.kernel, before, &setup.image.zones);
+    forget_neighbours(shared, &setup.policy, &mut setup.kernel, (before, &setup.image.zones));
 }
 
 /// Forgets the neighbours of zones that were open `before` and are not `after`, or are elsewhere.
-pub fn forget_neighbours(shared: &Shared, kernel: &mut Kernel, before: &[Zone], after: &[Zone]) {
+pub fn forget_neighbours(shared: &Shared, policy: &Policy, kernel: &mut Kernel, (before, after): (&[Zone], &[Zone])) {
     let stays = |id: usize, old: &Zone| after.get(id).is_some_and(|new| is_open(new) && is_same_place(old, new));
     let left = before.iter().enumerate().filter(|(id, old)| is_open(old) && !stays(*id, old));
     for zone in left.map(|(id, _)| id as u16) {
@@ -143,7 +159,7 @@ pub fn forget_neighbours(shared: &Shared, kernel: &mut Kernel, before: &[Zone], 
             kernel.remove_neighbour(slot, &key);
         }
         for frame in frames {
-            shared.count_drop(frame.header.from, DropReason::InterfaceDown, frame.bytes.len());
+            shared.count_drop(policy, &frame, DropReason::InterfaceDown);
         }
     }
 }
@@ -205,5 +221,37 @@ impl Seen {
                 tracing::info!(interface, before = mac(self.mac), mac = mac(now.mac), "the MAC has changed");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    fn changed(index: u32) -> Notices {
+        Notices { changed: BTreeSet::from([index]), ..Notices::default() }
+    }
+
+    /// Interfaces that have changed again after each of the first `times` looks: looks, and what was heard of.
+    fn looks(times: u32) -> (u32, usize) {
+        let (looked, mut notices) = (Cell::new(0), changed(0));
+        let inspect = || {
+            looked.set(looked.get() + 1);
+            looked.get()
+        };
+        let take = || Ok(if looked.get() <= times { changed(looked.get()) } else { Notices::default() });
+        let is_told = |notices: &Notices| !notices.changed.is_empty();
+        let found = look(inspect, &mut notices, take, is_told).expect("looks");
+        assert_eq!(found, looked.get(), "the last look is the one that is used");
+        (found, notices.changed.len())
+    }
+
+    #[test]
+    fn interfaces_that_never_rest_do_not_stop_everything_else() {
+        assert_eq!(looks(0), (1, 1));
+        assert_eq!(looks(2), (3, 3));
+        assert_eq!(looks(u32::MAX), (LOOKS, LOOKS as usize));
     }
 }

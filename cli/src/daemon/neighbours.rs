@@ -5,10 +5,12 @@
 //! asked again while its old MAC stays in use.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::RangeInclusive;
 
 use firewall_core::tables::{NeighbourKey, NeighbourWord};
 use firewall_core::{Address, DropReason};
 
+use super::quota::{Asked, Asker, Index, Place, Ticket, Waiting};
 use crate::backend::kernel::PuntedFrame;
 
 /// Nanoseconds between solicitations (`RETRANS_TIMER`).
@@ -99,31 +101,22 @@ struct Entry {
     tries: u32,
     /// When something has to happen.
     deadline: u64,
-    /// The zone whose packets ask for it, until it answers.
-    asker: Option<u16>,
+    /// Its place among those that were asked for, until it answers.
+    asked: Option<Ticket>,
     queue: VecDeque<PuntedFrame>,
 }
 
 /// The table.
 pub struct Neighbours {
     limits: Limits,
-    entries: BTreeMap<(u32, [u32; 4]), Entry>,
+    entries: BTreeMap<Index, Entry>,
     free: Vec<u32>,
     /// The generation of each slot: never 0, never twice in a row.
     generations: Vec<u16>,
-    queued_bytes: usize,
-    /// What each zone takes of the table.
-    usage: BTreeMap<u16, Usage>,
-}
-
-#[derive(Clone, Copy, Default)]
-struct Usage {
-    /// Neighbours in the zone.
-    entries: usize,
-    /// Neighbours of any zone that its packets ask for and that have not answered.
-    asked: usize,
-    /// Bytes of its packets that wait.
-    bytes: usize,
+    /// Neighbours in each zone that have answered.
+    answered: BTreeMap<u32, usize>,
+    asked: Asked,
+    waiting: Waiting,
 }
 
 impl Neighbours {
@@ -133,8 +126,9 @@ impl Neighbours {
             free: (0..limits.neighbours as u32).rev().collect(),
             generations: vec![0; limits.neighbours],
             entries: BTreeMap::new(),
-            queued_bytes: 0,
-            usage: BTreeMap::new(),
+            answered: BTreeMap::new(),
+            asked: Asked::new(limits.neighbours / 2),
+            waiting: Waiting::new(limits.bytes),
             limits,
         }
     }
@@ -150,7 +144,7 @@ impl Neighbours {
                 continue;
             }
             self.generations[*slot as usize] = word.generation();
-            self.usage.entry(key.zone as u16).or_default().entries += 1;
+            *self.answered.entry(key.zone).or_default() += 1;
             let deadline = now + RETRY * number as u64 / PROBES_PER_SECOND;
             let entry = Entry { slot: Some(*slot), ..Entry::reachable(word.mac(), deadline) };
             self.entries.insert(index(key), entry);
@@ -161,54 +155,82 @@ impl Neighbours {
 
     /// A frame waits for its neighbour.
     pub fn resolve(&mut self, frame: PuntedFrame, now: u64) -> Vec<Action> {
-        let (from, to) = (frame.header.from, frame.header.to);
-        let key = NeighbourKey { address: frame.header.next_hop, zone: u32::from(to) };
+        let key = NeighbourKey { address: frame.header.next_hop, zone: u32::from(frame.header.to) };
         let index = index(&key);
         let known = self.entries.get(&index).map(|entry| (entry.state, entry.mac));
         match known {
             Some((State::Reachable | State::Probe, mac)) => vec![Action::Send(frame, mac)],
             Some((State::Failed, _)) => vec![Action::Discard(frame, DropReason::Unreachable)],
             Some((State::Incomplete, _)) => self.enqueue(index, frame),
-            None if !self.has_room(from, to) => vec![Action::Discard(frame, DropReason::QueueFull)],
-            None => {
-                self.entries.insert(index, Entry::asked(from, now));
-                self.usage.entry(to).or_default().entries += 1;
-                self.usage.entry(from).or_default().asked += 1;
-                let mut actions = vec![Action::Solicit(key, None)];
-                actions.extend(self.enqueue(index, frame));
-                actions
-            }
+            None => self.ask(&key, frame, now),
         }
     }
 
-    /// Whether packets of zone `from` may ask for one more neighbour in zone `to`. No zone fills more than half of the table,
-    /// and none asks for more than a quarter without an answer: whoever scans absent addresses leaves room for the others,
-    /// also in the zone that is scanned (RFC 6583 section 3).
-    fn has_room(&self, from: u16, to: u16) -> bool {
-        let usage = |zone: u16| self.usage.get(&zone).copied().unwrap_or_default();
-        let all = self.limits.neighbours;
-        self.entries.len() < all && usage(to).entries < all.div_ceil(2) && usage(from).asked < all.div_ceil(4)
+    /// A frame waits for a neighbour that nobody has asked for.
+    fn ask(&mut self, key: &NeighbourKey, frame: PuntedFrame, now: u64) -> Vec<Action> {
+        let (index, asker) = (index(key), Asker::of(&frame.header));
+        let mut actions = match self.asked.place(asker) {
+            Place::Free if self.entries.len() < self.limits.neighbours => Vec::new(),
+            Place::Free => match self.largest_zone(key.zone) {
+                Some(zone) => self.give_up_answered(zone),
+                None => return vec![Action::Discard(frame, DropReason::QueueFull)],
+            },
+            Place::Of(oldest) => self.give_up(oldest),
+            Place::None => return vec![Action::Discard(frame, DropReason::QueueFull)],
+        };
+        let ticket = self.asked.add(asker, index);
+        self.entries.insert(index, Entry::asked(ticket, now));
+        actions.push(Action::Solicit(*key, None));
+        actions.extend(self.enqueue(index, frame));
+        actions
+    }
+
+    /// The zone with the most neighbours, if they are more than `zone` has.
+    fn largest_zone(&self, zone: u32) -> Option<u32> {
+        let own = self.answered.get(&zone).copied().unwrap_or_default();
+        let (largest, count) = self.answered.iter().max_by_key(|(_, count)| **count)?;
+        (*count > own + 1).then_some(*largest)
+    }
+
+    /// Gives up the neighbour of a zone that has been silent for longest.
+    fn give_up_answered(&mut self, zone: u32) -> Vec<Action> {
+        let answered = self.entries.range(of_zone(zone)).filter(|(_, entry)| entry.asked.is_none());
+        let silent = answered.min_by_key(|(_, entry)| (entry.state != State::Failed, entry.deadline));
+        silent.map(|(index, _)| *index).map(|index| self.give_up(index)).unwrap_or_default()
+    }
+
+    /// Forgets a neighbour for the sake of another one. Frames that wait for it have no place any longer.
+    fn give_up(&mut self, index: Index) -> Vec<Action> {
+        let waiting = self.take_queue(index);
+        let withdraw = self.remove(index).map(|slot| Action::Withdraw(slot, key(index)));
+        let discards = waiting.into_iter().map(|frame| Action::Discard(frame, DropReason::QueueFull));
+        withdraw.into_iter().chain(discards).collect()
+    }
+
+    /// Takes a neighbour out of all books; the slot that it had is free.
+    fn remove(&mut self, index: Index) -> Option<u32> {
+        let entry = self.entries.remove(&index)?;
+        match entry.asked {
+            Some(ticket) => self.asked.remove(ticket),
+            None => *self.answered.entry(index.0).or_default() -= 1,
+        }
+        self.free.extend(entry.slot);
+        entry.slot
     }
 
     /// Takes all frames that wait for a neighbour.
-    fn take_queue(&mut self, index: (u32, [u32; 4])) -> Vec<PuntedFrame> {
+    fn take_queue(&mut self, index: Index) -> Vec<PuntedFrame> {
         let Some(entry) = self.entries.get_mut(&index) else { return Vec::new() };
         let waiting: Vec<PuntedFrame> = entry.queue.drain(..).collect();
         for frame in &waiting {
-            self.queued_bytes -= frame.bytes.len();
-            self.usage.entry(frame.header.from).or_default().bytes -= frame.bytes.len();
+            self.waiting.give_back(Asker::of(&frame.header), frame.bytes.len());
         }
         waiting
     }
 
-    fn enqueue(&mut self, index: (u32, [u32; 4]), frame: PuntedFrame) -> Vec<Action> {
-        let by_zone = self.usage.entry(frame.header.from).or_default();
-        let full = by_zone.bytes + frame.bytes.len() > self.limits.bytes / 2
-            || self.queued_bytes + frame.bytes.len() > self.limits.bytes;
-        match self.entries.get_mut(&index) {
-            Some(entry) if !full && entry.queue.len() < self.limits.frames => {
-                self.queued_bytes += frame.bytes.len();
-                by_zone.bytes += frame.bytes.len();
+    fn enqueue(&mut self, index: Index, frame: PuntedFrame) -> Vec<Action> {
+        match self.entries.get_mut(&index).filter(|entry| entry.queue.len() < self.limits.frames) {
+            Some(entry) if self.waiting.take(Asker::of(&frame.header), frame.bytes.len()) => {
                 entry.queue.push_back(frame);
                 Vec::new()
             }
@@ -227,8 +249,9 @@ impl Neighbours {
         entry.state = State::Reachable;
         entry.tries = 0;
         entry.deadline = now + REACHABLE;
-        if let Some(asker) = entry.asker.take() {
-            self.usage.entry(asker).or_default().asked -= 1;
+        if let Some(ticket) = entry.asked.take() {
+            self.asked.remove(ticket);
+            *self.answered.entry(key.zone).or_default() += 1;
         }
         // First what has waited, then the way for what comes: the order is kept as far as it can be.
         let mut actions: Vec<Action> = waiting.into_iter().map(|frame| Action::Send(frame, mac)).collect();
@@ -255,9 +278,9 @@ impl Neighbours {
         due.into_iter().flat_map(|index| self.expire(index, now)).collect()
     }
 
-    fn expire(&mut self, index: (u32, [u32; 4]), now: u64) -> Vec<Action> {
+    fn expire(&mut self, index: Index, now: u64) -> Vec<Action> {
         let Some(entry) = self.entries.get_mut(&index) else { return Vec::new() };
-        let key = NeighbourKey { zone: index.0, address: Address { words: index.1 } };
+        let key = key(index);
         entry.deadline = now + RETRY;
         entry.tries += 1;
         match entry.state {
@@ -279,12 +302,7 @@ impl Neighbours {
                 withdraw.into_iter().chain(discards).collect()
             }
             State::Failed => {
-                let asker = entry.asker.take();
-                self.entries.remove(&index);
-                self.usage.entry(index.0 as u16).or_default().entries -= 1;
-                if let Some(asker) = asker {
-                    self.usage.entry(asker).or_default().asked -= 1;
-                }
+                self.remove(index);
                 Vec::new()
             }
         }
@@ -293,20 +311,11 @@ impl Neighbours {
     /// Forgets all neighbours of a zone whose interface has gone or lost its link: others may be there when it is back.
     /// Returns what the data path has to forget, and the frames that waited.
     pub fn forget_zone(&mut self, zone: u32) -> (Vec<(u32, NeighbourKey)>, Vec<PuntedFrame>) {
-        let of_zone = (zone, [u32::MIN; 4])..=(zone, [u32::MAX; 4]);
-        let known: Vec<_> = self.entries.range(of_zone).map(|(index, _)| *index).collect();
+        let known: Vec<Index> = self.entries.range(of_zone(zone)).map(|(index, _)| *index).collect();
         let (mut slots, mut frames) = (Vec::new(), Vec::new());
         for index in known {
             frames.extend(self.take_queue(index));
-            let Some(entry) = self.entries.remove(&index) else { continue };
-            self.usage.entry(index.0 as u16).or_default().entries -= 1;
-            if let Some(asker) = entry.asker {
-                self.usage.entry(asker).or_default().asked -= 1;
-            }
-            if let Some(slot) = entry.slot {
-                self.free.push(slot);
-                slots.push((slot, NeighbourKey { zone, address: Address { words: index.1 } }));
-            }
+            slots.extend(self.remove(index).map(|slot| (slot, key(index))));
         }
         (slots, frames)
     }
@@ -318,7 +327,7 @@ impl Neighbours {
 
     /// All neighbours.
     pub fn rows(&self) -> Vec<Row> {
-        let row = |(index, entry): (&(u32, [u32; 4]), &Entry)| Row {
+        let row = |(index, entry): (&Index, &Entry)| Row {
             zone: index.0 as u16,
             address: Address { words: index.1 },
             mac: entry.slot.map(|_| entry.mac),
@@ -329,23 +338,32 @@ impl Neighbours {
     }
 }
 
-fn index(key: &NeighbourKey) -> (u32, [u32; 4]) {
+fn index(key: &NeighbourKey) -> Index {
     (key.zone, key.address.words)
+}
+
+fn key((zone, words): Index) -> NeighbourKey {
+    NeighbourKey { zone, address: Address { words } }
+}
+
+/// Where the neighbours of a zone stand.
+fn of_zone(zone: u32) -> RangeInclusive<Index> {
+    (zone, [u32::MIN; 4])..=(zone, [u32::MAX; 4])
 }
 
 impl Entry {
     fn reachable(mac: [u8; 6], deadline: u64) -> Self {
-        Self { state: State::Reachable, mac, slot: None, tries: 0, deadline, asker: None, queue: VecDeque::new() }
+        Self { state: State::Reachable, mac, slot: None, tries: 0, deadline, asked: None, queue: VecDeque::new() }
     }
 
-    fn asked(from: u16, now: u64) -> Self {
+    fn asked(ticket: Ticket, now: u64) -> Self {
         Self {
             state: State::Incomplete,
             mac: [0; 6],
             slot: None,
             tries: 1,
             deadline: now + RETRY,
-            asker: Some(from),
+            asked: Some(ticket),
             queue: VecDeque::new(),
         }
     }
@@ -383,7 +401,7 @@ mod tests {
     fn frame_between(from: u16, to: u16, last: u8) -> PuntedFrame {
         let (task, reason) = (PuntTask::Resolve, DropReason::Unreachable);
         let punt = Punt { task, reason, from, to };
-        let packet = Packet { next_hop: address(last), ..Packet::EMPTY };
+        let packet = Packet { next_hop: address(last), asker: from, ..Packet::EMPTY };
         PuntedFrame { header: PuntHeader::new(&punt, &packet, 60, 0), bytes: vec![0; 60] }
     }
 
@@ -400,7 +418,6 @@ mod tests {
         let actions = table.seen(&key(9), MAC, SECOND / 2);
         assert!(matches!(actions[..], [Action::Send(_, MAC), Action::Send(_, MAC), Action::Publish(_, _, _)]));
         assert!(matches!(table.resolve(frame(9), SECOND)[..], [Action::Send(_, MAC)]));
-        assert_eq!(table.queued_bytes, 0);
     }
 
     #[test]
@@ -470,33 +487,75 @@ mod tests {
         assert!(published.contains(&(5, 10)) && published.contains(&(2, 5)), "{published:?}");
     }
 
-    #[test]
-    fn a_zone_gets_half_of_the_table_and_the_others_keep_theirs() {
-        let mut table = table();
-        for last in 1..=4 {
-            answered(&mut table, last, 0);
-        }
-        assert!(matches!(table.resolve(frame(5), 0)[..], [Action::Discard(_, DropReason::QueueFull)]));
-        assert!(matches!(table.resolve(frame_between(0, 2, 5), 0)[..], [Action::Solicit(_, None)]));
-        assert_eq!(table.rows().len(), 5);
+    /// A neighbour in zone `to` that has answered to zone 0.
+    fn answered_in(table: &mut Neighbours, to: u16, last: u8, now: u64) -> Vec<Action> {
+        let actions = table.resolve(frame_between(0, to, last), now);
+        table.seen(&NeighbourKey { zone: u32::from(to), ..key(last) }, MAC, now);
+        actions
+    }
+
+    fn is_asked(actions: &[Action]) -> bool {
+        matches!(actions, [.., Action::Solicit(_, None)])
+    }
+
+    fn is_refused(actions: &[Action]) -> bool {
+        matches!(actions, [Action::Discard(_, DropReason::QueueFull)])
     }
 
     #[test]
-    fn a_scan_leaves_room_for_other_zones_in_the_scanned_one() {
+    fn a_zone_that_fills_the_table_makes_room_for_the_others() {
         let mut table = table();
-        for last in 1..=2 {
-            assert!(matches!(table.resolve(frame(last), 0)[..], [Action::Solicit(_, None)]));
+        for last in 1..=8 {
+            answered_in(&mut table, 1, last, u64::from(last));
         }
-        assert!(matches!(table.resolve(frame(3), 0)[..], [Action::Discard(_, DropReason::QueueFull)]));
-        assert!(matches!(table.resolve(frame_between(2, 1, 3), 0)[..], [Action::Solicit(_, None)]));
-        // An answer, or the end of the silence, gives the room back.
-        table.seen(&key(1), MAC, 1);
-        assert!(matches!(table.resolve(frame(4), 1)[..], [Action::Solicit(_, None)]));
+        assert!(is_refused(&table.resolve(frame(9), 9)), "its own newcomers wait");
+        for last in 1..=4 {
+            let given_up = NeighbourKey { zone: 1, ..key(last) };
+            let actions = answered_in(&mut table, 2, last, 10);
+            assert!(matches!(&actions[..], [Action::Withdraw(_, key), Action::Solicit(_, None)] if *key == given_up));
+        }
+        assert!(is_refused(&table.resolve(frame_between(0, 2, 9), 10)), "both have the same now");
+        assert!(is_asked(&table.resolve(frame_between(0, 3, 9), 10)));
+        assert_eq!((table.rows().len(), table.answered[&1], table.answered[&2]), (8, 4, 3));
+    }
+
+    #[test]
+    fn scans_from_many_zones_leave_room_for_others_in_the_scanned_one() {
+        let mut table = Neighbours::new(Limits { neighbours: 64, frames: 2, bytes: 100_000 });
+        answered_in(&mut table, 1, 254, 0);
+        for scanner in 10..30 {
+            for last in 0..100 {
+                table.resolve(frame_between(scanner, 1, last), 0);
+            }
+        }
+        assert_eq!(table.rows().len(), 33, "half of the table, and the one that has answered");
+        for last in 200..203 {
+            let actions = table.resolve(frame_between(2, 1, last), 0);
+            assert!(last > 200 || is_asked(&actions), "{actions:?}");
+        }
+        assert!(table.rows().iter().any(|row| row.state == State::Reachable));
+        // The end of the silence gives the room back.
         for second in [1, 2, 3, 6] {
-            table.tick(second * SECOND + 1);
+            table.tick(second * SECOND);
         }
-        assert_eq!(table.usage[&0].asked, 0);
-        assert_eq!(table.usage[&2].asked, 0);
+        assert_eq!(table.rows().len(), 1);
+        assert!(is_asked(&table.resolve(frame_between(10, 1, 1), 7 * SECOND)));
+    }
+
+    /// Answers of zone 0 to made-up senders of zone 1.
+    #[test]
+    fn answers_to_absent_hosts_cost_nobody_their_own_share() {
+        let mut table = table();
+        let answer = |last: u8| {
+            let mut frame = frame(last);
+            frame.header.asker = 1;
+            frame
+        };
+        assert!((1..=4).all(|last| is_asked(&table.resolve(answer(last), 0))));
+        assert!(is_refused(&table.resolve(answer(5), 0)));
+        assert!(is_asked(&table.resolve(frame_between(0, 2, 6), 0)), "who answers");
+        assert!(is_asked(&table.resolve(frame_between(1, 2, 7), 0)), "who is answered");
+        assert!(is_refused(&table.resolve(answer(8), 0)));
     }
 
     #[test]
@@ -513,7 +572,8 @@ mod tests {
         table.resolve(frame(1), 0);
         assert!(matches!(table.resolve(frame(1), 0)[..], [Action::Discard(_, DropReason::QueueFull)]));
         assert_eq!(table.seen(&key(1), MAC, 1).len(), 3);
-        assert_eq!((table.queued_bytes, table.usage[&0].bytes, table.usage[&1].entries), (0, 0, 1));
+        table.resolve(frame(2), 0);
+        assert!(table.resolve(frame(2), 0).is_empty(), "the room is free again");
     }
 
     #[test]
@@ -525,7 +585,6 @@ mod tests {
         let (slots, frames) = table.forget_zone(1);
         assert_eq!((slots.len(), slots[0].1, frames.len()), (1, key(7), 1));
         assert!(table.rows().is_empty() && table.next_deadline().is_none());
-        assert_eq!(table.queued_bytes, 0);
         // The slot is free again, under a new generation.
         let published = answered(&mut table, 7, SECOND);
         let word = published.iter().find_map(|action| match action {

@@ -8,7 +8,7 @@ use firewall_core::tables::RuleCounter;
 use super::follow::{Changes, forget_neighbours};
 use super::port::{Attached, Orders, Port};
 use super::setup::{Setup, SetupError, choose, names};
-use super::state::Shared;
+use super::state::{Shared, lock};
 use crate::backend::kernel::KernelError;
 use crate::compile::{Image, Link, RuleName};
 use crate::interface::{Hook, HookChoice};
@@ -163,7 +163,7 @@ impl Setup {
         for zone in &policy.zones {
             if self.policy.zone(zone.id).is_none_or(|before| before.name != zone.name) {
                 self.kernel.clear_zone(zone.id)?;
-                shared.forget_drops(zone.id);
+                lock(&shared.drops).forget_zone(zone.id);
             }
             let ifindex = image.zones.get(usize::from(zone.id)).map_or(0, |record| record.ifindex);
             if ifindex != 0 {
@@ -171,7 +171,7 @@ impl Setup {
             }
         }
         // Hosts of a zone that moves are not where they were.
-        forget_neighbours(shared, &mut self.kernel, &self.image.zones, &image.zones);
+        forget_neighbours(shared, &self.policy, &mut self.kernel, (&self.image.zones, &image.zones));
         match self.kernel.publish(image) {
             Err(KernelError::Room { .. }) => Ok(self.kernel.replace(image, &shared.config)?),
             done => Ok(done?),

@@ -1,6 +1,5 @@
 //! What the daemon's threads share, and the answers that they give from it.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -10,6 +9,7 @@ use firewall_core::tables::{Direction as Way, NO_ZONE};
 
 use super::call::Caller;
 use super::clock;
+use super::drops::Drops;
 use super::end::End;
 use super::flow::FlowReader;
 use super::neighbours::Neighbours;
@@ -18,8 +18,8 @@ use super::setup::Setup;
 use crate::backend::kernel::KernelError;
 use crate::config::Config;
 use crate::control::{
-    Answer, CounterView, DropView, FlowView, InterfaceView, LostEventsView, NeighbourView, Question, Request, RuleView,
-    ZoneView,
+    Answer, CounterView, DropView, DropsView, FlowView, InterfaceView, LostEventsView, NeighbourView, Question,
+    Request, RuleView, ZoneView,
 };
 use crate::explain::{ExplainError, Explainer, FirstPacket};
 use crate::lang::Policy;
@@ -54,8 +54,8 @@ pub struct Shared {
     pub caller: Caller,
     /// Held while a policy is on its way into force.
     pub applying: Mutex<()>,
-    /// Drops by the daemon itself.
-    pub drops: Mutex<BTreeMap<(u16, DropReason), CounterView>>,
+    /// Drops by the daemon itself, and the recent ones.
+    pub drops: Mutex<Drops>,
 }
 
 /// A lock whose holder cannot leave half-done work behind: nothing panics while it is held.
@@ -64,19 +64,6 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    /// Counts a frame that the daemon dropped.
-    pub fn count_drop(&self, zone: u16, reason: DropReason, bytes: usize) {
-        let mut drops = lock(&self.drops);
-        let counter = drops.entry((zone, reason)).or_default();
-        counter.packets += 1;
-        counter.bytes += bytes as u64;
-    }
-
-    /// Forgets the drops of a zone whose number is another's from now on.
-    pub fn forget_drops(&self, zone: u16) {
-        lock(&self.drops).retain(|(of, _), _| *of != zone);
-    }
-
     /// The policy in force.
     pub fn policy(&self) -> Arc<Policy> {
         Arc::clone(&lock(&self.setup).policy)
@@ -188,19 +175,27 @@ impl Shared {
         Ok(flows.live(reader.now).take(MAX_FLOWS).filter_map(|live| reader.view(&live)).collect())
     }
 
-    fn dropped(&self) -> Result<Vec<DropView>, KernelError> {
-        let mut found = Vec::new();
-        let own = lock(&self.drops).clone();
+    fn dropped(&self) -> Result<DropsView, KernelError> {
+        let (counters, unlisted) = self.drop_counters()?;
+        let (recent, now) = (lock(&self.drops).recent(), clock::now());
+        Ok(DropsView { counters, recent: recent.iter().map(|seen| seen.view(now)).collect(), unlisted })
+    }
+
+    /// The drops of all zones, and how many of them nothing more is known of.
+    fn drop_counters(&self) -> Result<(Vec<DropView>, u64), KernelError> {
+        let (mut found, mut unlisted) = (Vec::new(), 0);
         let setup = lock(&self.setup);
         let zones = setup.policy.zones.iter().map(|zone| zone.id).chain([NO_ZONE]);
         for zone in zones {
+            let mut all = 0;
             for reason in DropReason::ALL {
                 let counted = setup.kernel.drop_counter(zone, *reason)?;
-                let by_daemon = own.get(&(zone, *reason)).copied().unwrap_or_default();
+                let by_daemon = lock(&self.drops).counter(zone, *reason);
                 let counter = CounterView {
                     packets: counted.packets + by_daemon.packets,
                     bytes: counted.bytes + by_daemon.bytes,
                 };
+                all += counter.packets;
                 if counter.packets > 0 {
                     found.push(DropView {
                         zone: (zone != NO_ZONE).then(|| setup.zone_name(zone)),
@@ -210,8 +205,9 @@ impl Shared {
                     });
                 }
             }
+            unlisted += all.saturating_sub(lock(&self.drops).heard(zone));
         }
-        Ok(found)
+        Ok((found, unlisted))
     }
 
     /// Events that were lost: zone, topic, how many.
@@ -272,10 +268,7 @@ fn lost_on(policy: &Policy, interface: &str, lost: &[LostEvents]) -> Vec<LostEve
     });
     here.map(|(zone, lost)| LostEventsView {
         zone: zone.name.clone(),
-        topic: match lost.topic {
-            Topic::Log => "log".to_owned(),
-            Topic::Neighbour => "neighbour".to_owned(),
-        },
+        topic: lost.topic.name().to_owned(),
         events: lost.events,
     })
     .collect()

@@ -36,22 +36,22 @@ impl Ports {
     }
 
     /// Sends a frame that waited, now that its neighbour's MAC is known.
-    pub fn finish(&self, zone: &Zone, punted: PuntedFrame, mac: [u8; 6]) -> io::Result<()> {
-        let offload = offload(&punted);
-        let mut frame = punted.bytes;
+    pub fn finish(&self, zone: &Zone, punted: &mut PuntedFrame, mac: [u8; 6]) -> io::Result<()> {
+        let offload = offload(punted);
+        let frame = &mut punted.bytes;
         if let Some(destination) = frame.get_mut(..mac.len()) {
             destination.copy_from_slice(&mac);
         }
         // A tag beside the frame is lost on the way to user space.
-        let (frame, offload) = match zone.tag() {
+        let offload = match zone.tag() {
             Some(vlan) if frame.get(12..14) != Some(&[0x81, 0x00]) && frame.len() > 12 => {
                 let [high, low] = vlan.to_be_bytes();
                 frame.splice(12..12, [0x81, 0x00, high, low]);
-                (frame, offload.moved_by((TAGGED_ETHERNET - ETHERNET) as u16))
+                offload.moved_by((TAGGED_ETHERNET - ETHERNET) as u16)
             }
-            _ => (frame, offload),
+            _ => offload,
         };
-        self.send_offloaded(zone, &frame, offload)
+        self.send_offloaded(zone, frame, offload)
     }
 
     fn send_offloaded(&self, zone: &Zone, frame: &[u8], offload: Offload) -> io::Result<()> {
@@ -64,7 +64,7 @@ impl Ports {
 fn offload(punted: &PuntedFrame) -> Offload {
     let frame = MemoryFrame::new(punted.bytes.clone());
     let mut packet = Packet::EMPTY;
-    let Ok(ethernet) = parse::ethernet(&frame) else { return Offload::default() };
+    let Ok(ethernet) = parse::ethernet(&frame, &mut packet) else { return Offload::default() };
     if parse::ip(&frame, &ethernet, &mut packet).is_err() {
         return Offload::default();
     }

@@ -1,6 +1,5 @@
 //! The daemon's loop.
 
-use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -61,7 +60,7 @@ pub fn run(
         config: config.clone(),
         caller,
         applying: Mutex::new(()),
-        drops: Mutex::new(BTreeMap::new()),
+        drops: Mutex::default(),
     });
     let listener = server.listener()?;
     let answering = Arc::clone(&shared);
@@ -95,6 +94,7 @@ fn until_next_timer(shared: &Shared) -> PollTimeout {
 struct Watch {
     logged: Events,
     neighbour_news: Events,
+    dropped: Events,
     unresolved: Punts,
     reports: Punts,
     ports: Ports,
@@ -113,6 +113,7 @@ impl Watch {
         Ok(Self {
             logged: setup.kernel.take_events(Topic::Log)?,
             neighbour_news: setup.kernel.take_events(Topic::Neighbour)?,
+            dropped: setup.kernel.take_events(Topic::Drop)?,
             unresolved: setup.kernel.take_punts(PuntTask::Resolve)?,
             reports: setup.kernel.take_punts(PuntTask::Report)?,
             ports,
@@ -134,6 +135,7 @@ impl Watch {
                 PollFd::new(self.reports.as_fd(), PollFlags::POLLIN),
                 PollFd::new(self.interfaces.as_fd(), PollFlags::POLLIN),
                 PollFd::new(self.calls.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.dropped.as_fd(), PollFlags::POLLIN),
             ];
             match poll(&mut waiting, timeout) {
                 Ok(_) | Err(nix::errno::Errno::EINTR) => {}
@@ -220,6 +222,10 @@ impl Watch {
             let Some(event) = self.logged.take() else { break };
             self.log.rule(shared, &event);
         }
+        for _ in 0..BATCH {
+            let Some(event) = self.dropped.take() else { break };
+            shared.remember_drop(&event);
+        }
         let now = clock::now();
         self.log.tell_of_lost(shared, now);
         let due = lock(&shared.neighbours).tick(now);
@@ -270,8 +276,8 @@ impl Watch {
                 Action::Change(slot, word) => setup.kernel.change_neighbour(slot, word),
                 Action::Withdraw(slot, key) => setup.kernel.remove_neighbour(slot, &key),
                 Action::Discard(frame, reason) => {
+                    shared.count_drop(&setup.policy, &frame, reason);
                     drop(setup);
-                    shared.count_drop(frame.header.from, reason, frame.bytes.len());
                     if reason == DropReason::Unreachable {
                         self.report(shared, &frame, reason);
                     }
@@ -287,13 +293,12 @@ impl Watch {
                         self.send(&zone, &frame);
                     }
                 }
-                Action::Send(frame, mac) => {
+                Action::Send(mut frame, mac) => {
                     let Some(zone) = setup.zone(frame.header.to).copied() else { continue };
                     drop(setup);
-                    let (from, bytes) = (frame.header.from, frame.bytes.len());
-                    if let Err(error) = self.ports.finish(&zone, frame, mac) {
+                    if let Err(error) = self.ports.finish(&zone, &mut frame, mac) {
                         tracing::debug!(%error, "cannot send a frame that waited");
-                        shared.count_drop(from, DropReason::Rewrite, bytes);
+                        shared.count_drop(&shared.policy(), &frame, DropReason::Rewrite);
                     }
                 }
             }

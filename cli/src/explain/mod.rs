@@ -3,6 +3,7 @@
 //! The verdict comes from the compiled tables, run through the pipeline that the kernel runs; why each rule before the
 //! deciding one did not match comes from the policy. When the two disagree, that is said instead of an answer.
 
+mod closed;
 mod packet;
 mod rules;
 
@@ -12,7 +13,9 @@ use firewall_core::{Address, DropReason, Punt, PuntTask, Verdict, process};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+pub use closed::ClosedInterface;
 pub use packet::{FirstPacket, FirstPacketError};
+pub(crate) use rules::message;
 
 use crate::backend::memory::{Limits, Memory, MemoryFrame};
 use crate::compile::Image;
@@ -55,7 +58,10 @@ pub struct Explanation {
     pub to: Option<String>,
     /// The route that was found: `connected`, `via ADDRESS`, ...
     pub route: Option<String>,
-    /// The rule that decided, when the rules were asked.
+    /// Interfaces on its way that are down or away.
+    #[serde(default)]
+    pub closed: Vec<ClosedInterface>,
+    /// The rule that decided, when the rules were asked; where an interface is closed, the rule that would decide.
     pub decided: Option<RulePlace>,
     /// The rules before it.
     pub considered: Vec<Considered>,
@@ -63,6 +69,9 @@ pub struct Explanation {
     /// and only stands too late.
     pub nearest: Option<Considered>,
 }
+
+/// What [`DropReason::InterfaceDown`] means where the packet never comes in.
+const NOTHING_COMES: &str = "The interface of the ingress zone is down or away.";
 
 /// Why there is no explanation.
 #[derive(Debug, PartialEq, Eq, Error)]
@@ -93,7 +102,7 @@ impl<'a> Explainer<'a> {
     pub fn new(policy: &'a Policy, image: &'a Image) -> Self {
         // One packet at a time: no room for more is needed.
         let limits = Limits { established: 1, half_open: 1, fragments: 1 };
-        Self { policy, image, memory: Memory::new(image, limits), now: 0 }
+        Self { policy, image, memory: Memory::new(&closed::opened(policy, image), limits), now: 0 }
     }
 
     /// Explains the fate of a packet that begins a flow.
@@ -117,7 +126,6 @@ impl<'a> Explainer<'a> {
         decided: Option<u32>,
     ) -> Result<Explanation, ExplainError> {
         let (action, _) = outcome(verdict);
-        let reason = reason(verdict);
         let route = self.image.route_to(&Address::from(packet.destination));
         let forwards = route.filter(|route| route.kind == RouteKind::Forward as u16);
         let to = forwards.and_then(|route| self.policy.zones.iter().position(|zone| zone.id == route.zone));
@@ -127,14 +135,22 @@ impl<'a> Explainer<'a> {
         };
         let refused = decided.is_some() && action != Action::Allow;
         let nearest = to.filter(|_| refused).and_then(|to| self.nearest(packet, to));
+        let on_its_way = [(Some(packet.from), true), (to, false)].into_iter();
+        let closed: Vec<ClosedInterface> = on_its_way
+            .filter_map(|(zone, is_ingress)| ClosedInterface::of(self.policy, self.image, zone?, is_ingress))
+            .collect();
+        let stops = !closed.is_empty() && action == Action::Allow;
+        let reason = if stops { Some(DropReason::InterfaceDown) } else { reason(verdict) };
+        let comes_not = stops && closed.iter().any(|closed| closed.is_ingress);
         Ok(Explanation {
-            verdict: action.to_string(),
+            verdict: if stops { Action::Drop } else { action }.to_string(),
             reason: reason.map(|reason| reason.name().to_owned()),
-            meaning: reason.map(|reason| reason.describe().trim().to_owned()),
+            meaning: reason.map(|reason| if comes_not { NOTHING_COMES } else { reason.describe().trim() }.to_owned()),
             service: rules::service_of(packet),
             from: self.zone_name(packet.from),
             to: to.map(|to| self.zone_name(to)),
             route: route.map(route_text),
+            closed,
             decided: decided.map(|rule| self.place(rule)),
             considered,
             nearest,

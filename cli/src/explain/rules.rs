@@ -93,7 +93,7 @@ fn text(service: &Service) -> String {
 }
 
 /// An ICMP message by its name, or by its numbers when it has none.
-fn message(protocol: u8, icmp: IcmpMatch) -> String {
+pub fn message(protocol: u8, icmp: IcmpMatch) -> String {
     let name = protocol_name(protocol);
     let of_kind = || ICMP_MESSAGES.iter().filter(|row| row.protocol == protocol && row.kind == icmp.kind);
     // Code 0 is the only one of a message whose codes have no names.

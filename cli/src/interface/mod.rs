@@ -12,6 +12,7 @@ mod ethtool;
 pub(crate) mod netlink;
 mod offload;
 mod prepare;
+mod receive_buffer;
 mod watch;
 
 use std::net::IpAddr;

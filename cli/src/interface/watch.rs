@@ -13,11 +13,12 @@ use netlink_sys::{Socket, SocketAddr};
 
 use super::InterfaceError;
 use super::netlink::attributes_of;
+use super::receive_buffer;
 
 /// Multicast group of link notifications (`linux/rtnetlink.h`).
 const RTNLGRP_LINK: u32 = 1;
 /// Bytes of notifications that may wait: thousands.
-const RECEIVE_BUFFER: u32 = 4 << 20;
+const RECEIVE_BUFFER: i32 = 8 << 20;
 /// `struct nlmsghdr`
 const NETLINK_HEADER: usize = 16;
 /// `struct ifinfomsg`
@@ -45,7 +46,7 @@ impl LinkChanges {
         let open = || {
             let mut socket = Socket::new(NETLINK_ROUTE)?;
             socket.bind(&SocketAddr::new(0, 0))?;
-            socket.set_rx_buf_sz(RECEIVE_BUFFER)?;
+            receive_buffer::force(&socket, RECEIVE_BUFFER)?;
             socket.add_membership(RTNLGRP_LINK)?;
             socket.set_non_blocking(true)?;
             Ok(Self(socket))
@@ -115,5 +116,22 @@ impl Notices {
         self.changed.extend(later.changed);
         self.names.extend(later.names);
         self.lost |= later.lost;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_limit_of_the_system_is_no_limit() {
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("SKIPPED: room past net.core.rmem_max needs root");
+            return;
+        }
+        let changes = LinkChanges::open().expect("a socket");
+        // The kernel doubles what it is asked for, to account for its own records (socket(7)).
+        let room: i32 = changes.0.get_rx_buf_sz().expect("the room").try_into().expect("a number");
+        assert_eq!(room, 2 * RECEIVE_BUFFER);
     }
 }

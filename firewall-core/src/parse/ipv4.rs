@@ -24,16 +24,17 @@ pub(super) fn fill<F: Frame>(frame: &F, offset: u32, packet: &mut Packet) -> Res
     if total > room {
         return Err(DropReason::Truncated);
     }
+    packet.source = Address::from_v4(four_at(&header, 12));
+    packet.destination = Address::from_v4(four_at(&header, 16));
+    packet.protocol = header[9];
+    packet.ttl = header[8];
+    packet.ip_length = total;
     let options_sum = if header_length > HEADER { options(frame, offset + HEADER, header_length - HEADER)? } else { 0 };
     if checksum::fold(checksum::sum_words(&header) + options_sum) != 0xffff {
         return Err(DropReason::IpChecksum);
     }
     let fragmentation = u16_at(&header, 6);
     let fragment = fragment(fragmentation, header[9])?;
-    packet.source = Address::from_v4(four_at(&header, 12));
-    packet.destination = Address::from_v4(four_at(&header, 16));
-    packet.protocol = header[9];
-    packet.ttl = header[8];
     packet.fragment = fragment;
     if fragment != Fragment::Whole {
         packet.fragment_id = u32::from(u16_at(&header, 4));
@@ -42,7 +43,6 @@ pub(super) fn fill<F: Frame>(frame: &F, offset: u32, packet: &mut Packet) -> Res
     packet.network_offset = offset;
     packet.transport_offset = offset + header_length;
     packet.transport_length = total - header_length;
-    packet.ip_length = total;
     Ok(())
 }
 

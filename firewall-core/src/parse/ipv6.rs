@@ -13,7 +13,6 @@ const MAX_EXTENSIONS: u32 = 5;
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
 const FRAGMENT: u8 = 44;
-const AUTHENTICATION: u8 = 51;
 const DESTINATION_OPTIONS: u8 = 60;
 
 /// The network part of an IPv6 packet whose header starts at `offset`.
@@ -58,7 +57,6 @@ fn extensions<F: Frame>(frame: &F, packet: &mut Packet) -> Result<(), DropReason
                 packet.fragment = fragment(packet, &header)?;
                 8
             }
-            AUTHENTICATION => (u32::from(header[1]) + 2) * 4,
             // Segments left in any routing header is source routing (RFC 5095, RFC 7126's counterpart).
             ROUTING if header[3] != 0 => return Err(DropReason::Ipv6Extension),
             _ => (u32::from(header[1]) + 1) * 8,
@@ -83,9 +81,11 @@ fn extensions<F: Frame>(frame: &F, packet: &mut Packet) -> Result<(), DropReason
     Ok(())
 }
 
+/// The authentication header (51), which RFC 7045 counts among them, is a protocol here as it is in IPv4: rules match it by its
+/// own name, and what it protects is the business of those who hold the keys.
 #[inline(always)]
 const fn is_extension(next: u8) -> bool {
-    matches!(next, HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION_OPTIONS)
+    matches!(next, HOP_BY_HOP | ROUTING | FRAGMENT | DESTINATION_OPTIONS)
 }
 
 /// RFC 8200 section 4.5. A header of an "atomic" fragment (RFC 6946) changes nothing.

@@ -29,6 +29,7 @@ fn tcp<F: Frame>(frame: &F, packet: &mut Packet) -> Result<(), DropReason> {
     if header_length < 20 || u32::from(header_length) > packet.transport_length {
         return Err(DropReason::TransportHeader);
     }
+    packet.has_transport = true;
     packet.source_port = u16_at(&header, 0);
     packet.destination_port = u16_at(&header, 2);
     packet.tcp_flags = header[13];
@@ -60,6 +61,7 @@ fn udp<F: Frame>(frame: &F, packet: &mut Packet) -> Result<(), DropReason> {
     if packet.transport_length < 8 || length < 8 || (whole && length > packet.transport_length) {
         return Err(DropReason::TransportHeader);
     }
+    packet.has_transport = true;
     packet.source_port = u16_at(&header, 0);
     packet.destination_port = u16_at(&header, 2);
     Ok(())
@@ -71,6 +73,7 @@ fn icmp<F: Frame>(frame: &F, packet: &mut Packet) -> Result<(), DropReason> {
         return Err(DropReason::TransportHeader);
     }
     let header: [u8; 8] = frame.load(packet.transport_offset)?;
+    packet.has_transport = true;
     packet.icmp_type = header[0];
     packet.icmp_code = header[1];
     if packet.is_echo() {

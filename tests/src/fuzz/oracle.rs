@@ -61,7 +61,7 @@ impl<'a> View<'a> {
     fn v6(packet: &'a [u8]) -> Option<Self> {
         let address = |at: usize| Some(IpAddr::from(<[u8; 16]>::try_from(packet.get(at..at + 16)?).ok()?));
         let (mut next, mut payload, mut kind) = (*packet.get(6)?, packet.get(40..)?, Kind::Whole);
-        while matches!(next, 0 | 43 | 44 | 51 | 60) && !matches!(kind, Kind::LaterFragment(_)) {
+        while matches!(next, 0 | 43 | 44 | 60) && !matches!(kind, Kind::LaterFragment(_)) {
             let length = match next {
                 44 => {
                     let id = u32::from_be_bytes(payload.get(4..8)?.try_into().ok()?);
@@ -72,7 +72,6 @@ impl<'a> View<'a> {
                     };
                     8
                 }
-                51 => (usize::from(*payload.get(1)?) + 2) * 4,
                 _ => (usize::from(*payload.get(1)?) + 1) * 8,
             };
             next = *payload.first()?;

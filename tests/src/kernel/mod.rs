@@ -13,13 +13,13 @@ use std::net::IpAddr;
 use aya::maps::{Array, HashMap, MapData};
 use firewall_core::Address;
 use firewall_core::conntrack::{FLOW_BYTES, FLOW_KEY_BYTES, Flow};
-use firewall_core::event::PuntHeader;
+use firewall_core::event::{Event, PuntHeader, Topic};
 use firewall_core::limit::WORKS;
 use firewall_core::tables::{Direction, FragmentKey, FragmentPorts, NO_ZONE, NeighbourKey, NeighbourWord};
 use firewall_core::{DropReason, PuntTask};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
-use vfw::backend::kernel::{Kernel, PuntedFrame, Punts};
+use vfw::backend::kernel::{Events, Kernel, PuntedFrame, Punts};
 use vfw::compile::{Image, Link, compile};
 use vfw::config::{Capacity, Config};
 use vfw::lang::{SourceFile, load};
@@ -43,6 +43,8 @@ pub struct Firewall {
     pub kernel: Kernel,
     /// Frames to resolve, frames to report.
     punts: [Punts; 2],
+    /// What was told of drops.
+    drops: Events,
     links: Vec<Link>,
     config: Config,
     zones: u16,
@@ -66,9 +68,11 @@ impl Firewall {
         let image = image(&format!("{ZONES}default drop\n"), &config, &links);
         let mut kernel = Kernel::load(&image, &config).expect("loads");
         let punts = [PuntTask::Resolve, PuntTask::Report].map(|task| kernel.take_punts(task).expect("a ring"));
+        let drops = kernel.take_events(Topic::Drop).expect("a ring");
         Self {
             kernel,
             punts,
+            drops,
             links,
             config,
             zones: image.zones.len() as u16,
@@ -108,6 +112,7 @@ impl Firewall {
         self.forget_fragments();
         self.change_buckets(|_| 0);
         while self.punted().is_some() {}
+        self.take_drops();
         self.counted_before = Counters::default();
         self.counted_before = self.counters();
         for (zone, address, mac) in &scenario.neighbours {
@@ -203,7 +208,7 @@ impl Firewall {
         type BucketMap<'a> = Array<&'a mut MapData, [i64; WORKS]>;
         let map = self.kernel.ebpf_mut().map_mut("BUCKETS").expect("a map");
         let mut map = BucketMap::try_from(map).expect("buckets");
-        for zone in 0..u32::from(self.zones) {
+        for zone in (0..u32::from(self.zones)).chain([u32::from(NO_ZONE)]) {
             let buckets = map.get(&zone, 0).expect("a zone");
             map.set(zone, buckets.map(&change), 0).expect("a zone");
         }
@@ -225,6 +230,11 @@ impl Firewall {
                 None => map.remove(&key).expect("an entry"),
             }
         }
+    }
+
+    /// What was told of drops.
+    pub fn take_drops(&mut self) -> Vec<Event> {
+        std::iter::from_fn(|| self.drops.take()).collect()
     }
 
     /// A frame that was punted, if one was.

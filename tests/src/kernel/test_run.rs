@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp};
+use firewall_core::event::Event;
 use vfw::interface::Hook;
 
 use super::{Firewall, network};
@@ -159,6 +160,10 @@ impl Backend for TestRun {
 
     fn replace(&mut self, policy: &str) {
         self.firewall.replace(policy);
+    }
+
+    fn take_drops(&mut self) -> Vec<Event> {
+        self.firewall.take_drops()
     }
 
     fn forget(&mut self, zone: u16, address: IpAddr) {

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use firewall_core::event::Event;
 use vfw::backend::kernel::{Kernel, KernelError};
 use vfw::compile::Link;
 use vfw::interface::Hook;
@@ -121,6 +122,10 @@ impl Backend for Veth {
 
     fn replace(&mut self, policy: &str) {
         self.firewall.replace(policy);
+    }
+
+    fn take_drops(&mut self) -> Vec<Event> {
+        self.firewall.take_drops()
     }
 
     fn forget(&mut self, zone: u16, address: IpAddr) {

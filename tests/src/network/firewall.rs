@@ -63,7 +63,7 @@ impl<'a> Firewall<'a> {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// The answer of `vfw show WHAT --json`, which is a list.
+    /// The answer of `vfw show WHAT --json`: a list; for drops an object.
     pub fn show(&self, what: &str) -> Value {
         let socket = self.network.socket();
         let socket = socket.to_str().expect("a path in UTF-8");
@@ -74,9 +74,14 @@ impl<'a> Firewall<'a> {
         answer.get_mut(what).expect("the answer to the question").take()
     }
 
+    /// The counters of dropped packets.
+    pub fn drop_counters(&self) -> Value {
+        self.show("drops")["counters"].take()
+    }
+
     /// Packets dropped for `reason`, of frames from `zone` (none: from no zone).
     pub fn dropped(&self, zone: Option<&str>, reason: &str) -> u64 {
-        let drops = self.show("drops");
+        let drops = self.drop_counters();
         let mut rows = drops.as_array().expect("a list").iter();
         let row = rows.find(|row| row["zone"].as_str() == zone && row["reason"] == reason);
         row.map_or(0, |row| row["packets"].as_u64().expect("a number"))
@@ -84,7 +89,7 @@ impl<'a> Firewall<'a> {
 
     /// All drops as `zone reason`, without the reasons in `but`.
     pub fn drop_reasons(&self, but: &[&str]) -> Vec<String> {
-        let drops = self.show("drops");
+        let drops = self.drop_counters();
         let rows = drops.as_array().expect("a list").iter();
         rows.filter(|row| !but.iter().any(|reason| row["reason"] == *reason))
             .map(|row| format!("{} {}", row["zone"].as_str().unwrap_or("-"), row["reason"].as_str().unwrap_or("?")))

@@ -50,6 +50,25 @@ pub(super) fn scenarios(family: Family, all: &mut Vec<Scenario>) {
         .step(Step::Advance(HOUR))
         .report(&APP, &expired(3), DropReason::TtlExceeded)
         .add_to(all);
+    // A host of `app` makes up senders of its own subnet: the answers ask for hosts that do not exist.
+    let absent = |last: &str| APP.neighbour(family, last);
+    let forged = |last: &str| APP.link().ip(&absent(last), db).udp(1, 53, b"query");
+    let answer = |last: &str| DB.link().ip(db, &absent(last)).udp(53, 1, b"reply");
+    let nobody = LAB.neighbour(family, "99");
+    let mut scenario = new("answers-to-absent-hosts", TWO);
+    scenario.policy += "allow db -> lab  service udp\n";
+    for last in ["91", "92", "93"] {
+        scenario = scenario.pass(&APP, &DB, &forged(last), 0);
+    }
+    scenario
+        .resolve(&DB, &APP, &absent("91"), &answer("91"), 0)
+        .resolve(&DB, &APP, &absent("92"), &answer("92"), 0)
+        .drop(&DB, &answer("93"), DropReason::ResolveLimit)
+        // What `db` asks for itself it gets, and `app` as well.
+        .resolve(&DB, &LAB, &nobody, &DB.link().ip(db, &nobody).udp(1, 53, b"query"), 2)
+        .step(forget_db.clone())
+        .resolve(&APP, &DB, db, &query(1), 0)
+        .add_to(all);
     new("known-neighbours-need-no-daemon", [Rate::NONE; WORKS])
         .pass(&APP, &DB, &query(1), 0)
         .pass(&DB, &APP, &reply(1), 0)

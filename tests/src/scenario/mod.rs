@@ -3,6 +3,7 @@
 //! A scenario says the rules, the neighbours, the frames and what is expected of each. [`run`] asserts the verdict, the
 //! exact bytes, and after every frame *all* counters. Time passes only by [`Step::Advance`].
 
+mod dropped;
 mod ip;
 mod limit;
 mod link;
@@ -16,6 +17,7 @@ mod transport;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use firewall_core::event::Event;
 use firewall_core::limit::{Rate, WORKS};
 use firewall_core::tables::NO_ZONE;
 use firewall_core::{DropReason, PuntTask};
@@ -189,6 +191,8 @@ pub trait Backend {
     fn replace(&mut self, policy: &str);
     /// Forgets a neighbour.
     fn forget(&mut self, zone: u16, address: IpAddr);
+    /// What the data path has told of drops since it was asked last.
+    fn take_drops(&mut self) -> Vec<Event>;
     /// Bytes that the pipeline counts for a frame: a tag counts where it is among the bytes.
     fn counted(&self, frame: &[u8], stripped_tag: Option<u16>) -> u64 {
         let _ = stripped_tag;
@@ -212,7 +216,13 @@ pub fn run(scenario: &Scenario, backend: &mut dyn Backend) -> Result<(), String>
         if got != expect {
             return Err(format!("{at}:\nexpected {}\ngot      {}", show(&expect), show(&got)));
         }
-        expected.expect(injection, backend.counted(&injection.frame, injection.stripped_tag));
+        let bytes = backend.counted(&injection.frame, injection.stripped_tag);
+        let told = backend.take_drops();
+        // A scenario with rates of its own may have none left for the list of drops.
+        if scenario.rates.is_none() {
+            dropped::check(injection, bytes, &told).map_err(|error| format!("{at}: {error}\ntold {told:?}"))?;
+        }
+        expected.expect(injection, bytes);
         let counted = backend.counters().without_zeros();
         if counted != expected {
             return Err(format!("{at}: counters\nexpected {expected:?}\ngot      {counted:?}"));

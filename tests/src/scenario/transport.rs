@@ -40,6 +40,15 @@ pub(super) fn scenarios(family: Family, all: &mut Vec<Scenario>) {
         .pass(&APP, &DB, &out.transport(number::GRE, &[0; 20]), 1)
         .pass(&DB, &APP, &back.transport(number::GRE, &[0; 20]), 1)
         .add_to(all);
+    let tcp = &out.tcp(40_000, 23).flags(flag::SYN).bytes()[..];
+    let protected = [&[number::TCP, 4, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1][..], &[0; 12], tcp].concat();
+    Scenario::new(
+        format!("other/{}/ah", family.name()),
+        "reject any -> any  service tcp\nallow app -> db  service ah\n",
+    )
+    .pass(&APP, &DB, &out.transport(number::AH, &protected), 1)
+    .pass(&DB, &APP, &back.transport(number::AH, &protected), 1)
+    .add_to(all);
     new("other", "denied").deny(&APP, &out.transport(50, &[0; 20]), DEFAULT).add_to(all);
     let telnet = out.tcp(40_000, 23).flags(flag::SYN).build();
     let reject = Scenario::new(format!("tcp/{}/reject", family.name()), RULES);

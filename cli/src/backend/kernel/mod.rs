@@ -285,6 +285,7 @@ impl Kernel {
         let name = match topic {
             Topic::Log => "LOG_EVENTS",
             Topic::Neighbour => "NEIGHBOUR_EVENTS",
+            Topic::Drop => "DROP_EVENTS",
         };
         take_map(&mut self.ebpf, name).map(Events)
     }

@@ -21,11 +21,12 @@ use std::rc::Rc;
 use firewall_core::Address;
 use firewall_core::classify::{Block, Decision, Key, lookup};
 use firewall_core::conntrack::{Flow, FlowKey};
-use firewall_core::event::{Event, Topic};
+use firewall_core::event::{Dropped, Event, Topic, tell_dropped};
 use firewall_core::limit::{Bucket, Buckets, Work};
+use firewall_core::packet::Packet;
 use firewall_core::tables::{
-    Counter, Direction, FlowTable, FragmentKey, FragmentPorts, NeighbourKey, NeighbourWord, Route, RuleCounter,
-    RuleKey, Settings, Tables, Zone,
+    Counter, Direction, FlowTable, FragmentKey, FragmentPorts, NO_ZONE, NeighbourKey, NeighbourWord, Route,
+    RuleCounter, RuleKey, Settings, Tables, Zone,
 };
 use firewall_core::verdict::DropReason;
 
@@ -51,7 +52,7 @@ pub struct Memory {
     neighbours: RefCell<Neighbours>,
     state: RefCell<State>,
     counters: RefCell<Counters>,
-    /// By zone.
+    /// By zone; those of frames from no zone come last.
     buckets: Vec<Buckets>,
     /// By topic.
     events: RefCell<[VecDeque<Event>; Topic::ALL.len()]>,
@@ -160,7 +161,7 @@ impl Memory {
             routes,
             limits,
             state: RefCell::new(State::new(limits)),
-            buckets: vec![Buckets::default(); image.zones.len()],
+            buckets: vec![Buckets::default(); image.zones.len() + 1],
             ..Self::empty()
         }
     }
@@ -351,7 +352,8 @@ impl Tables for Memory {
     }
 
     fn bucket(&self, zone: u16, work: Work) -> Option<&Bucket> {
-        self.buckets.get(usize::from(zone))?.get(work as usize)
+        let buckets = if zone == NO_ZONE { self.buckets.last() } else { self.buckets.get(usize::from(zone)) };
+        buckets?.get(work as usize)
     }
 
     fn tell(&self, topic: Topic, fill: impl FnOnce(&mut Event)) -> bool {
@@ -363,5 +365,9 @@ impl Tables for Memory {
         fill(&mut event);
         events.push_back(event);
         true
+    }
+
+    fn tell_dropped(&self, dropped: &Dropped, packet: &Packet) {
+        tell_dropped(self, dropped, packet);
     }
 }

@@ -8,7 +8,7 @@ use crate::lang::ast::{IcmpVersion, PortRange, ServiceDefinition, ServiceItem, T
 use crate::lang::diagnostic::Sink;
 use crate::lang::parse;
 use crate::lang::policy::Service;
-use crate::lang::registry::{ICMP, ICMP6, SERVICES, TCP, UDP, service_named};
+use crate::lang::registry::{ICMP, ICMP6, PROTOCOLS, SERVICES, TCP, UDP, service_named};
 use crate::lang::source::{SourceFile, Spanned};
 
 /// What every declared service stands for. One that has an error may be empty.
@@ -81,7 +81,8 @@ fn named(name: &Spanned<String>, names: &Names<'_>, declared: &[Vec<Service>], s
     if let Some(means) = service_named(&name.value).and_then(|row| built_in(row.means)) {
         return means;
     }
-    let known = names.services.keys().copied().chain(SERVICES.iter().map(|row| row.text));
+    let protocols = PROTOCOLS.iter().map(|row| row.text);
+    let known = names.services.keys().copied().chain(SERVICES.iter().map(|row| row.text)).chain(protocols);
     sink.push(names.unknown("service", name, known, sink));
     Vec::new()
 }

@@ -10,7 +10,8 @@ use crate::lang::literal::Literal;
 use crate::lang::names::nearest;
 use crate::lang::policy::IcmpMatch;
 use crate::lang::registry::{
-    EXTENSION_HEADERS, ICMP, ICMP_MESSAGES, ICMP6, Keyword, ProtocolKind, TCP, UDP, protocol_named, service_named,
+    EXTENSION_HEADERS, ICMP, ICMP_MESSAGES, ICMP6, Keyword, PROTOCOLS, ProtocolKind, TCP, UDP, protocol_named,
+    service_named,
 };
 use crate::lang::source::{Span, Spanned};
 use crate::lang::tcp_flags::TcpFlags;
@@ -143,6 +144,9 @@ impl Parser<'_, '_> {
             (None, _) if self.eat_keyword(Keyword::Proto) => self.numbered_protocol()?,
             (None, Literal::Name(name)) if self.keyword().is_none() => {
                 self.next();
+                if matches!(self.literal(), Literal::Number(_) | Literal::Numbers(..)) {
+                    return Err(self.ports_of_nothing(name, start));
+                }
                 ServiceItem::Named(name.to_owned())
             }
             (None, Literal::Number(_) | Literal::Numbers(..)) => {
@@ -153,6 +157,14 @@ impl Parser<'_, '_> {
             _ => return Err(self.expected("a service")),
         };
         Ok(Spanned::new(item, start.to(self.last_span())))
+    }
+
+    /// Ports behind a name that is no protocol: most likely a misspelled one.
+    fn ports_of_nothing(&mut self, name: &str, span: Span) -> Failed {
+        let error = self.sink.error(span, format!("`{name}` is no protocol, and ports stand behind one"));
+        let near = nearest(name, PROTOCOLS.iter().map(|row| row.text));
+        let hint = near.map_or_else(|| "`tcp` and `udp` have ports".to_owned(), |near| did_you_mean(&near));
+        self.fail(error.with_hint(hint))
     }
 
     fn numbered_protocol(&mut self) -> Parsed<ServiceItem> {
