@@ -176,6 +176,8 @@ impl Random {
             destination_port: if has_ports { self.pick(&ports) } else { 0 },
             protocol,
             icmp,
+            // Of a SYN, those that rules may look at.
+            flags: if protocol == 6 { 0x02 | self.next() as u8 & 0xe8 } else { 0 },
         }
     }
 
