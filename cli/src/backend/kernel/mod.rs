@@ -9,6 +9,7 @@ mod mmap;
 mod object;
 mod rings;
 mod rules;
+mod size;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -32,6 +33,7 @@ pub use classifier::{Classifier, Lookups};
 pub use error::KernelError;
 pub use flows::{Flows, LiveFlow};
 pub use rings::{Events, PuntedFrame, Punts};
+pub use size::table_bytes;
 
 use crate::compile::Image;
 use crate::config::Config;
