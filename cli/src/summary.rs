@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::backend::kernel::table_bytes;
 use crate::compile::Image;
 use crate::config::Config;
 use crate::lang::Policy;
@@ -44,7 +45,7 @@ pub struct TableBytes {
 impl Summary {
     /// Of a policy that took `compiled` from text to tables.
     pub fn new(policy: &Policy, image: &Image, config: &Config, tests: &preview::Report, compiled: Duration) -> Self {
-        let bytes = image.table_bytes(config).into_iter();
+        let bytes = table_bytes(image, config).into_iter();
         Self {
             zones: policy.zones.len(),
             rules: policy.rules.len(),

@@ -186,6 +186,20 @@ impl Topic {
     }
 }
 
+/// Bytes of the rings to the daemon, powers of two.
+pub mod ring {
+    /// [`super::Topic::Log`].
+    pub const LOG: u32 = 1 << 20;
+    /// [`super::Topic::Drop`].
+    pub const DROP: u32 = 1 << 19;
+    /// [`super::Topic::Neighbour`].
+    pub const NEIGHBOUR: u32 = 1 << 18;
+    /// Frames for [`crate::PuntTask::Resolve`].
+    pub const RESOLVE: u32 = 1 << 22;
+    /// Beginnings of frames for [`crate::PuntTask::Report`].
+    pub const REPORT: u32 = 1 << 20;
+}
+
 /// Tells the daemon, unless the packet's zone has told too much or the daemon cannot keep up; counts what is lost.
 #[inline(always)]
 pub(crate) fn tell<T: Tables>(ingress: &Ingress<T>, topic: Topic, fill: impl FnOnce(&mut Event)) {

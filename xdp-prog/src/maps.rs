@@ -9,7 +9,7 @@ use aya_ebpf::maps::{Array, DevMap, HashMap, LpmTrie, LruHashMap, PerCpuArray, P
 use firewall_core::classify::Block;
 use firewall_core::classify::image::RULE_BLOCKS_MARKER;
 use firewall_core::conntrack::{FLOW_BYTES, FLOW_KEY_BYTES, Flow, FlowKey};
-use firewall_core::event::Topic;
+use firewall_core::event::{Topic, ring};
 use firewall_core::limit::{Buckets, WORKS};
 use firewall_core::packet::Packet;
 use firewall_core::tables::{
@@ -118,17 +118,17 @@ pub static LOST_EVENTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(MAX_ZON
 pub static BUCKETS: Array<BucketWords> = Array::with_max_entries(MAX_ZONES + 1, 0);
 /// Events, a ring for each topic.
 #[map]
-pub static LOG_EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+pub static LOG_EVENTS: RingBuf = RingBuf::with_byte_size(ring::LOG, 0);
 #[map]
-pub static DROP_EVENTS: RingBuf = RingBuf::with_byte_size(1 << 19, 0);
+pub static DROP_EVENTS: RingBuf = RingBuf::with_byte_size(ring::DROP, 0);
 #[map]
-pub static NEIGHBOUR_EVENTS: RingBuf = RingBuf::with_byte_size(1 << 18, 0);
+pub static NEIGHBOUR_EVENTS: RingBuf = RingBuf::with_byte_size(ring::NEIGHBOUR, 0);
 /// Frames whose neighbour is to be found.
 #[map]
-pub static PUNTS: RingBuf = RingBuf::with_byte_size(1 << 22, 0);
+pub static PUNTS: RingBuf = RingBuf::with_byte_size(ring::RESOLVE, 0);
 /// Beginnings of frames whose sender is to be told of their end.
 #[map]
-pub static REPORTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+pub static REPORTS: RingBuf = RingBuf::with_byte_size(ring::REPORT, 0);
 /// Room for the key of a route: a program's stack has none.
 #[map]
 pub static ROUTE_SCRATCH: PerCpuArray<[u64; size_of::<Key<RouteData>>() / 8]> = PerCpuArray::with_max_entries(1, 0);

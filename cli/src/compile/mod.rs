@@ -12,11 +12,9 @@ mod zone;
 use std::collections::HashMap;
 
 use firewall_core::Address;
-use firewall_core::conntrack::{FLOW_BYTES, FLOW_KEY_BYTES, FlowState};
+use firewall_core::conntrack::FlowState;
 use firewall_core::limit::{Rate, WORKS, Work};
-use firewall_core::tables::{
-    Counter, FragmentKey, FragmentPorts, NeighbourKey, Route, RouteKey, RuleCounter, Settings, TIMEOUTS, Zone,
-};
+use firewall_core::tables::{Route, RouteKey, Settings, TIMEOUTS, Zone};
 
 use crate::config::{Config, Timeouts};
 use crate::lang::{Diagnostics, Policy};
@@ -111,9 +109,6 @@ pub struct Image {
     pub routes: Vec<(RouteKey, Route)>,
 }
 
-/// Bytes of the kernel's element around the key and the value of a hash table.
-const HASH_ELEMENT: usize = 48;
-
 impl Image {
     /// The route to an address: they come with the longest prefix first.
     pub fn route_to(&self, address: &Address) -> Option<&Route> {
@@ -122,22 +117,6 @@ impl Image {
             address.and(&mask) == key.address.and(&mask)
         };
         self.routes.iter().find(|(key, _)| holds(key)).map(|(_, route)| route)
-    }
-
-    /// Bytes of each table, with the sizes that `config` asks for.
-    pub fn table_bytes(&self, config: &Config) -> Vec<(&'static str, usize)> {
-        let flow = FLOW_KEY_BYTES + FLOW_BYTES + HASH_ELEMENT;
-        let fragment = size_of::<FragmentKey>() + size_of::<FragmentPorts>() + HASH_ELEMENT;
-        let neighbour = size_of::<NeighbourKey>() + size_of::<u64>() + HASH_ELEMENT;
-        let flows = config.flows.established.get() as usize + config.flows.half_open.get() as usize;
-        vec![
-            ("rules", size_of_val(self.rules.blocks.as_slice()) + self.rule_names.len() * size_of::<RuleCounter>()),
-            ("zones", size_of_val(self.zones.as_slice()) + self.zones.len() * 2 * size_of::<Counter>()),
-            ("routes", self.routes.len() * (size_of::<(RouteKey, Route)>() + HASH_ELEMENT)),
-            ("flows", flows * flow),
-            ("fragments", config.flows.fragments.get() as usize * fragment),
-            ("neighbours", config.neighbours.max.get() as usize * neighbour),
-        ]
     }
 
     /// Puts the zones on links that have changed. Rules and routes name zones and stay as they are.

@@ -13,6 +13,7 @@ mod object;
 mod pins;
 mod rings;
 mod rules;
+mod size;
 mod state_maps;
 
 use std::collections::BTreeMap;
@@ -39,6 +40,7 @@ pub use error::KernelError;
 pub use flows::{Flows, LiveFlow};
 pub use pins::{PinError, PinFolder, Pins};
 pub use rings::{Events, PuntedFrame, Punts};
+pub use size::table_bytes;
 
 use crate::compile::Image;
 use crate::config::Config;
