@@ -21,8 +21,9 @@ fuzz: setup
 	cargo +nightly fuzz run pipeline -- -max_total_time=$(SECONDS) -max_len=8192
 	cargo +nightly fuzz run rules -- -max_total_time=$(SECONDS) -max_len=8192
 
-## Measure the data path and write benches/reports/datapath.md.
+## Measure the rule table and the data path and write benches/reports/*.md.
 bench: setup
+	cargo run --release --quiet -p vfw-benches --bin classify -- --report benches/reports/classify.md
 	cargo run --release --quiet -p vfw-benches --bin datapath -- --report benches/reports/datapath.md
 
 ## Kill and restart vfw under traffic and write benches/reports/restart.md.

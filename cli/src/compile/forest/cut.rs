@@ -38,6 +38,17 @@ pub(super) struct Plan {
     pub(super) score: i64,
 }
 
+impl Plan {
+    /// The plan, with what all spans say of the entries that stay: a choice may have looked at some of them.
+    #[must_use]
+    pub(super) fn confirmed(self, entries: usize, counts: impl Iterator<Item = u32>, terms: Terms) -> Self {
+        if entries <= SAMPLE {
+            return self;
+        }
+        Self { widest: widest(counts, terms).unwrap_or(self.widest).min(self.widest), ..self }
+    }
+}
+
 /// Entries that a choice looks at.
 const SAMPLE: usize = 1024;
 /// Most windows tried for each field.
@@ -98,7 +109,7 @@ impl Chooser {
     /// What a cut does to the sample.
     fn judge(&mut self, cut: Cut, entries: usize, terms: Terms) -> Option<Plan> {
         let sampled = self.ranges.len();
-        let widest = self.widest(cut, terms)?;
+        let widest = widest(self.ranges.iter().map(|range| cut.span(*range).1), terms)?;
         self.sizes.clear();
         self.sizes.resize(cut.children() as usize, 0);
         let (mask, mut kept, mut copies) = (cut.children() - 1, 0usize, 0u64);
@@ -130,28 +141,33 @@ impl Chooser {
         let nodes = signed(u64::from(cut.children()) * 4 / entries as u64);
         Some(Plan { cut, widest, score: gain - copied - nodes - left * terms.leaving })
     }
+}
 
-    /// The widest span that stays within the terms.
-    fn widest(&self, cut: Cut, terms: Terms) -> Option<u32> {
-        let mut by_width = [(0usize, 0usize); MAX_CUT_BITS as usize + 2];
-        for range in &self.ranges {
-            let (_, count) = cut.span(*range);
-            let class = if count <= 1 { 0 } else { 32 - (count - 1).leading_zeros() };
-            if let Some((number, copies)) = by_width.get_mut(class as usize) {
-                *number += 1;
-                *copies += count as usize - 1;
-            }
+/// The widest span that stays within the terms, of spans of so many children.
+fn widest(counts: impl Iterator<Item = u32>, terms: Terms) -> Option<u32> {
+    let mut by_width = [(0usize, 0usize); MAX_CUT_BITS as usize + 2];
+    let mut entries = 0;
+    for count in counts {
+        entries += 1;
+        let class = if count <= 1 { 0 } else { 32 - (count - 1).leading_zeros() };
+        if let Some((number, copies)) = by_width.get_mut(class as usize) {
+            *number += 1;
+            *copies += count as usize - 1;
         }
-        let allowed = self.ranges.len() * terms.copies / 16;
-        let mut added = 0;
-        for (class, (number, copies)) in by_width.into_iter().enumerate() {
-            added += copies;
-            if number > 0 && added > allowed {
-                return if !terms.may_leave || class == 0 { None } else { Some(1 << (class - 1)) };
-            }
-        }
-        Some(u32::MAX)
     }
+    let allowed = entries * terms.copies / 16;
+    let mut added = 0;
+    let mut last = None;
+    for (class, (number, copies)) in by_width.into_iter().enumerate() {
+        added += copies;
+        if number > 0 && added > allowed {
+            return if terms.may_leave { last } else { None };
+        }
+        if number > 0 {
+            last = Some(1 << class);
+        }
+    }
+    Some(u32::MAX)
 }
 
 /// Bits in which entries differ that count for both.

@@ -97,14 +97,14 @@ impl<'a, const N: usize> Grower<'a, N> {
         let copies = if may_leave { self.shape.copies } else { LAST_COPIES };
         let terms = Terms { may_leave, copies, leaving: self.shape.leaving, wider: self.shape.wider };
         match self.chooser.choose(&self.bounds, &list, &spot.region, terms) {
-            Some(plan) if plan.score > 0 || list.len() > LARGE => self.split(&list, spot, plan),
+            Some(plan) if plan.score > 0 || list.len() > LARGE => self.split(&list, spot, plan, terms),
             _ => self.leaf(&list, &spot.region),
         }
     }
 
-    fn split(&mut self, list: &[u32], spot: &Spot<N>, plan: Plan) -> Grown {
+    fn split(&mut self, list: &[u32], spot: &Spot<N>, plan: Plan, terms: Terms) -> Grown {
         let cut = plan.cut;
-        let (parts, left) = self.part(list, &spot.region, plan);
+        let (parts, left) = self.part(list, &spot.region, plan, terms);
         let side = self.planted.words.len();
         let first = if left.is_empty() { side } else { side + SIDE_WORDS };
         self.planted.words.resize(first + cut.children() as usize, Node::EMPTY.0);
@@ -154,18 +154,16 @@ impl<'a, const N: usize> Grower<'a, N> {
     }
 
     /// The entries of each child, and those that span too many.
-    fn part(&mut self, list: &[u32], region: &Region<N>, Plan { cut, widest, .. }: Plan) -> (Parts, Vec<u32>) {
-        let mut spans = Vec::with_capacity(list.len());
-        let mut left = Vec::new();
-        for entry in list {
+    fn part(&self, list: &[u32], region: &Region<N>, plan: Plan, terms: Terms) -> (Parts, Vec<u32>) {
+        let cut = plan.cut;
+        let span = |entry: &u32| {
             let (first, count) = cut.span(region.clip(cut.field, self.bounds[*entry as usize][cut.field]));
-            if count > widest {
-                left.push(*entry);
-            } else {
-                spans.push((*entry, first, count));
-            }
-        }
-        (Parts::new(cut, &spans), left)
+            (*entry, first, count)
+        };
+        let spans: Vec<(u32, u32, u32)> = list.iter().map(span).collect();
+        let plan = plan.confirmed(spans.len(), spans.iter().map(|(_, _, count)| *count), terms);
+        let (kept, left): (Vec<_>, Vec<_>) = spans.into_iter().partition(|(_, _, count)| *count <= plan.widest);
+        (Parts::new(cut, &kept), left.into_iter().map(|(entry, ..)| entry).collect())
     }
 
     fn is_inside(&self, region: &Region<N>, entry: u32) -> bool {
