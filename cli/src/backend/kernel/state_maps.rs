@@ -8,7 +8,7 @@ use std::path::Path;
 
 use aya::maps::{MapInfo, MapType};
 use firewall_core::conntrack::{FLOW_BYTES, FLOW_KEY_BYTES};
-use firewall_core::event::Topic;
+use firewall_core::event::{Topic, ring};
 use firewall_core::limit::WORKS;
 use firewall_core::tables::{Counter, FragmentKey, FragmentPorts, MAX_ZONES, NeighbourKey};
 use firewall_core::verdict::DROP_REASON_SLOTS;
@@ -50,7 +50,7 @@ pub(super) fn all(config: &Config) -> Vec<StateMap> {
     let neighbours = config.neighbours.max.get();
     let flow = |name, kind, entries| StateMap::new(name, kind, FLOW_KEY_BYTES, FLOW_BYTES, entries);
     let per_cpu = |name, value, entries| StateMap::new(name, MapType::PerCpuArray, 4, value, entries);
-    let ring = |name, bytes| StateMap::new(name, MapType::RingBuf, 0, 0, bytes);
+    let queue = |name, bytes| StateMap::new(name, MapType::RingBuf, 0, 0, bytes);
     let (key, ports, counter) = (size_of::<FragmentKey>(), size_of::<FragmentPorts>(), size_of::<Counter>());
     vec![
         flow("ESTABLISHED", MapType::Hash, config.flows.established.get()).sized_by("flows.established"),
@@ -63,11 +63,12 @@ pub(super) fn all(config: &Config) -> Vec<StateMap> {
         per_cpu("ZONE_COUNTERS", counter, MAX_ZONES * 2),
         per_cpu("DROP_COUNTERS", counter, (MAX_ZONES + 1) * DROP_REASON_SLOTS),
         per_cpu("LOST_EVENTS", 8, MAX_ZONES * Topic::ALL.len() as u32),
-        StateMap::new("BUCKETS", MapType::Array, 4, WORKS * 8, MAX_ZONES),
-        ring("LOG_EVENTS", 1 << 20),
-        ring("NEIGHBOUR_EVENTS", 1 << 18),
-        ring("PUNTS", 1 << 22),
-        ring("REPORTS", 1 << 20),
+        StateMap::new("BUCKETS", MapType::Array, 4, WORKS * 8, MAX_ZONES + 1),
+        queue("LOG_EVENTS", ring::LOG),
+        queue("DROP_EVENTS", ring::DROP),
+        queue("NEIGHBOUR_EVENTS", ring::NEIGHBOUR),
+        queue("PUNTS", ring::RESOLVE),
+        queue("REPORTS", ring::REPORT),
     ]
 }
 
