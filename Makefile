@@ -26,11 +26,12 @@ bench: setup
 	cargo run --release --quiet -p vfw-benches --bin classify -- --report benches/reports/classify.md
 	cargo run --release --quiet -p vfw-benches --bin datapath -- --report benches/reports/datapath.md
 
-## Kill and restart vfw under traffic and write benches/reports/restart.md.
+## Replace the rules of vfw, kill and restart it under traffic, and write benches/reports/restart.md.
 ROUNDS ?= 100
+RELOADS ?= 1000
 soak: setup
 	cargo build --release --quiet -p vfw-tests --bins
-	target/release/soak --rounds $(ROUNDS) --report benches/reports/restart.md
+	target/release/soak --rounds $(ROUNDS) --reloads $(RELOADS) --report benches/reports/restart.md
 
 ## What needs no kernel.
 check: setup

@@ -2,7 +2,7 @@
 
 use nix::sys::signal::Signal;
 use vfw_tests::network::KernelObjects;
-use vfw_tests::soak::{Load, Stream, kill_and_start, network, soak};
+use vfw_tests::soak::{Load, Stream, apply_others, kill_and_start, network, soak};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_vfw-under-test");
 /// Little: other tests run beside it.
@@ -20,6 +20,22 @@ fn packets_do_not_notice_restarts() {
         assert!(outcome.allowed.sent > 1_000 && outcome.denied.sent > 100, "{hook}: {outcome:#?}");
         assert!(outcome.transfer.megabits.0 > 0.0, "{hook}: {outcome:#?}");
         assert_eq!(outcome.memory.0.objects, outcome.memory.1.objects, "{hook}: {outcome:#?}");
+        assert_eq!(outcome.left_over, KernelObjects::default(), "{hook}");
+    }
+}
+
+#[test]
+fn packets_do_not_notice_reloads() {
+    for hook in ["xdp", "tc"] {
+        let Some(network) = network(PROGRAM) else { return };
+        let mut round = 0;
+        let outcome = soak(&network, &format!("mode = \"{hook}\""), LOAD, 20, |firewall| {
+            round += 1;
+            apply_others(&network, firewall, round)
+        });
+        assert_eq!(outcome.allowed.lost(), 0, "{hook}: {outcome:#?}");
+        assert_eq!((outcome.allowed.repeated, outcome.denied.received), (0, 0), "{hook}: {outcome:#?}");
+        assert!(outcome.allowed.sent > 1_000 && outcome.denied.sent > 100, "{hook}: {outcome:#?}");
         assert_eq!(outcome.left_over, KernelObjects::default(), "{hook}");
     }
 }

@@ -1,23 +1,25 @@
-//! `make soak`: kills and restarts vfw under traffic, a hundred times on each hook, and writes what became of the packets.
+//! `make soak`: replaces the rules of vfw, and kills and restarts it, many times under traffic on each hook, and writes what
+//! became of the packets.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use vfw_tests::soak::{Load, Memory, Outcome, kill_and_start, network, soak};
+use vfw_tests::soak::{Load, Memory, Outcome, apply_others, kill_and_start, network, soak};
 
-const USAGE: &str = "soak [--rounds N] [--report FILE]: beside it, vfw-under-test";
+const USAGE: &str = "soak [--rounds N] [--reloads N] [--report FILE]: beside it, vfw-under-test";
 /// What the receiving sockets and queues of this kind of network take without loss of their own.
 const LOAD: Load = Load { numbered: 1_000, generated: 20_000, transfer: 300 };
 
 fn main() -> ExitCode {
-    let mut rounds = 100;
+    let (mut rounds, mut reloads) = (100, 1_000);
     let mut report = None;
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         match (word.as_str(), words.next()) {
             ("--rounds", Some(number)) if number.parse::<u32>().is_ok() => rounds = number.parse().unwrap_or(rounds),
+            ("--reloads", Some(number)) if number.parse::<u32>().is_ok() => reloads = number.parse().unwrap_or(reloads),
             ("--report", Some(file)) => report = Some(PathBuf::from(file)),
             _ => {
                 eprintln!("{USAGE}");
@@ -36,11 +38,20 @@ fn main() -> ExitCode {
             std::thread::sleep(Duration::from_secs(1));
             firewall
         });
-        describe(&mut text, &format!("{hook}, no restarts"), &idle);
-        let outcome = soak(&network, &settings, LOAD, rounds, |firewall| kill_and_start(&network, firewall, &settings));
+        describe(&mut text, &format!("{hook}, nothing but traffic"), &idle);
+        let mut number = 0;
+        let reloaded = soak(&network, &settings, LOAD, reloads, |firewall| {
+            number += 1;
+            apply_others(&network, firewall, number)
+        });
+        describe(&mut text, &format!("{hook}, `vfw apply` of other rules"), &reloaded);
+        let restarted =
+            soak(&network, &settings, LOAD, rounds, |firewall| kill_and_start(&network, firewall, &settings));
+        describe(&mut text, &format!("{hook}, `kill -9` and start"), &restarted);
         // What queues lose is the machine's; a firewall that lost packets would lose them when programs are exchanged.
-        is_good &= outcome.allowed.lost() <= outcome.queues && outcome.denied.received == 0;
-        describe(&mut text, &format!("{hook}, `kill -9` and start"), &outcome);
+        is_good &= [reloaded, restarted]
+            .iter()
+            .all(|outcome| outcome.allowed.lost() <= outcome.queues && outcome.denied.received == 0);
     }
     print!("{text}");
     if let Some(file) = report
@@ -56,7 +67,7 @@ fn head() -> String {
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let cpus = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
     format!(
-        "# Restarts under traffic\n\nWritten by `make soak`: `kill -9`, then `vfw run` again, while numbered UDP datagrams run both ways in \
+        "# Reloads and restarts under traffic\n\nWritten by `make soak`: `vfw apply` of other rules, then `kill -9` and `vfw run` again, while numbered UDP datagrams run both ways in \
          IPv4 and IPv6 ({} a second each way), iperf3 ({} Mb/s), a generator of datagrams from ever new ports ({} a second), and datagrams \
          that no rule allows. Linux {}, {cpus} CPUs.\n",
         LOAD.numbered,
@@ -74,7 +85,7 @@ fn describe(text: &mut String, hook: &str, outcome: &Outcome) {
     let left = left_over.programs.len() + left_over.links.len() + left_over.maps.len();
     let lines = [
         ("rounds", format!("{rounds} in {:.0} s", elapsed.as_secs_f64())),
-        ("kill to forwarding under a new daemon", format!("{mean:.0?} (most {most:.0?})")),
+        ("from its begin to its end", format!("{mean:.0?} (most {most:.0?})")),
         ("allowed datagrams sent", allowed.sent.to_string()),
         ("of them lost", allowed.lost().to_string()),
         ("of those, sent within a second around a take-over", outcome.lost_nearby.to_string()),

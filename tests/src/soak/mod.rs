@@ -138,6 +138,19 @@ pub fn kill_and_start<'n>(network: &'n Network, firewall: Firewall<'n>, settings
     network.firewall(settings)
 }
 
+/// Puts other rules in force that mean the same for the traffic; each `round` has other ones than the round before.
+pub fn apply_others<'n>(network: &'n Network, firewall: Firewall<'n>, round: u32) -> Firewall<'n> {
+    let other =
+        format!("drop app -> db  service tcp {}\nallow db -> app  service tcp {}\n", round + 10_000, round + 10_000);
+    let rules =
+        if round.is_multiple_of(2) { RULES.replace("default drop\n", &other) } else { RULES.to_owned() + &other };
+    std::fs::write(network.folder().join("other.fw"), rules).expect("the rule file");
+    let socket = network.socket();
+    let output = network.vfw_run(&["apply", "other.fw", "--socket", socket.to_str().expect("UTF-8")]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    firewall
+}
+
 /// Makes the hosts and the gateways known to each other.
 fn meet(network: &Network, firewall: &Firewall) {
     for v6 in [false, true] {
