@@ -135,6 +135,10 @@ pub fn compile(policy: &Policy, config: &Config, links: &[Link]) -> Result<Image
     let (entries, rule_names) = rule::table(policy)?;
     let rules =
         forest::compile(&entries).map_err(|found| CompileError::Policy(rule::too_many_steps(policy, &found)))?;
+    let (bytes, most) = (size_of_val(rules.blocks.as_slice()), config.rules.bytes.get());
+    if bytes > most as usize {
+        return Err(CompileError::Policy(rule::too_large(policy, bytes, most)));
+    }
     let entries = entries.v4.len() + entries.v6.len();
     let settings = Settings { timeouts: timeouts(&config.timeouts), rates: rates(config), epoch: 1, padding: 0 };
     Ok(Image { settings, zones, zone_index, rules, entries, rule_names, routes: route::table(policy) })

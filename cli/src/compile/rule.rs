@@ -187,13 +187,36 @@ pub(super) fn too_many_steps(policy: &Policy, found: &TooManySteps) -> Diagnosti
 const NAMED_RULES: usize = 16;
 
 fn too_many(policy: &Policy, counts: &[usize], total: usize) -> Diagnostics {
-    let largest = counts.iter().enumerate().max_by_key(|(index, count)| (**count, usize::MAX - index));
-    let (index, count) = largest.map_or((0, 0), |(index, count)| (index, *count));
-    let location = policy.rules.get(index).map(|rule| rule.location.clone()).unwrap_or_default();
-    let many = |count: usize| if count == usize::MAX { "far too many".to_owned() } else { count.to_string() };
     let message = format!("the rules become {} table entries; at most {MAX_ENTRIES} fit", many(total));
-    let error = Diagnostic::error(location, message)
-        .with_label(format!("{} of them come from this rule, more than from any other", many(count)))
-        .with_hint("each combination of zones, addresses and services is an entry: use wider prefixes, or port ranges");
-    [error].into_iter().collect()
+    let hint = "each combination of zones, addresses and services is an entry: use wider prefixes, or port ranges";
+    [largest(policy, counts, message).with_hint(hint)].into_iter().collect()
+}
+
+/// A rule table of so many bytes, of which `most` are allowed: the rules that take them.
+pub(super) fn too_large(policy: &Policy, bytes: usize, most: u32) -> Diagnostics {
+    let message = format!("the compiled rules take {bytes} bytes; at most {most} are allowed (vfw.toml: rules.bytes)");
+    let hint = "each combination of zones, addresses and services is an entry: use wider prefixes, or port ranges, or allow more \
+                memory";
+    [largest(policy, &counts(policy), message).with_hint(hint)].into_iter().collect()
+}
+
+/// An error at the rule with the most entries, which names the others that have a good part of them.
+fn largest(policy: &Policy, counts: &[usize], message: String) -> Diagnostic {
+    let mut rules: Vec<(usize, usize)> = counts.iter().copied().enumerate().collect();
+    rules.sort_by_key(|(rule, count)| (std::cmp::Reverse(*count), *rule));
+    let location = |rule: usize| policy.rules.get(rule).map(|rule| rule.location.clone()).unwrap_or_default();
+    let (first, most) = rules.first().copied().unwrap_or_default();
+    let error = Diagnostic::error(location(first), message)
+        .with_label(format!("{} entries come from this rule, more than from any other", many(most)));
+    let others = rules.into_iter().skip(1).take(NAMED_OTHERS).filter(|(_, count)| *count >= most / 10);
+    others.fold(error, |error, (rule, count)| {
+        error.with_related(location(rule), format!("{} from this one", many(count)))
+    })
+}
+
+/// Rules that a message names beside the largest.
+const NAMED_OTHERS: usize = 3;
+
+fn many(count: usize) -> String {
+    if count == usize::MAX { "far too many".to_owned() } else { count.to_string() }
 }

@@ -90,7 +90,21 @@ fn too_many_entries_name_the_largest_rule() {
     let error = compile(&policy, &Config::default(), &Link::invent(&policy)).expect_err("too many");
     let shown = render(error.diagnostics(), &policy.sources, false, 120);
     assert!(shown.contains("the rules become 9000004 table entries; at most 4194304 fit"), "{shown}");
-    assert!(shown.contains("test.fw:4:1") && shown.contains("9000000 of them"), "{shown}");
+    assert!(shown.contains("test.fw:4:1") && shown.contains("9000000 entries come from this rule"), "{shown}");
+}
+
+#[test]
+fn rules_that_take_too_much_memory_are_named() {
+    let hosts: Vec<String> = (0..6000).map(|host| format!("10.{}.{}.1", host / 250, host % 250)).collect();
+    let (most, more) = (hosts[..4000].join(", "), hosts[4000..].join(", "));
+    let policy = policy(&format!("allow app -> db\nallow any -> db  from {more}\ndrop any -> any  from {most}\n"));
+    let config = Config::parse("vfw.toml", "[rules]\nbytes = 65536").expect("settings");
+    let error = compile(&policy, &config, &Link::invent(&policy)).expect_err("too large");
+    let shown = render(error.diagnostics(), &policy.sources, false, 120);
+    assert!(shown.contains("at most 65536 are allowed (vfw.toml: rules.bytes)"), "{shown}");
+    assert!(shown.contains("test.fw:5:1") && shown.contains("4000 entries come from this rule"), "{shown}");
+    assert!(shown.contains("test.fw:4") && shown.contains("2000 from this one"), "{shown}");
+    assert!(compile(&policy, &Config::default(), &Link::invent(&policy)).is_ok());
 }
 
 #[test]

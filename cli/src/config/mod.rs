@@ -26,6 +26,8 @@ pub struct Config {
     pub flows: Flows,
     /// Neighbour table and the frames that wait for an answer.
     pub neighbours: Neighbours,
+    /// What rules may take.
+    pub rules: Rules,
     /// What each zone may ask of the daemon.
     pub limits: Limits,
     /// Idle time after which a flow is forgotten.
@@ -132,6 +134,20 @@ impl Default for Neighbours {
             queue_frames: Bounded::clamped(64),
             queue_bytes: Bounded::clamped(4_194_304),
         }
+    }
+}
+
+/// `[rules]`: what rules may take.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rules {
+    /// Most bytes of the compiled rules.
+    pub bytes: Bounded<65_536, 1_073_741_824>,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self { bytes: Bounded::clamped(268_435_456) }
     }
 }
 
