@@ -117,7 +117,9 @@ impl Setup {
             // The policy is in force all the same, on the hook before.
             tracing::error!(%error, "an interface cannot be moved to the hook that its zones ask for");
             self.undo(rechosen);
-            self.move_zones()?;
+            if let Err(error) = self.move_zones() {
+                tracing::error!(%error, "the zones do not follow");
+            }
         }
         Ok((rules, counted))
     }
