@@ -47,7 +47,7 @@ impl FlowReader {
             Direction {
                 address: address.to_string(),
                 port: has_ports(key.protocol).then_some(port),
-                to_zone: self.zone_name(flow.next_hops(sender).0.zone.get()),
+                to_zone: self.policy.zone_name(flow.next_hops(sender).0.zone.get()),
                 counter: CounterView { packets: half.packets.get(), bytes: half.bytes.get() },
             }
         };
@@ -63,10 +63,6 @@ impl FlowReader {
             age_seconds: (self.now / SECOND).saturating_sub(u64::from(flow.created)),
             rule: rule.cloned(),
         })
-    }
-
-    fn zone_name(&self, id: u16) -> String {
-        self.policy.zone(id).map_or_else(|| format!("#{id}"), |zone| zone.name.clone())
     }
 }
 

@@ -139,11 +139,6 @@ impl Setup {
         Ok(before.and(&self.kernel.rule_counter(rule)?))
     }
 
-    /// A zone's name.
-    pub fn zone_name(&self, id: u16) -> String {
-        self.policy.zone(id).map_or_else(|| format!("#{id}"), |zone| zone.name.clone())
-    }
-
     /// A zone's record.
     pub fn zone(&self, id: u16) -> Option<&Zone> {
         self.image.zones.get(usize::from(id))

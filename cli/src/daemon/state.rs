@@ -71,7 +71,7 @@ impl Shared {
 
     /// A zone's name.
     pub fn zone_name(&self, zone: u16) -> String {
-        lock(&self.setup).zone_name(zone)
+        self.policy().zone_name(zone)
     }
 
     /// The zone's gateway address to use towards `neighbour`: in its subnet if there is one.
@@ -198,7 +198,7 @@ impl Shared {
                 all += counter.packets;
                 if counter.packets > 0 {
                     found.push(DropView {
-                        zone: (zone != NO_ZONE).then(|| setup.zone_name(zone)),
+                        zone: (zone != NO_ZONE).then(|| setup.policy.zone_name(zone)),
                         reason: reason.name().to_owned(),
                         meaning: reason.describe().trim().to_owned(),
                         counter,

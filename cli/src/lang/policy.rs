@@ -42,6 +42,11 @@ impl Policy {
         likely.or_else(|| self.zones.iter().find(|zone| zone.id == id))
     }
 
+    /// The name of the zone with this number; the number when there is none.
+    pub fn zone_name(&self, id: u16) -> String {
+        self.zone(id).map_or_else(|| format!("#{id}"), |zone| zone.name.clone())
+    }
+
     /// `file:line` of a place.
     pub fn place(&self, location: &Location) -> String {
         let file = self.sources.get(location.file).map_or("?", |file| file.name.as_str());
