@@ -469,7 +469,7 @@ fn refused<F: Frame, T: Tables>(
 #[inline(always)]
 fn remember(next_hop: &NextHop, neighbour: &Neighbour) {
     next_hop.neighbour.set(neighbour.slot);
-    next_hop.generation.set(neighbour.generation);
+    next_hop.generation.set(neighbour.word.generation());
 }
 
 /// The zone through which a packet leaves, when it may go on at all. Before any state moves: a packet that the next
@@ -527,7 +527,7 @@ fn forward<F: Frame, T: Tables>(
     if F::COMPLETES_CHECKSUMS && ingress.zone.flags & zone_flag::PARTIAL_CHECKSUMS != 0 {
         rewrite::complete_checksum(frame, packet)?;
     }
-    rewrite::forward(frame, ethernet, packet, egress, path.neighbour.mac)?;
+    rewrite::forward(frame, ethernet, packet, egress, path.neighbour.word.mac())?;
     flow.halves(sender).0.count(length);
     ingress.tables.count_rule(flow.rule.get(), length, ingress.now);
     ingress.tables.count_zone(path.zone, Direction::Out, length);

@@ -2,7 +2,7 @@
 
 use crate::address::Address;
 use crate::conntrack::NO_NEIGHBOUR;
-use crate::tables::{NeighbourKey, Route, RouteKind, Tables};
+use crate::tables::{NeighbourKey, NeighbourWord, Route, RouteKind, Tables};
 use crate::verdict::DropReason;
 
 /// Where packets to an address go.
@@ -44,31 +44,29 @@ pub fn hop<T: Tables>(tables: &T, destination: &Address) -> Result<Hop, DropReas
     tables.route(destination).ok_or(DropReason::NoRoute)?.hop(destination)
 }
 
-/// A neighbour: slot, generation, MAC.
+/// A neighbour. The word stays whole until a frame is written: six bytes would take six places on a program's stack.
 #[derive(Clone, Copy, Debug)]
 pub struct Neighbour {
     /// Slot in the neighbour table.
     pub slot: u32,
-    /// The slot's generation; 0 when the neighbour is not resolved.
-    pub generation: u16,
-    /// MAC.
-    pub mac: [u8; 6],
+    /// What stands there.
+    pub word: NeighbourWord,
 }
 
 impl Neighbour {
     /// Nobody has answered yet.
-    pub const UNRESOLVED: Self = Self { slot: NO_NEIGHBOUR, generation: 0, mac: [0; 6] };
+    pub const UNRESOLVED: Self = Self { slot: NO_NEIGHBOUR, word: NeighbourWord(0) };
 
     /// Whether the MAC is known.
     #[inline(always)]
     pub const fn is_resolved(&self) -> bool {
-        self.generation != 0
+        self.word.generation() != 0
     }
 
     /// Whether this MAC is what is known of the neighbour.
     #[inline(always)]
     pub fn knows(&self, mac: [u8; 6]) -> bool {
-        self.is_resolved() && self.mac == mac
+        self.is_resolved() && self.word.mac() == mac
     }
 }
 
@@ -79,7 +77,7 @@ pub fn cached<T: Tables>(tables: &T, slot: u32, generation: u16) -> Neighbour {
     if word.generation() != generation {
         return Neighbour::UNRESOLVED;
     }
-    Neighbour { slot, generation, mac: word.mac() }
+    Neighbour { slot, word }
 }
 
 /// The neighbour of a hop.
@@ -87,8 +85,7 @@ pub fn cached<T: Tables>(tables: &T, slot: u32, generation: u16) -> Neighbour {
 pub fn neighbour<T: Tables>(tables: &T, hop: &Hop) -> Neighbour {
     let key = NeighbourKey { address: hop.next_hop, zone: u32::from(hop.zone) };
     let Some(slot) = tables.neighbour_slot(&key) else { return Neighbour::UNRESOLVED };
-    let word = tables.neighbour(slot);
-    Neighbour { slot, generation: word.generation(), mac: word.mac() }
+    Neighbour { slot, word: tables.neighbour(slot) }
 }
 
 #[cfg(test)]
