@@ -149,7 +149,7 @@ fn compiled(memory: &Memory, question: &Question) -> Answer {
         protocol: u16::from(question.protocol),
         tcp_flags: u16::from(question.flags),
     };
-    let decision = memory.judge(&key).expect("a rule table");
+    let decision = memory.judge(|| key).expect("a rule table");
     let action = match decision.action() {
         Code::Allow => Action::Allow,
         Code::Drop => Action::Drop,

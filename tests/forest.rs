@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use firewall_core::classify::image::{MAX_STEPS, checksum, header};
-use firewall_core::classify::{Decision, Key, Selector, lookup};
+use firewall_core::classify::{Decision, Key, Roots, Selector, lookup};
 use firewall_core::tables::{Action, RuleKey};
 use vfw::backend::kernel::Classifier;
 use vfw::bench::classbench::{self, Rule};
@@ -27,7 +27,7 @@ fn check_with(name: &str, rules: &[Rule], bytes_per_rule: usize, headers: usize)
     let kernel =
         Classifier::load(&forest.blocks, &keys).and_then(|mut kernel| kernel.run()).expect("the kernel takes it");
     for ((header, key), kernel) in headers.iter().zip(&keys).zip(kernel.decisions) {
-        let found = lookup(forest.blocks.as_slice(), &Key::of(key));
+        let found = lookup(forest.blocks.as_slice(), &Key::of(key), &mut Roots::default());
         let wanted = classbench::first_match(rules, header);
         assert_eq!(found.map(|decision| decision.rule() as usize), Some(wanted), "{name}: {header:?}");
         assert_eq!(Some(kernel), found, "{name}, in the kernel: {header:?}");
@@ -120,7 +120,7 @@ fn tcp_flags_decide() {
     key.protocol = 6;
     for (flags, wanted) in [(0x02, first), (0xc2, first), (0x12, second), (0x10, second), (0, second)] {
         key.tcp_flags = flags;
-        assert_eq!(lookup(forest.blocks.as_slice(), &Key::of(&key)), Some(wanted), "{flags:x}");
+        assert_eq!(lookup(forest.blocks.as_slice(), &Key::of(&key), &mut Roots::default()), Some(wanted), "{flags:x}");
     }
 }
 
@@ -137,7 +137,8 @@ fn both_families_share_an_image() {
 fn nothing_matches_without_rules() {
     let forest = forest::compile(&classbench::entries(&[])).expect("no rules");
     let header = ruleset::headers(&ruleset::rules(Class::Acl, false, 1, 1), 1, 1)[0];
-    let found = lookup(forest.blocks.as_slice(), &Key::of(&RuleKey::from(&header))).expect("the default");
+    let found = lookup(forest.blocks.as_slice(), &Key::of(&RuleKey::from(&header)), &mut Roots::default())
+        .expect("the default");
     assert_eq!(found.rule(), 0);
 }
 
@@ -160,7 +161,7 @@ fn a_damaged_image_is_not_walked_out_of() {
         blocks[word / 8].0[word % 8] ^= 1 << numbers.below(64);
         for header in &headers {
             // Any answer will do, as long as there is one.
-            let _ = lookup(blocks.as_slice(), &Key::of(&RuleKey::from(header)));
+            let _ = lookup(blocks.as_slice(), &Key::of(&RuleKey::from(header)), &mut Roots::default());
         }
     }
 }

@@ -223,7 +223,7 @@ pub fn judge_flow<T: Tables>(tables: &T, key: &FlowKey, flow: &Flow) -> Result<(
         return Err(DropReason::SpoofedSource);
     }
     let hop = route::hop(tables, &destination)?;
-    let decision = tables.judge(&RuleKey::of_flow(key, flow, from, hop.zone)).ok_or(DropReason::Policy)?;
+    let decision = tables.judge(|| RuleKey::of_flow(key, flow, from, hop.zone)).ok_or(DropReason::Policy)?;
     Ok((hop.zone, decision))
 }
 
@@ -436,7 +436,7 @@ fn judge<F: Frame, T: Tables>(
 ) -> Result<Decision, DropReason> {
     // Made twice instead of kept over the look-up, for which the stack has no room.
     let key = || RuleKey::of(packet, ingress.id, hop.zone);
-    let decision = ingress.tables.judge(&key()).ok_or(DropReason::Policy)?;
+    let decision = ingress.tables.judge(key).ok_or(DropReason::Policy)?;
     if decision.action() == Action::Allow {
         return Ok(decision);
     }

@@ -354,7 +354,7 @@ pub trait Tables {
     /// Content of a slot.
     fn neighbour(&self, slot: u32) -> NeighbourWord;
     /// What the first rule that matches says; `None` when there is no usable rule table.
-    fn judge(&self, key: &RuleKey) -> Option<Decision>;
+    fn judge(&self, key: impl FnOnce() -> RuleKey) -> Option<Decision>;
 
     /// Ports of a fragmented packet.
     fn fragment(&self, key: &FragmentKey) -> Option<FragmentPorts>;

@@ -25,7 +25,7 @@ pub fn next(decide: impl Fn(&RuleKey) -> u32) -> Option<()> {
 /// What the rules say; all ones without a usable table.
 #[inline(always)]
 pub fn classify(key: &RuleKey) -> u32 {
-    KernelTables::current().judge(key).map_or(u32::MAX, |decision| decision.0)
+    KernelTables::current().judge(|| *key).map_or(u32::MAX, |decision| decision.0)
 }
 
 /// The same without the rules: something of the key, so that it is read.

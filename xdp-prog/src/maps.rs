@@ -6,8 +6,8 @@ use aya_ebpf::btf_maps;
 use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::maps::{Array, DevMap, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
-use firewall_core::classify::Block;
 use firewall_core::classify::image::RULE_BLOCKS_MARKER;
+use firewall_core::classify::{self, Block};
 use firewall_core::conntrack::{FLOW_BYTES, FLOW_KEY_BYTES, Flow, FlowKey};
 use firewall_core::event::{Topic, ring};
 use firewall_core::limit::{Buckets, WORKS};
@@ -36,6 +36,15 @@ static RULE_BLOCKS: Global<u32> = Global::new(1);
 #[inline(always)]
 pub fn rule_blocks() -> u32 {
     RULE_BLOCKS.load()
+}
+
+/// What a rule look-up works with: one value, for which one register holds the place.
+#[repr(C)]
+pub struct Search {
+    /// What is looked up.
+    pub key: classify::Key,
+    /// Where.
+    pub roots: classify::Roots,
 }
 
 /// Rules that each slot has room for.
@@ -132,9 +141,9 @@ pub static REPORTS: RingBuf = RingBuf::with_byte_size(ring::REPORT, 0);
 /// Room for the key of a route: a program's stack has none.
 #[map]
 pub static ROUTE_SCRATCH: PerCpuArray<[u64; size_of::<Key<RouteData>>() / 8]> = PerCpuArray::with_max_entries(1, 0);
-/// Room for the key of a rule look-up: an index into it that is only known at run time is no matter in a map.
+/// Room for a rule look-up: an index that is only known at run time is no matter in a map.
 #[map]
-pub static KEY_SCRATCH: PerCpuArray<[u32; 16]> = PerCpuArray::with_max_entries(1, 0);
+pub static SEARCH_SCRATCH: PerCpuArray<Search> = PerCpuArray::with_max_entries(1, 0);
 /// (load) `vfw bench classify`: keys to look up, what the rules say of each, and the next one and their number.
 #[map]
 pub static BENCH_KEYS: Array<RuleKey> = Array::with_max_entries(1, 0);

@@ -22,6 +22,15 @@ pub fn number(mut value: u64) -> u64 {
     value
 }
 
+/// The number with these bits only. The compiler forgets what it has read from memory before: it could but keep it on the
+/// stack.
+#[inline(always)]
+pub fn masked(mut value: u64, mask: u64) -> u64 {
+    // SAFETY: changes a register; memory may have changed, for all that the compiler knows.
+    unsafe { core::arch::asm!("{0} &= {1}", inout(reg) value, in(reg) mask, options(nostack)) };
+    value
+}
+
 /// Has everything that was written to `value` in memory: somebody reads it there by another way.
 #[inline(always)]
 pub fn settle<T>(value: &T) {

@@ -6,7 +6,7 @@ use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use aya_ebpf::maps::lpm_trie::Key;
 use firewall_core::Address;
 use firewall_core::classify::image::{WORDS, WORDS_V4};
-use firewall_core::classify::{self, Blocks, Decision, lookup};
+use firewall_core::classify::{self, Block, Blocks, Decision, lookup};
 use firewall_core::conntrack::{Flow, FlowKey};
 use firewall_core::event::{self, Dropped, Event, Topic};
 use firewall_core::limit::{Bucket, Work};
@@ -147,8 +147,8 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn judge(&self, key: &RuleKey) -> Option<Decision> {
-        key_scratch()?.fill(key);
+    fn judge(&self, key: impl FnOnce() -> RuleKey) -> Option<Decision> {
+        search_scratch()?.key.fill(&key());
         match first_match(self.slot) {
             NO_DECISION => None,
             decision => Some(Decision(decision as u32)),
@@ -254,24 +254,25 @@ fn count(map: &aya_ebpf::maps::PerCpuArray<firewall_core::tables::Counter>, inde
 /// No [`Decision`].
 const NO_DECISION: u64 = u64::MAX;
 
-/// The walk over the rule table for the key in [`maps::KEY_SCRATCH`].
+/// The walk over the rule table for the key in [`maps::SEARCH_SCRATCH`].
 ///
 /// The rule table is that of `slot`. A global function, which the verifier follows once, whatever leads to its call; inlined, it would follow the walk for
 /// every way through the parser. Such a function takes numbers only, so the key comes and goes by a map.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn first_match(slot: u32) -> u64 {
-    let (Some(table), Some(key)) = (KernelBlocks::of(slot), key_scratch()) else { return NO_DECISION };
-    lookup(&table, key).map_or(NO_DECISION, |decision| u64::from(decision.0))
+    // The table last: a look-up of a map would clobber the half of a stack slot that holds its mask.
+    let (Some(search), Some(table)) = (search_scratch(), KernelBlocks::of(slot)) else { return NO_DECISION };
+    lookup(&table, &search.key, &mut search.roots).map_or(NO_DECISION, |decision| u64::from(decision.0))
 }
 
-/// Room for one key.
+/// Room for one look-up.
 #[inline(always)]
-fn key_scratch() -> Option<&'static mut classify::Key> {
-    let words = maps::KEY_SCRATCH.get_ptr_mut(0)?;
-    // SAFETY: this CPU's own element, as large and aligned as a Key, for which all values are valid. Programs run to their
-    // end before another one runs on this CPU, and the references of one do not overlap in time.
-    Some(unsafe { &mut *words.cast::<classify::Key>() })
+fn search_scratch() -> Option<&'static mut maps::Search> {
+    let search = maps::SEARCH_SCRATCH.get_ptr_mut(0)?;
+    // SAFETY: this CPU's own element, for which all values are valid. Programs run to their end before another one runs on
+    // this CPU, and the references of one do not overlap in time.
+    Some(unsafe { &mut *search })
 }
 
 /// The rule table in force when the look-up began: one image for one packet, whatever is published meanwhile.
@@ -280,27 +281,35 @@ fn key_scratch() -> Option<&'static mut classify::Key> {
 /// damaged image, finds another word of the same map.
 struct KernelBlocks {
     start: *const u64,
-    /// Words of the map less one.
-    mask: u32,
+    /// Bytes of the map less one.
+    mask: u64,
 }
 
 impl KernelBlocks {
     #[inline(always)]
     fn of(slot: u32) -> Option<Self> {
         let start = maps::RULES.get(slot)?.get_ptr(0)?.cast();
-        Some(Self { start, mask: maps::rule_blocks() * WORDS as u32 - 1 })
+        Some(Self { start, mask: u64::from(maps::rule_blocks()) * size_of::<Block>() as u64 - 1 })
     }
 
     /// The record of `N` words, a power of two, at `index`.
     #[inline(always)]
     fn record<const N: usize>(&self, index: u32) -> &[u64; N] {
-        let first = (index & (self.mask / N as u32)) as usize * N;
-        // SAFETY: inside of the value, which has `mask + 1` words, a multiple of N, and stays as long as the program runs.
-        unsafe { &*self.start.add(first).cast() }
+        // Out of sight of the compiler, which would step from one record to the next, without the mask.
+        let offset = opaque::masked(u64::from(index.wrapping_mul(size_of::<[u64; N]>() as u32)), self.mask);
+        // SAFETY: inside of the value, which has `mask + 1` bytes, a multiple of N words, and stays as long as the program
+        // runs.
+        unsafe { &*self.start.byte_add(offset as usize).cast() }
     }
 }
 
 impl Blocks for KernelBlocks {
+    #[inline(always)]
+    fn header(&self, word: usize) -> Option<u64> {
+        // SAFETY: a rule table has room for a header, of which `word` is one.
+        Some(unsafe { *self.start.add(word) })
+    }
+
     #[inline(always)]
     fn word(&self, index: u32) -> Option<u64> {
         let [word] = *self.record(index);
@@ -313,7 +322,7 @@ impl Blocks for KernelBlocks {
     }
 
     #[inline(always)]
-    fn record_v6(&self, index: u32) -> Option<&[u64; WORDS]> {
+    fn block(&self, index: u32) -> Option<&[u64; WORDS]> {
         Some(self.record(index))
     }
 }

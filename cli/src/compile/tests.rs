@@ -58,7 +58,7 @@ fn all_of_ipv6_leaves_ipv4_out() {
             protocol: 6,
             tcp_flags: 0,
         };
-        memory.judge(&key).expect("a rule table").rule()
+        memory.judge(|| key).expect("a rule table").rule()
     };
     assert_eq!((action("2001:db8::1"), action("::fffe:1:1"), action("10.0.0.1")), (0, 0, 1));
 }

@@ -114,6 +114,25 @@ impl Key {
         self.words[slot::IS_V4] != 0
     }
 
+    /// What a [`super::image::Tuple`] hashes of an IPv4 packet: addresses, ports, zones and protocol.
+    #[inline(always)]
+    pub const fn tuple_v4(&self) -> [u64; 3] {
+        [self.pair(slot::SOURCE_V4), self.pair(slot::SOURCE_PORT), self.pair(slot::ZONES)]
+    }
+
+    /// The same of an IPv6 packet, whose addresses take two numbers each.
+    #[inline(always)]
+    pub const fn tuple_v6(&self) -> [u64; 6] {
+        [
+            self.pair(slot::SOURCE),
+            self.pair(slot::SOURCE + 2),
+            self.pair(slot::DESTINATION),
+            self.pair(slot::DESTINATION + 2),
+            self.pair(slot::SOURCE_PORT),
+            self.pair(slot::ZONES),
+        ]
+    }
+
     /// Two words from `first` on as one number.
     #[inline(always)]
     pub const fn pair(&self, first: usize) -> u64 {

@@ -21,6 +21,7 @@ pub(super) struct Space<const N: usize> {
     pub(super) places: [Place; N],
     /// Largest value of each field.
     pub(super) highest: [u32; N],
+    pub(super) is_v4: bool,
 }
 
 const PORT: u32 = u16::MAX as u32;
@@ -44,6 +45,7 @@ pub(super) const V4: Space<7> = Space {
         TO,
     ],
     highest: [u32::MAX, u32::MAX, PORT, PORT, BYTE, PORT, PORT],
+    is_v4: true,
 };
 
 /// IPv6: four words for each address, first bits first.
@@ -78,6 +80,7 @@ pub(super) const V6: Space<13> = Space {
         PORT,
         PORT,
     ],
+    is_v4: false,
 };
 
 impl<const N: usize> Space<N> {

@@ -63,8 +63,6 @@ pub(super) struct Terms {
     pub(super) copies: usize,
     /// What a cut must gain, in bits, to leave half of its entries to a side tree.
     pub(super) leaving: i64,
-    /// A cut has at most `2^wider / 2` children for each entry.
-    pub(super) wider: u32,
 }
 
 /// Room that choices share.
@@ -94,7 +92,7 @@ impl Chooser {
             let sample = list.iter().step_by(step).filter_map(|entry| all.get(*entry as usize));
             self.ranges.extend(sample.map(|bounds| region.clip(field, bounds[field])));
             let varying = varying(&self.ranges) & unknown;
-            for (shift, bits) in windows(varying, list.len(), terms.wider) {
+            for (shift, bits) in windows(varying, list.len()) {
                 let cut = Cut { field, shift, bits };
                 if let Some(plan) = self.judge(cut, list.len(), terms)
                     && best.is_none_or(|best| plan.score > best.score)
@@ -181,12 +179,12 @@ fn varying(ranges: &[[u32; 2]]) -> u32 {
     ones & zeros
 }
 
-/// Windows worth a trial: (shift, bits).
-fn windows(varying: u32, entries: usize, wider: u32) -> impl Iterator<Item = (u32, u32)> {
+/// Windows worth a trial: (shift, bits). A cut has at most half as many children as entries.
+fn windows(varying: u32, entries: usize) -> impl Iterator<Item = (u32, u32)> {
     let top = 32 - varying.leading_zeros();
     let bottom = varying.trailing_zeros().min(32);
     let room = top.saturating_sub(bottom);
-    let most = (entries.ilog2() + wider).saturating_sub(1).clamp(1, MAX_CUT_BITS).min(room.max(1));
+    let most = entries.ilog2().saturating_sub(1).clamp(1, MAX_CUT_BITS).min(room.max(1));
     let step = (most / 2).max(1);
     let mut found = [(0, 0); WINDOWS];
     let mut count = 0;
@@ -213,7 +211,7 @@ fn windows(varying: u32, entries: usize, wider: u32) -> impl Iterator<Item = (u3
 }
 
 /// Sixteen times the logarithm to base 2, bent straight between powers of two.
-fn log2(value: u64) -> i64 {
+pub(super) fn log2(value: u64) -> i64 {
     let value = value.max(1);
     let whole = value.ilog2();
     let rest = if whole >= 4 { value >> (whole - 4) } else { value << (4 - whole) };

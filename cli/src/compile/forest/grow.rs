@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-use firewall_core::classify::image::{Node, Pending};
+use firewall_core::classify::Tuple;
+use firewall_core::classify::image::{Node, Pending, Root};
 
-use super::bounds::{Bounds, Space};
 use super::cut::{Chooser, Cut, Plan, Terms};
+use super::division::{Division, Roots};
+use super::ground::Ground;
 use super::region::Region;
-use super::{Entry, Planted, Shape};
+use super::{Planted, SMALL, Shape};
 
 /// Side trees, one beside the other, behind which nothing is left any more: all entries stay.
 const MAX_SIDES: u32 = 7;
@@ -30,31 +32,17 @@ struct Spot<const N: usize> {
     sides: u32,
 }
 
-/// Costs in 64ths of a node that is looked at, as measured: a node is waited for and often decides unforeseen, a
-/// record is neither.
-mod cost {
-    pub(super) const NODE: u64 = 64;
-    /// A root, and what is pending before and behind it.
-    pub(super) const SIDE: u64 = 3 * NODE;
-    pub(super) const LEAF: u64 = 32;
-    pub(super) const RECORD: u64 = 12;
-}
-
 /// What has grown from a list.
 #[derive(Clone, Copy)]
 pub(super) struct Grown {
     pub(super) node: Node,
     /// Steps to the end of the worst way, what was pending not included.
     pub(super) worst_steps: u32,
-    /// What a packet that matches one of the entries takes, on average.
-    pub(super) cost: u64,
 }
 
 /// Grows the tree of one family.
 pub(super) struct Grower<'a, const N: usize> {
-    space: &'a Space<N>,
-    entries: &'a [Entry],
-    bounds: Vec<Bounds<N>>,
+    ground: &'a Ground<'a, N>,
     chooser: Chooser,
     shape: Shape,
     planted: Planted,
@@ -64,39 +52,55 @@ pub(super) struct Grower<'a, const N: usize> {
 
 impl<'a, const N: usize> Grower<'a, N> {
     /// `first` is the word index of the first node.
-    pub(super) fn new(space: &'a Space<N>, entries: &'a [Entry], first: u32, shape: Shape) -> Self {
-        Self {
-            space,
-            entries,
-            bounds: entries.iter().map(|entry| space.bounds(entry)).collect(),
-            chooser: Chooser::default(),
-            shape,
-            planted: Planted { first, ..Planted::default() },
-            leaves: HashMap::default(),
-        }
+    pub(super) fn new(ground: &'a Ground<'a, N>, first: u32, shape: Shape) -> Self {
+        Self { ground, chooser: Chooser::default(), shape, planted: Planted::new(first), leaves: HashMap::default() }
     }
 
-    /// A tree of all entries.
-    pub(super) fn plant(mut self) -> Planted {
-        let all = (0..self.entries.len() as u32).collect();
-        let region = Region::whole(&self.space.highest);
-        let Grown { node, worst_steps, cost } =
-            self.grow(all, &Spot { region, pending: Pending::NONE, cuts: 0, sides: 0 });
+    /// Trees of all entries at the roots of a division.
+    pub(super) fn plant(mut self, division: &Division) -> Planted {
+        for (masks, roots) in &division.tuples {
+            let tuple = Tuple::new(masks, self.planted.roots.len() as u32, roots.marks.len() as u32);
+            self.planted.tuples.push(tuple);
+            self.planted.worst_steps += 1 + self.roots(roots);
+        }
         self.planted.pending.sort_unstable();
-        Planted { root: node, worst_steps, cost, ..self.planted }
+        self.planted
+    }
+
+    /// Grows what stands at the roots of a tuple, and tells the worst steps.
+    fn roots(&mut self, roots: &Roots) -> u32 {
+        let region = self.ground.whole();
+        let mut worst = 0;
+        for (number, marks) in roots.marks.iter().enumerate() {
+            let list = roots.of(number);
+            let Some(best) = list.first() else {
+                self.planted.roots.push(Root::EMPTY);
+                continue;
+            };
+            let rank = self.ground.rank(*best);
+            let grown = self.grow(list.to_vec(), &Spot { region, pending: Pending::NONE, cuts: 0, sides: 0 });
+            worst = worst.max(grown.worst_steps);
+            let node = grown.node;
+            let is_leaf = !node.is_cut() && node.count() <= Root::MAX_RECORDS;
+            self.planted.roots.push(if is_leaf {
+                Root::new(node.first(), node.count(), rank, *marks)
+            } else {
+                self.planted.words.push(node.0);
+                Root::new(self.planted.first + self.planted.words.len() as u32 - 1, 0, rank, *marks)
+            });
+        }
+        worst
     }
 
     fn grow(&mut self, mut list: Vec<u32>, spot: &Spot<N>) -> Grown {
-        if let Some(end) = list.iter().position(|entry| self.is_inside(&spot.region, *entry)) {
-            list.truncate(end + 1);
-        }
-        if list.len() <= self.shape.small || spot.cuts >= MAX_CUTS {
+        self.ground.truncate(&spot.region, &mut list);
+        if list.len() <= SMALL || spot.cuts >= MAX_CUTS {
             return self.leaf(&list, &spot.region);
         }
         let may_leave = spot.sides < MAX_SIDES;
         let copies = if may_leave { self.shape.copies } else { LAST_COPIES };
-        let terms = Terms { may_leave, copies, leaving: self.shape.leaving, wider: self.shape.wider };
-        match self.chooser.choose(&self.bounds, &list, &spot.region, terms) {
+        let terms = Terms { may_leave, copies, leaving: self.shape.leaving };
+        match self.chooser.choose(&self.ground.bounds, &list, &spot.region, terms) {
             Some(plan) if plan.score > 0 || list.len() > LARGE => self.split(&list, spot, plan, terms),
             _ => self.leaf(&list, &spot.region),
         }
@@ -110,11 +114,11 @@ impl<'a, const N: usize> Grower<'a, N> {
         self.planted.words.resize(first + cut.children() as usize, Node::EMPTY.0);
         let mut below = Spot { cuts: spot.cuts + 1, ..*spot };
         if let Some(best) = left.first() {
-            let best = self.entries[*best as usize].decision.0.min(spot.pending.best());
+            let best = self.ground.decision(*best).min(spot.pending.best());
             below.pending = Pending::new(self.planted.first + side as u32, best);
         }
-        let (mut worst_steps, mut cost) = self.children(&parts, &below, cut, first);
-        let place = self.space.places[cut.field];
+        let mut worst_steps = self.children(&parts, &below, cut, first);
+        let place = self.ground.space.places[cut.field];
         let shift = place.shift + cut.shift;
         let mut node = Node::cut(place.slot as u32, shift, cut.bits, self.planted.first + first as u32);
         if !left.is_empty() {
@@ -124,15 +128,14 @@ impl<'a, const N: usize> Grower<'a, N> {
             self.planted.pending.push(side as u32 + 1);
             node = node.with_side();
             worst_steps += grown.worst_steps;
-            cost += grown.cost + cost::SIDE;
         }
-        Grown { node, worst_steps: worst_steps + 1, cost: cost + cost::NODE }
+        Grown { node, worst_steps: worst_steps + 1 }
     }
 
-    /// Grows the children of a cut, the first of which stands at word `first`: worst and mean steps below.
-    fn children(&mut self, parts: &Parts, below: &Spot<N>, cut: Cut, first: usize) -> (u32, u64) {
+    /// Grows the children of a cut, the first of which stands at word `first`: worst steps below.
+    fn children(&mut self, parts: &Parts, below: &Spot<N>, cut: Cut, first: usize) -> u32 {
         let children = cut.children() as usize;
-        let (mut worst, mut sum) = (1, 0);
+        let mut worst = 1;
         let mut child = 0;
         while child < children {
             let own = parts.of(child);
@@ -145,19 +148,18 @@ impl<'a, const N: usize> Grower<'a, N> {
                 }
                 let grown = self.grow(own.to_vec(), &inside);
                 worst = worst.max(grown.worst_steps);
-                sum += grown.cost * (own.len() * (alike + 1)) as u64;
                 self.planted.words[first + child..=first + child + alike].fill(grown.node.0);
             }
             child += alike + 1;
         }
-        (worst, sum / parts.entries.len().max(1) as u64)
+        worst
     }
 
     /// The entries of each child, and those that span too many.
     fn part(&self, list: &[u32], region: &Region<N>, plan: Plan, terms: Terms) -> (Parts, Vec<u32>) {
         let cut = plan.cut;
         let span = |entry: &u32| {
-            let (first, count) = cut.span(region.clip(cut.field, self.bounds[*entry as usize][cut.field]));
+            let (first, count) = cut.span(region.clip(cut.field, self.ground.bounds[*entry as usize][cut.field]));
             (*entry, first, count)
         };
         let spans: Vec<(u32, u32, u32)> = list.iter().map(span).collect();
@@ -166,23 +168,10 @@ impl<'a, const N: usize> Grower<'a, N> {
         (Parts::new(cut, &kept), left.into_iter().map(|(entry, ..)| entry).collect())
     }
 
-    fn is_inside(&self, region: &Region<N>, entry: u32) -> bool {
-        region.is_inside(&self.bounds[entry as usize]) && self.entries[entry as usize].selector.tcp_flags[0] == 0
-    }
-
-    /// Whether `above` matches every packet of the region that `below` matches.
-    fn hides(&self, region: &Region<N>, above: u32, below: u32) -> bool {
-        let [mask, flags] = self.entries[above as usize].selector.tcp_flags;
-        let [own_mask, own_flags] = self.entries[below as usize].selector.tcp_flags;
-        mask & own_mask == mask
-            && own_flags & mask == flags
-            && region.hides(&self.bounds[above as usize], &self.bounds[below as usize])
-    }
-
     fn leaf(&mut self, list: &[u32], region: &Region<N>) -> Grown {
         let mut kept: Vec<u32> = Vec::with_capacity(list.len());
         for entry in list {
-            if !kept.iter().any(|above| self.hides(region, *above, *entry)) {
+            if !kept.iter().any(|above| self.ground.hides(region, *above, *entry)) {
                 kept.push(*entry);
             }
         }
@@ -200,7 +189,7 @@ impl<'a, const N: usize> Grower<'a, N> {
         if records > self.planted.longest_leaf.count() as usize {
             self.planted.longest_leaf = node;
         }
-        Grown { node, worst_steps: records.max(1) as u32, cost: records as u64 * cost::RECORD + cost::LEAF }
+        Grown { node, worst_steps: records.max(1) as u32 }
     }
 }
 

@@ -1,20 +1,26 @@
 //! The rule compiler: table entries to a forest of decision trees in one flat image.
 //!
-//! [`compile`] grows one tree for each family. A node cuts its entries by the window of key bits that separates them best,
-//! and what such a cut would copy too often is left to a side tree of that node; so entries end up beside others that are
-//! specific in the same places. Entries that can never be the first match in their part of the space are dropped there,
-//! leaves with the same entries are stored once. The result depends on the entries alone.
+//! [`compile`] divides the entries of each family into tuples, in whose bits they are specific, and grows a tree of those
+//! that share a hash. A node cuts its entries by the window of key bits that separates them best, and what such a cut would
+//! copy too often is left to a side tree of that node; so entries end up beside others that are specific in the same
+//! places. Entries that can never be the first match in their part of the space are dropped there, leaves with the same
+//! entries are stored once. The result depends on the entries alone.
 
 mod bounds;
 mod cut;
+mod division;
+mod ground;
 mod grow;
 mod image;
 mod region;
+mod specific;
+mod tuple;
 
-use firewall_core::classify::image::{Block, MAX_STEPS, Node, WORDS, WORDS_V4};
-use firewall_core::classify::{Decision, Selector};
+use firewall_core::classify::image::{Block, MAX_STEPS, Node, Root, WORDS, WORDS_V4};
+use firewall_core::classify::{Decision, Selector, Tuple};
 
-use bounds::{Space, V4, V6};
+use bounds::{V4, V6};
+use ground::Ground;
 
 /// First bits of a 128-bit address, IPv4 mapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,13 +78,15 @@ pub struct TooManySteps {
 
 /// Compiles entries to an image.
 pub fn compile(entries: &Entries) -> Result<Forest, TooManySteps> {
-    let v4 = plant(&V4, &entries.v4, image::FIRST_NODE, WORDS_V4)?;
-    let v6 = plant(&V6, &entries.v6, v4.first + v4.words.len() as u32, WORDS)?;
+    let rank = image::rank_shift(entries.default);
+    let v4 = plant(&Ground::new(&V4, &entries.v4, rank), image::FIRST_NODE, WORDS_V4)?;
+    let first = v4.first + v4.words.len() as u32;
+    let v6 = plant(&Ground::new(&V6, &entries.v6, rank), first, WORDS)?;
     let worst_steps = [v4.worst_steps, v6.worst_steps];
     Ok(Forest { blocks: image::lay_out(entries, &v4, &v6), worst_steps })
 }
 
-/// The tree of one family before its records have their place in the image.
+/// The trees of one family before their records have their places in the image.
 #[derive(Clone, Debug)]
 struct Planted {
     /// Word index of the first node.
@@ -89,75 +97,67 @@ struct Planted {
     pending: Vec<u32>,
     /// Entry of each record.
     records: Vec<u32>,
-    root: Node,
+    /// Of all tuples.
+    roots: Vec<Root>,
+    /// With the number of their first root.
+    tuples: Vec<Tuple>,
     longest_leaf: Node,
     worst_steps: u32,
-    cost: u64,
 }
 
-impl Default for Planted {
-    fn default() -> Self {
+impl Planted {
+    fn new(first: u32) -> Self {
         let (words, pending, records) = (Vec::new(), Vec::new(), Vec::new());
-        let (root, longest_leaf) = (Node::EMPTY, Node::EMPTY);
-        Self { first: 0, words, pending, records, root, longest_leaf, worst_steps: 0, cost: 0 }
+        let (roots, tuples) = (Vec::new(), Vec::new());
+        Self { first, words, pending, records, roots, tuples, longest_leaf: Node::EMPTY, worst_steps: 0 }
     }
 }
 
 /// How a tree is shaped.
 #[derive(Clone, Copy, Debug)]
 struct Shape {
-    /// Entries that are not worth a further cut.
-    small: usize,
     /// Copies that a cut may add for every 16 entries.
     copies: usize,
     /// What a cut must gain, in bits, to leave half of its entries to a side tree.
     leaving: i64,
-    /// A cut has at most `2^wider / 2` children for each entry.
-    wider: u32,
 }
 
 /// Shapes in the order in which they are tried. The last ones take the least memory.
-const SHAPES: [Shape; 6] = [
-    Shape { small: 4, copies: 4, leaving: 6, wider: 0 },
-    Shape { small: 4, copies: 4, leaving: 6, wider: 1 },
-    Shape { small: 6, copies: 4, leaving: 9, wider: 1 },
-    Shape { small: 6, copies: 6, leaving: 6, wider: 0 },
-    Shape { small: 6, copies: 4, leaving: 4, wider: 0 },
-    Shape { small: 6, copies: 2, leaving: 4, wider: 0 },
+const SHAPES: [Shape; 4] = [
+    Shape { copies: 4, leaving: 6 },
+    Shape { copies: 6, leaving: 6 },
+    Shape { copies: 4, leaving: 4 },
+    Shape { copies: 2, leaving: 4 },
 ];
-/// Shapes that are tried in any case: there is time for them when there are fewer entries than [`MANY`].
-const TRIALS: usize = 3;
-const MANY: usize = 12_000;
+/// Entries that are not worth a further cut.
+const SMALL: usize = 12;
 /// Entries whose memory is no matter.
 const FEW: usize = 500;
 
-/// The tree that costs a packet the least on average among those whose size and worst steps are within bounds.
-fn plant<const N: usize>(
-    space: &Space<N>,
-    entries: &[Entry],
-    first: u32,
-    words: usize,
-) -> Result<Planted, TooManySteps> {
+/// The trees of the first division and shape, cheapest first, whose size and worst steps are within bounds.
+fn plant<const N: usize>(ground: &Ground<N>, first: u32, words: usize) -> Result<Planted, TooManySteps> {
     // Half as much again as records without copies take, the header included.
-    let room = entries.len().max(FEW) * words * 3 / 2 - image::OTHER_WORDS;
-    let rank = |planted: &Planted| {
-        let size = planted.words.len() + planted.records.len() * words;
-        (planted.worst_steps > MAX_STEPS, size.saturating_sub(room), planted.cost)
+    let room = ground.entries.len().max(FEW) * words * 3 / 2 - image::OTHER_WORDS;
+    let excess = |planted: &Planted| {
+        let size = planted.words.len() + planted.roots.len() + planted.records.len() * words;
+        (planted.worst_steps.saturating_sub(MAX_STEPS), size.saturating_sub(room))
     };
-    let trials = if entries.len() < MANY { TRIALS } else { 1 };
-    let mut best = Planted { worst_steps: u32::MAX, ..Planted::default() };
-    for (trial, shape) in SHAPES.into_iter().enumerate() {
-        let is_good = rank(&best) < (false, 1, 0);
-        if is_good && trial >= trials {
-            break;
-        }
-        let planted = grow::Grower::new(space, entries, first, shape).plant();
-        if rank(&planted) < rank(&best) {
+    let mut list: Vec<u32> = (0..ground.entries.len() as u32).collect();
+    ground.truncate(&ground.whole(), &mut list);
+    let divisions = division::divide(&ground.specific, &list, ground.space.is_v4);
+    let attempts = divisions.iter().flat_map(|division| SHAPES.map(|shape| (division, shape)));
+    let mut best = Planted { worst_steps: u32::MAX, ..Planted::new(first) };
+    for (division, shape) in attempts {
+        let planted = grow::Grower::new(ground, first, shape).plant(division);
+        if excess(&planted) < excess(&best) {
             best = planted;
+        }
+        if excess(&best) == (0, 0) {
+            break;
         }
     }
     if best.worst_steps > MAX_STEPS {
-        return Err(TooManySteps { steps: best.worst_steps, rules: best.worst_rules(entries) });
+        return Err(TooManySteps { steps: best.worst_steps, rules: best.worst_rules(ground.entries) });
     }
     Ok(best)
 }
