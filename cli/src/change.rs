@@ -1,12 +1,13 @@
 //! What a new policy changes: the lines that differ, for people to read before it comes into force.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde::{Deserialize, Serialize};
 use similar::{Algorithm, DiffOp, capture_diff_slices};
 
-use crate::compile::Image;
+use crate::compile::{Image, RuleName};
 use crate::lang::{Policy, Route, Rule, Zone};
 
 /// What became of one zone, route or rule.
@@ -62,25 +63,25 @@ impl Change {
 }
 
 /// What is compared.
-#[derive(Clone)]
-struct Item {
-    place: String,
-    text: String,
+struct Item<'a> {
+    place: Cow<'a, str>,
+    text: Cow<'a, str>,
     /// A sum over what the names in the text stand for.
     meaning: u64,
 }
 
-impl Item {
+impl Item<'_> {
+    /// Of something that stands for itself.
     fn new(place: String, text: String) -> Self {
-        Self { place, text, meaning: 0 }
+        Self { place: place.into(), text: text.into(), meaning: 0 }
     }
 
     fn line(&self, kind: Kind) -> Line {
-        Line { kind, place: self.place.clone(), text: self.text.clone() }
+        Line { kind, place: self.place.to_string(), text: self.text.to_string() }
     }
 }
 
-fn zones(policy: &Policy) -> Vec<Item> {
+fn zones(policy: &Policy) -> Vec<Item<'static>> {
     let text = |zone: &Zone| {
         let vlan = zone.vlan.map_or_else(String::new, |vlan| format!("  vlan {vlan}"));
         let addresses: Vec<String> = zone.addresses.iter().map(ToString::to_string).collect();
@@ -89,15 +90,20 @@ fn zones(policy: &Policy) -> Vec<Item> {
     policy.zones.iter().map(|zone| Item::new(policy.place(&zone.location), text(zone))).collect()
 }
 
-fn routes(policy: &Policy) -> Vec<Item> {
+fn routes(policy: &Policy) -> Vec<Item<'static>> {
     let text = |route: &Route| format!("route {} via {}", route.prefix, route.via);
     policy.routes.iter().map(|route| Item::new(policy.place(&route.location), text(route))).collect()
 }
 
-fn rules((policy, image): (&Policy, &Image)) -> Vec<Item> {
+fn rules<'a>((policy, image): (&Policy, &'a Image)) -> Vec<Item<'a>> {
     let meanings = policy.rules.iter().map(meaning).chain([0]);
     let names = image.rule_names.iter().zip(meanings);
-    names.map(|(name, meaning)| Item { meaning, ..Item::new(name.place.clone(), name.text.clone()) }).collect()
+    let item = |(name, meaning): (&'a RuleName, u64)| Item {
+        place: name.place.as_str().into(),
+        text: name.text.as_str().into(),
+        meaning,
+    };
+    names.map(item).collect()
 }
 
 fn meaning(rule: &Rule) -> u64 {
@@ -106,20 +112,23 @@ fn meaning(rule: &Rule) -> u64 {
     hasher.finish()
 }
 
+fn texts<'a>(list: &'a [Item]) -> impl Iterator<Item = &'a str> {
+    list.iter().map(|item| &*item.text)
+}
+
 /// What one list has and the other lacks.
 fn unordered(old: &[Item], new: &[Item]) -> Vec<Line> {
-    let texts = |list: &[Item]| list.iter().map(|item| item.text.clone()).collect::<HashSet<_>>();
-    let (in_old, in_new) = (texts(old), texts(new));
-    let removed = old.iter().filter(|item| !in_new.contains(&item.text)).map(|item| item.line(Kind::Removed));
-    let added = new.iter().filter(|item| !in_old.contains(&item.text)).map(|item| item.line(Kind::Added));
+    let (in_old, in_new): (HashSet<&str>, HashSet<&str>) = (texts(old).collect(), texts(new).collect());
+    let removed = old.iter().filter(|item| !in_new.contains(&*item.text)).map(|item| item.line(Kind::Removed));
+    let added = new.iter().filter(|item| !in_old.contains(&*item.text)).map(|item| item.line(Kind::Added));
     removed.chain(added).collect()
 }
 
 /// The fewest lines that make the new list out of the old one. A line that is removed here and added there has moved.
 fn ordered(old: &[Item], new: &[Item]) -> Vec<Line> {
-    let texts = |list: &[Item]| list.iter().map(|item| item.text.clone()).collect::<Vec<_>>();
+    let (old_texts, new_texts): (Vec<&str>, Vec<&str>) = (texts(old).collect(), texts(new).collect());
     let mut lines = Vec::new();
-    for operation in capture_diff_slices(Algorithm::Patience, &texts(old), &texts(new)) {
+    for operation in capture_diff_slices(Algorithm::Patience, &old_texts, &new_texts) {
         let (removed, added) = match operation {
             DiffOp::Equal { old_index, new_index, len } => {
                 let pairs = old.iter().skip(old_index).zip(new.iter().skip(new_index)).take(len);
@@ -168,7 +177,7 @@ fn merge_moved(lines: Vec<Line>) -> Vec<Line> {
 mod tests {
     use super::*;
 
-    fn items(texts: &[&str]) -> Vec<Item> {
+    fn items(texts: &[&str]) -> Vec<Item<'static>> {
         texts.iter().enumerate().map(|(at, text)| Item::new(format!("f:{}", at + 1), (*text).to_owned())).collect()
     }
 

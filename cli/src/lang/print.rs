@@ -19,16 +19,16 @@ const WIDTH: usize = 100;
 pub fn print(statements: &[Statement]) -> String {
     let mut out = String::new();
     for statement in statements {
-        wrap(&mut out, &pieces(statement));
+        wrap(&mut out, &line(statement));
         out.push('\n');
     }
     out
 }
 
-/// Appends pieces that end where a line may be broken.
-fn wrap(out: &mut String, pieces: &[String]) {
+/// Appends a line, broken where it gets too long.
+fn wrap(out: &mut String, line: &Line) {
     let mut column = 0;
-    for piece in pieces {
+    for piece in line.pieces() {
         if column > 0 && column + piece.trim_end().len() > WIDTH {
             out.truncate(out.trim_end_matches(' ').len());
             out.push_str("\n    ");
@@ -39,8 +39,7 @@ fn wrap(out: &mut String, pieces: &[String]) {
     }
 }
 
-/// A statement in pieces that end after a comma (or inside braces), where a line break is only space.
-fn pieces(statement: &Statement) -> Vec<String> {
+fn line(statement: &Statement) -> Line {
     let mut line = Line::default();
     match statement {
         Statement::Zone(zone) => line.put(zone),
@@ -56,32 +55,38 @@ fn pieces(statement: &Statement) -> Vec<String> {
         Statement::Route(route) => line.put(route),
         Statement::Default(default) => line.put(default),
         Statement::Rule(rule) => line.rule(rule),
-        Statement::Test(test) => return vec![test.to_string()],
+        Statement::Test(test) => line.put(test),
     }
-    line.pieces
+    line
 }
 
+/// A statement that is being written.
 #[derive(Default)]
 struct Line {
-    pieces: Vec<String>,
+    text: String,
+    /// Where it may be broken: after commas, where a line break is only space.
+    breaks: Vec<usize>,
 }
 
 impl Line {
-    /// Goes on in the same piece.
     fn put(&mut self, text: impl Display) {
-        match self.pieces.last_mut().filter(|piece| !piece.ends_with(", ")) {
-            Some(piece) => {
-                let _ = write!(piece, "{text}");
-            }
-            None => self.pieces.push(text.to_string()),
-        }
+        let _ = write!(self.text, "{text}");
     }
 
     fn list<T: Display>(&mut self, items: &[Spanned<T>]) {
-        for (i, item) in items.iter().enumerate() {
-            let comma = if i + 1 < items.len() { ", " } else { "" };
-            self.put(format_args!("{}{comma}", item.value));
+        for (number, item) in items.iter().enumerate() {
+            if number > 0 {
+                self.text.push_str(", ");
+                self.breaks.push(self.text.len());
+            }
+            self.put(&item.value);
         }
+    }
+
+    fn pieces(&self) -> impl Iterator<Item = &str> {
+        let starts = std::iter::once(0).chain(self.breaks.iter().copied());
+        let ends = self.breaks.iter().copied().chain([self.text.len()]);
+        starts.zip(ends).filter_map(|(start, end)| self.text.get(start..end))
     }
 
     fn zones(&mut self, zones: &[Name]) {
@@ -92,9 +97,10 @@ impl Line {
     }
 
     fn rule(&mut self, rule: &Rule) {
-        self.put(format_args!("{} ", rule.action));
+        self.text.push_str(rule.action.keyword().text());
+        self.text.push(' ');
         self.zones(&rule.from);
-        self.put(" -> ");
+        self.text.push_str(" -> ");
         self.zones(&rule.to);
         self.clause(Keyword::From, &rule.sources);
         self.clause(Keyword::To, &rule.destinations);
@@ -104,7 +110,9 @@ impl Line {
 
     fn clause<T: Display>(&mut self, keyword: Keyword, items: &[Spanned<T>]) {
         if !items.is_empty() {
-            self.put(format_args!("  {} ", keyword.text()));
+            self.text.push_str("  ");
+            self.text.push_str(keyword.text());
+            self.text.push(' ');
             self.list(items);
         }
     }
@@ -115,7 +123,7 @@ impl Display for Rule {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let mut line = Line::default();
         line.rule(self);
-        line.pieces.iter().try_for_each(|piece| f.write_str(piece))
+        f.write_str(&line.text)
     }
 }
 
