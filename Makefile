@@ -23,6 +23,7 @@ fuzz: setup
 
 ## Measure the rule table and the data path and write benches/reports/*.md.
 bench: setup
+	{ command -v iptables && command -v ipset; } >/dev/null || apt-get install -y -qq --no-install-recommends iptables ipset
 	cargo run --release --quiet -p vfw-benches --bin classify -- --report benches/reports/classify.md
 	cargo run --release --quiet -p vfw-benches --bin datapath -- --report benches/reports/datapath.md
 

@@ -61,7 +61,7 @@ fn policy() -> Result<Policy> {
 
 /// Loads stateful nftables rules in the firewall's namespace.
 pub fn start_nftables(firewall: &Place) -> Result<()> {
-    firewall.feed("nft", &["-f", "-"], NFTABLES)
+    firewall.feed("nft", &["-f", "-"], NFTABLES).map(drop)
 }
 
 /// Most flows of Linux's connection tracking: one value for all namespaces.

@@ -10,7 +10,7 @@ use crate::topology::{ADDRESS_A, ADDRESS_B, MAC_A, MAC_B, MAC_F0, MAC_F1};
 const CLIENT_PORT: u16 = 2_000;
 const CLIENTS: u32 = 60_000;
 /// Lowest port of the server.
-const SERVICE_PORT: u16 = 5_000;
+pub const SERVICE_PORT: u16 = 5_000;
 const TTL: u8 = 64;
 const V6_A: [u8; 16] = [0xfd, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7];
 const V6_B: [u8; 16] = [0xfd, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7];
@@ -34,8 +34,18 @@ pub fn udp_plan(first: u32, flows: u32, reply: bool) -> Result<Plan> {
         client_port: CLIENT_PORT,
         service_port: SERVICE_PORT,
         reply: u32::from(reply),
-        padding: 0,
+        hosts: 0,
     })
+}
+
+/// The same straight to B from `clients` addresses, from that of A on, each to `services` ports: all combinations.
+pub fn hosts_plan(clients: u32, services: u32) -> Result<Plan> {
+    let plan = udp_plan(0, clients * services, false)?;
+    let mut frame = plan.frame;
+    frame[..6].copy_from_slice(&MAC_B);
+    // Zero by another name, which leaves the checksum as it is and room for as many clients.
+    frame[18..20].fill(0xff);
+    Ok(Plan { frame, clients, hosts: 1, ..plan })
 }
 
 /// Which way a frame of a test run goes.

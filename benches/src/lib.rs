@@ -4,9 +4,11 @@
 
 pub mod classify;
 pub mod cost;
+pub mod dpdk;
 pub mod firewall;
 pub mod frames;
 pub mod machine;
+pub mod peers;
 pub mod place;
 pub mod programs;
 pub mod report;

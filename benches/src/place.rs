@@ -52,16 +52,16 @@ impl Place {
 
     /// Runs lines of `ip -batch` inside.
     pub fn ip(&self, lines: &[String]) -> Result<()> {
-        self.feed("ip", &["-batch", "-"], &lines.join("\n"))
+        self.feed("ip", &["-batch", "-"], &lines.join("\n")).map(drop)
     }
 
-    /// Runs a command inside with `input` on its standard input.
-    pub fn feed(&self, program: &str, arguments: &[&str], input: &str) -> Result<()> {
+    /// Runs a command inside with `input` on its standard input; returns what it says.
+    pub fn feed(&self, program: &str, arguments: &[&str], input: &str) -> Result<String> {
         self.run(|| {
             let mut child = Command::new(program)
                 .args(arguments)
                 .stdin(Stdio::piped())
-                .stdout(Stdio::null())
+                .stdout(Stdio::piped())
                 .stderr(Stdio::piped())
                 .spawn()
                 .with_context(|| format!("cannot run {program}"))?;
@@ -71,7 +71,7 @@ impl Place {
             }
             let output = child.wait_with_output()?;
             if output.status.success() {
-                return Ok(());
+                return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
             }
             let mut said = String::new();
             write!(said, "{program} failed: {}", String::from_utf8_lossy(&output.stderr).trim())?;

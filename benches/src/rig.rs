@@ -36,8 +36,9 @@ pub struct Plan {
     pub service_port: u16,
     /// 1: from the server to the client.
     pub reply: u32,
-    /// Zero.
-    pub padding: u32,
+    /// 1: a client is an address, counted from that of the frame, and has the lowest client port. The frame's
+    /// identification must not be less than the last client.
+    pub hosts: u32,
 }
 
 // SAFETY: integers only, laid out without gaps (56 + 3 * 4 + 2 * 2 + 2 * 4 = 80 bytes, a multiple of the alignment).

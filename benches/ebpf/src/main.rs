@@ -23,6 +23,9 @@ const MADE: usize = 7;
 /// Bytes of a frame that test runs use, and of its Ethernet header.
 const KEPT: usize = 80;
 const ETHERNET: usize = 14;
+/// Offsets of identification and last half of the source address in an IPv4 header.
+const IDENTIFICATION: usize = 18;
+const SOURCE_END: usize = 28;
 /// Offsets of the UDP ports behind an IPv4 header without options.
 const SOURCE_PORT: usize = 34;
 const DESTINATION_PORT: usize = 36;
@@ -44,7 +47,8 @@ pub struct Plan {
     service_port: u16,
     /// Not 0: from the server to the client.
     reply: u32,
-    padding: u32,
+    /// Not 0: a client is an address, counted from that of the frame, and has the lowest client port.
+    hosts: u32,
 }
 
 #[map]
@@ -82,7 +86,8 @@ pub fn bench_generate(ctx: XdpContext) -> u32 {
         number + plan.first
     };
     let (client, service) = if plan.clients == 0 { (0, 0) } else { (number % plan.clients, number / plan.clients) };
-    let client = plan.client_port.wrapping_add(client as u16).to_be();
+    let (host, client) = if plan.hosts == 0 { (0, client as u16) } else { (client as u16, 0) };
+    let client = plan.client_port.wrapping_add(client).to_be();
     let service = plan.service_port.wrapping_add(service as u16).to_be();
     let (source, destination) = if plan.reply == 0 { (client, service) } else { (service, client) };
     // SAFETY: 56 bytes are there, as checked; the frame starts at a multiple of eight behind the head room.
@@ -90,6 +95,12 @@ pub fn bench_generate(ctx: XdpContext) -> u32 {
         (start as *mut [u64; MADE]).write(plan.frame);
         ((start + SOURCE_PORT) as *mut u16).write(source);
         ((start + DESTINATION_PORT) as *mut u16).write(destination);
+        if host != 0 {
+            // As much more here as less there: the checksum holds.
+            let (id, end) = ((start + IDENTIFICATION) as *mut u16, (start + SOURCE_END) as *mut u16);
+            id.write(u16::from_be(id.read()).wrapping_sub(host).to_be());
+            end.write(u16::from_be(end.read()).wrapping_add(host).to_be());
+        }
     }
     xdp_action::XDP_TX
 }
