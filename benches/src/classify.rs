@@ -36,8 +36,32 @@ pub struct Set {
     pub wrong: usize,
 }
 
+/// Passes over all sets, of which the best figures count: other work on a machine comes and goes in minutes.
+const PASSES: usize = 3;
+
 /// Measures generated rule sets of all classes, both families and the given sizes.
 pub fn measure(sizes: &[usize], headers: usize) -> Result<Vec<Set>> {
+    let mut sets = pass(sizes, headers)?;
+    for _ in 1..PASSES {
+        for (set, again) in sets.iter_mut().zip(pass(sizes, headers)?) {
+            set.take_better(&again);
+        }
+    }
+    Ok(sets)
+}
+
+impl Set {
+    /// Takes the times of another pass where they are shorter.
+    fn take_better(&mut self, other: &Self) {
+        let times = [&mut self.compile_ms].into_iter().chain(&mut self.user_ns).chain(&mut self.ebpf_ns);
+        for (time, other) in times.zip([other.compile_ms].iter().chain(&other.user_ns).chain(&other.ebpf_ns)) {
+            *time = time.min(*other);
+        }
+        self.wrong += other.wrong;
+    }
+}
+
+fn pass(sizes: &[usize], headers: usize) -> Result<Vec<Set>> {
     let mut sets = Vec::new();
     for class in Class::ALL {
         for v6 in [false, true] {

@@ -130,7 +130,7 @@ const SHAPES: [Shape; 4] = [
     Shape { copies: 2, leaving: 4 },
 ];
 /// Entries that are not worth a further cut.
-const SMALL: usize = 12;
+const SMALL: usize = 8;
 /// Entries whose memory is no matter.
 const FEW: usize = 500;
 
