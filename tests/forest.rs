@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use firewall_core::classify::image::{MAX_STEPS, checksum, header};
-use firewall_core::classify::{Decision, Key, Roots, Selector, lookup};
+use firewall_core::classify::{Decision, Key, Selector, lookup};
 use firewall_core::tables::{Action, RuleKey};
 use vfw::backend::kernel::Classifier;
 use vfw::bench::classbench::{self, Rule};
@@ -27,7 +27,7 @@ fn check_with(name: &str, rules: &[Rule], bytes_per_rule: usize, headers: usize)
     let kernel =
         Classifier::load(&forest.blocks, &keys).and_then(|mut kernel| kernel.run()).expect("the kernel takes it");
     for ((header, key), kernel) in headers.iter().zip(&keys).zip(kernel.decisions) {
-        let found = lookup(forest.blocks.as_slice(), &Key::of(key), &mut Roots::default());
+        let found = lookup(forest.blocks.as_slice(), &Key::of(key));
         let wanted = classbench::first_match(rules, header);
         assert_eq!(found.map(|decision| decision.rule() as usize), Some(wanted), "{name}: {header:?}");
         assert_eq!(Some(kernel), found, "{name}, in the kernel: {header:?}");
@@ -57,7 +57,9 @@ fn files(names: &[&str]) {
 fn generated(class: Class, v6: bool) {
     for (count, seed) in [(10, 1), (100, 2), (100, 3), (1_000, 4), (1_000, 5), (10_000, 6)] {
         let rules = ruleset::rules(class, v6, count, seed);
-        check(&format!("{class:?} v6={v6} {count} seed {seed}"), &rules, if v6 { 96 } else { 48 });
+        let name = format!("{class:?} v6={v6} {count} seed {seed}");
+        check(&name, &rules, if v6 { 96 } else { 48 });
+        check(&format!("{name}, in any order"), &ruleset::shuffled(rules, seed), if v6 { 96 } else { 48 });
     }
 }
 
@@ -96,10 +98,12 @@ fn generated_chains() {
 
 #[test]
 fn a_hundred_thousand_rules() {
-    for (class, v6) in [(Class::Acl, false), (Class::Fw, true), (Class::Ipc, false), (Class::Ipc, true)] {
+    for (class, v6) in [(Class::Acl, false), (Class::Fw, false), (Class::Fw, true), (Class::Ipc, true)] {
         let rules = ruleset::rules(class, v6, 100_000, 7);
         check_with(&format!("{class:?} v6={v6}"), &rules, if v6 { 96 } else { 48 }, 500);
     }
+    let rules = ruleset::shuffled(ruleset::rules(Class::Ipc, false, 100_000, 8), 8);
+    check_with("in any order", &rules, 48, 500);
 }
 
 #[test]
@@ -120,7 +124,7 @@ fn tcp_flags_decide() {
     key.protocol = 6;
     for (flags, wanted) in [(0x02, first), (0xc2, first), (0x12, second), (0x10, second), (0, second)] {
         key.tcp_flags = flags;
-        assert_eq!(lookup(forest.blocks.as_slice(), &Key::of(&key), &mut Roots::default()), Some(wanted), "{flags:x}");
+        assert_eq!(lookup(forest.blocks.as_slice(), &Key::of(&key)), Some(wanted), "{flags:x}");
     }
 }
 
@@ -137,8 +141,7 @@ fn both_families_share_an_image() {
 fn nothing_matches_without_rules() {
     let forest = forest::compile(&classbench::entries(&[])).expect("no rules");
     let header = ruleset::headers(&ruleset::rules(Class::Acl, false, 1, 1), 1, 1)[0];
-    let found = lookup(forest.blocks.as_slice(), &Key::of(&RuleKey::from(&header)), &mut Roots::default())
-        .expect("the default");
+    let found = lookup(forest.blocks.as_slice(), &Key::of(&RuleKey::from(&header))).expect("the default");
     assert_eq!(found.rule(), 0);
 }
 
@@ -161,7 +164,7 @@ fn a_damaged_image_is_not_walked_out_of() {
         blocks[word / 8].0[word % 8] ^= 1 << numbers.below(64);
         for header in &headers {
             // Any answer will do, as long as there is one.
-            let _ = lookup(blocks.as_slice(), &Key::of(&RuleKey::from(header)), &mut Roots::default());
+            let _ = lookup(blocks.as_slice(), &Key::of(&RuleKey::from(header)));
         }
     }
 }

@@ -2,7 +2,9 @@
 //!
 //! Three classes after ClassBench: access lists (specific on both sides), firewalls (one side mostly open) and IP chains
 //! (everything mixed). Networks are shared between rules as they are in practice: few sites, their subnets, hosts in these.
+//! As there, no rule comes twice, and more specific rules come first: otherwise half of them could never be the first match.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use vfw::bench::classbench::Rule;
@@ -132,7 +134,10 @@ struct World {
 
 impl World {
     fn new(numbers: &mut Numbers, rules: usize, v6: bool) -> Self {
-        let regions: Vec<u128> = (0..6).map(|_| u128::from(numbers.any() as u8) << if v6 { 92 } else { 24 }).collect();
+        // The more rules, the more of the world they speak of.
+        let regions = 6 + rules / 500;
+        let regions: Vec<u128> =
+            (0..regions).map(|_| u128::from(numbers.any() as u8) << if v6 { 92 } else { 24 }).collect();
         let region = |numbers: &mut Numbers| *numbers.early(&regions) | if v6 { 0x2001 << 112 } else { 0 };
         let bits = |numbers: &mut Numbers, bits: u32| u128::from(numbers.any()) & ((1 << bits) - 1);
         let (site, subnet) = if v6 { (80, 64) } else { (16, 8) };
@@ -196,32 +201,53 @@ fn ports(numbers: &mut Numbers, any: usize, high: usize, range: usize, exact: us
     }
 }
 
-/// `count` rules of a class.
+/// `count` rules of a class, no two alike, more specific ones first.
 pub fn rules(class: Class, v6: bool, count: usize, seed: u64) -> Vec<Rule> {
     let numbers = &mut Numbers::new(seed);
     let world = World::new(numbers, count, v6);
-    (0..count)
-        .map(|_| {
-            let (source, destination) = numbers.weighted(sizes(class));
-            let protocol = numbers.weighted(&[(70, Some(6)), (18, Some(17)), (4, Some(1)), (8, None)]);
-            // A rule that matches everything would be the last one that counts.
-            let is_open = matches!((source, destination), (Any | Half, Any | Half));
-            let protocol = if is_open { Some(6) } else { protocol };
-            let has_ports = matches!(protocol, Some(6 | 17));
-            let (source_ports, destination_ports) = match class {
-                _ if !has_ports => (ANY_PORT, ANY_PORT),
-                _ if is_open => (ANY_PORT, ports(numbers, 0, 0, 0, 1)),
-                Class::Acl => (ANY_PORT, ports(numbers, 25, 5, 10, 60)),
-                Class::Fw => (ports(numbers, 60, 15, 2, 23), ports(numbers, 25, 12, 3, 60)),
-                Class::Ipc => (ports(numbers, 70, 8, 2, 20), ports(numbers, 45, 8, 7, 40)),
-            };
-            Rule {
-                source: world.prefix(numbers, source),
-                destination: world.prefix(numbers, destination),
-                source_ports,
-                destination_ports,
-                protocol,
-            }
-        })
-        .collect()
+    let mut seen = HashSet::with_capacity(count);
+    let mut rules: Vec<Rule> =
+        std::iter::repeat_with(|| rule(class, &world, numbers)).filter(|rule| seen.insert(*rule)).take(count).collect();
+    rules.sort_by_key(|rule| std::cmp::Reverse(specificity(rule)));
+    rules
+}
+
+/// The same rules in any order: many of them are hidden by others then.
+pub fn shuffled(mut rules: Vec<Rule>, seed: u64) -> Vec<Rule> {
+    let numbers = &mut Numbers::new(seed);
+    for place in (1..rules.len()).rev() {
+        rules.swap(place, numbers.below(place + 1));
+    }
+    rules
+}
+
+/// Larger for a rule than for one that matches all of its packets and more.
+fn specificity(rule: &Rule) -> (u32, u32) {
+    let ports = |[low, high]: [u16; 2]| u32::from(u16::MAX - (high - low));
+    let bits = u32::from(rule.source.1) + u32::from(rule.destination.1);
+    let rest = ports(rule.source_ports) + ports(rule.destination_ports) + u32::from(rule.protocol.is_some());
+    (bits, rest)
+}
+
+fn rule(class: Class, world: &World, numbers: &mut Numbers) -> Rule {
+    let (source, destination) = numbers.weighted(sizes(class));
+    let protocol = numbers.weighted(&[(70, Some(6)), (18, Some(17)), (4, Some(1)), (8, None)]);
+    // A rule that matches everything would be the last one that counts.
+    let is_open = matches!((source, destination), (Any | Half, Any | Half));
+    let protocol = if is_open { Some(6) } else { protocol };
+    let has_ports = matches!(protocol, Some(6 | 17));
+    let (source_ports, destination_ports) = match class {
+        _ if !has_ports => (ANY_PORT, ANY_PORT),
+        _ if is_open => (ANY_PORT, ports(numbers, 0, 0, 0, 1)),
+        Class::Acl => (ANY_PORT, ports(numbers, 25, 5, 10, 60)),
+        Class::Fw => (ports(numbers, 60, 15, 2, 23), ports(numbers, 25, 12, 3, 60)),
+        Class::Ipc => (ports(numbers, 70, 8, 2, 20), ports(numbers, 45, 8, 7, 40)),
+    };
+    Rule {
+        source: world.prefix(numbers, source),
+        destination: world.prefix(numbers, destination),
+        source_ports,
+        destination_ports,
+        protocol,
+    }
 }

@@ -38,15 +38,6 @@ pub fn rule_blocks() -> u32 {
     RULE_BLOCKS.load()
 }
 
-/// What a rule look-up works with: one value, for which one register holds the place.
-#[repr(C)]
-pub struct Search {
-    /// What is looked up.
-    pub key: classify::Key,
-    /// Where.
-    pub roots: classify::Roots,
-}
-
 /// Rules that each slot has room for.
 #[inline(always)]
 pub fn rule_room() -> u32 {
@@ -143,7 +134,7 @@ pub static REPORTS: RingBuf = RingBuf::with_byte_size(ring::REPORT, 0);
 pub static ROUTE_SCRATCH: PerCpuArray<[u64; size_of::<Key<RouteData>>() / 8]> = PerCpuArray::with_max_entries(1, 0);
 /// Room for a rule look-up: an index that is only known at run time is no matter in a map.
 #[map]
-pub static SEARCH_SCRATCH: PerCpuArray<Search> = PerCpuArray::with_max_entries(1, 0);
+pub static RULE_KEY_SCRATCH: PerCpuArray<classify::Key> = PerCpuArray::with_max_entries(1, 0);
 /// (load) `vfw bench classify`: keys to look up, what the rules say of each, and the next one and their number.
 #[map]
 pub static BENCH_KEYS: Array<RuleKey> = Array::with_max_entries(1, 0);

@@ -148,7 +148,7 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn judge(&self, key: impl FnOnce() -> RuleKey) -> Option<Decision> {
-        search_scratch()?.key.fill(&key());
+        rule_key_scratch()?.fill(&key());
         match first_match(self.slot) {
             NO_DECISION => None,
             decision => Some(Decision(decision as u32)),
@@ -254,7 +254,7 @@ fn count(map: &aya_ebpf::maps::PerCpuArray<firewall_core::tables::Counter>, inde
 /// No [`Decision`].
 const NO_DECISION: u64 = u64::MAX;
 
-/// The walk over the rule table for the key in [`maps::SEARCH_SCRATCH`].
+/// The walk over the rule table for the key in [`maps::RULE_KEY_SCRATCH`].
 ///
 /// The rule table is that of `slot`. A global function, which the verifier follows once, whatever leads to its call; inlined, it would follow the walk for
 /// every way through the parser. Such a function takes numbers only, so the key comes and goes by a map.
@@ -262,17 +262,17 @@ const NO_DECISION: u64 = u64::MAX;
 #[inline(never)]
 extern "C" fn first_match(slot: u32) -> u64 {
     // The table last: a look-up of a map would clobber the half of a stack slot that holds its mask.
-    let (Some(search), Some(table)) = (search_scratch(), KernelBlocks::of(slot)) else { return NO_DECISION };
-    lookup(&table, &search.key, &mut search.roots).map_or(NO_DECISION, |decision| u64::from(decision.0))
+    let (Some(key), Some(table)) = (rule_key_scratch(), KernelBlocks::of(slot)) else { return NO_DECISION };
+    lookup(&table, key).map_or(NO_DECISION, |decision| u64::from(decision.0))
 }
 
-/// Room for one look-up.
+/// Room for the key of one look-up.
 #[inline(always)]
-fn search_scratch() -> Option<&'static mut maps::Search> {
-    let search = maps::SEARCH_SCRATCH.get_ptr_mut(0)?;
+fn rule_key_scratch() -> Option<&'static mut classify::Key> {
+    let key = maps::RULE_KEY_SCRATCH.get_ptr_mut(0)?;
     // SAFETY: this CPU's own element, for which all values are valid. Programs run to their end before another one runs on
     // this CPU, and the references of one do not overlap in time.
-    Some(unsafe { &mut *search })
+    Some(unsafe { &mut *key })
 }
 
 /// The rule table in force when the look-up began: one image for one packet, whatever is published meanwhile.

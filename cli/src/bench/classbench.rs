@@ -14,7 +14,7 @@ use thiserror::Error;
 use crate::compile::forest::{Entries, Entry, Prefix};
 
 /// One rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Rule {
     /// Source address and bits that count.
     pub source: (IpAddr, u8),

@@ -1,16 +1,14 @@
 //! Layout of a compiled rule table.
 //!
-//! An image is a row of [`Block`]s. The first two are the header; then come nodes and roots (8 bytes each), tuples (one block
-//! each), IPv4 records (32 bytes) and IPv6 records (64 bytes, one block each), of both families in turn. Indices count from
-//! the start of the image in units of what they name.
-//!
-//! A [`Tuple`] finds a node by the hash of those bits of a key in which all its rules are specific. Such a root says
-//! for which hashes it has rules at all.
+//! An image is a row of [`Block`]s. The first two are the header; then come the nodes of both families (8 bytes each), IPv4
+//! records (32 bytes) and IPv6 records (64 bytes, one block each). Indices count from the start of the image in units of
+//! what they name.
 //!
 //! A cut may leave entries that belong to too many of its children to a *side* tree, which every packet that comes by has
 //! to look at too. The three words before the children of such a cut name it: the root of the side tree, what is
 //! still to be looked at behind that tree ([`Pending`] of the place above), and both together as a [`Pending`].
 
+use super::key::Key;
 use crate::tables::Action;
 
 /// 64 bytes, a cache line: the unit in which an image is stored.
@@ -30,8 +28,6 @@ pub const WORDS_V4: usize = 4;
 pub const MAX_STEPS: u32 = 128;
 /// Most bits by which a node chooses its child.
 pub const MAX_CUT_BITS: u32 = 16;
-/// Most tuples of a family, a power of two.
-pub const MAX_TUPLES: u32 = 8;
 
 /// Stands in the eBPF object for the number of blocks that a rule table in the kernel has room for.
 ///
@@ -42,7 +38,7 @@ pub const RULE_BLOCKS_MARKER: usize = 0x0b10_c5f7;
 /// First word of the header: "vfwtable", and changes with the layout ([`VERSION`]).
 pub const MAGIC: u64 = u64::from_le_bytes(*b"vfwtable");
 /// Number of this layout.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 /// Blocks before the first node.
 pub const HEADER_BLOCKS: u32 = 2;
 
@@ -64,14 +60,10 @@ pub mod header {
     pub const NODES: usize = 6;
     /// IPv4 records (low half), IPv6 records (high half).
     pub const RECORDS: usize = 7;
-    /// Block of the first [`super::Tuple`] for IPv4 (low half), and their number (high half).
-    pub const TUPLES_V4: usize = 8;
+    /// The [`super::Pending`] of the tree for IPv4.
+    pub const TREE_V4: usize = 8;
     /// The same for IPv6.
-    pub const TUPLES_V6: usize = 9;
-    /// Bits by which a [`super::Decision`] is shifted to be a rank.
-    pub const RANK: usize = 10;
-    /// [`super::Pending::NONE`].
-    pub const NONE: usize = 11;
+    pub const TREE_V6: usize = 9;
 }
 
 /// Read access to an image, bounded: `None` behind the end, or anything that the image holds.
@@ -82,7 +74,7 @@ pub trait Blocks {
     fn word(&self, index: u32) -> Option<u64>;
     /// An IPv4 record.
     fn record_v4(&self, index: u32) -> Option<&[u64; WORDS_V4]>;
-    /// A block: a tuple or an IPv6 record.
+    /// An IPv6 record.
     fn block(&self, index: u32) -> Option<&[u64; WORDS]>;
 }
 
@@ -188,10 +180,15 @@ impl Node {
         self.0 & Self::SIDE != 0
     }
 
+    /// Slot of the key, first bit and number of bits by which a cut chooses.
+    pub const fn window(self) -> (usize, u32, u32) {
+        ((self.0 >> 38 & 15) as usize, (self.0 >> 32 & 31) as u32, (self.0 >> 48).count_ones())
+    }
+
     /// Word index of the child of a cut.
     #[inline(always)]
-    pub const fn child(self, words: &[u32; 16]) -> u32 {
-        let word = words[(self.0 >> 38 & 15) as usize];
+    pub const fn child(self, key: &Key) -> u32 {
+        let word = key.slot((self.0 >> 38 & 15) as u32);
         let window = (word >> (self.0 >> 32 & 31)) & (self.0 >> 48) as u32;
         (self.0 as u32).wrapping_add(window)
     }
@@ -206,13 +203,6 @@ impl Node {
     #[inline(always)]
     pub const fn count(self) -> u32 {
         (self.0 >> 32) as u32
-    }
-
-    /// A leaf of at least one record without it.
-    #[inline(always)]
-    #[must_use]
-    pub const fn without_first(self) -> Self {
-        Self(self.0.wrapping_add(1).wrapping_sub(1 << 32))
     }
 }
 
@@ -240,142 +230,6 @@ impl Pending {
     #[inline(always)]
     pub const fn best(self) -> u32 {
         (self.0 >> 32) as u32
-    }
-}
-
-/// What stands at the end of a hash: a leaf, or the place of a tree.
-///
-/// Index of the first record, or word index of a node (28 bits), number of records, zero for a tree (4), rank (16), a bit for
-/// each mark of the hashes of its rules (16).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Root(pub u64);
-
-impl Root {
-    /// Nothing.
-    pub const EMPTY: Self = Self(0);
-    /// Most records of a root that is a leaf.
-    pub const MAX_RECORDS: u32 = 15;
-    /// Indices that a root can hold: words of 2 GiB.
-    pub const INDICES: u32 = 1 << 28;
-
-    /// For rules whose hashes have `marks` and whose decisions rank no better than `rank`: `count` records from `first` on,
-    /// or the node at word `first`.
-    pub const fn new(first: u32, count: u32, rank: u16, marks: u16) -> Self {
-        let count = (count & Self::MAX_RECORDS) << 28;
-        Self(((first % Self::INDICES) | count) as u64 | (rank as u64) << 32 | (marks as u64) << 48)
-    }
-
-    /// The same with its records, if it is a leaf, behind so many others.
-    #[must_use]
-    pub const fn moved(self, records: u32) -> Self {
-        if self.count() > 0 { Self(self.0 + records as u64) } else { self }
-    }
-
-    /// One if it has rules for the mark of a hash, else zero.
-    #[inline(always)]
-    pub const fn has(self, mark: u64) -> u64 {
-        self.0 >> 48 >> (mark & 15) & 1
-    }
-
-    /// No decision of its rules is smaller, once it is shifted by the header's [`header::RANK`].
-    #[inline(always)]
-    pub const fn rank(self) -> u64 {
-        self.0 >> 32 & 0xffff
-    }
-
-    /// Whether one of its rules may have a smaller decision. `shift` is the header's [`header::RANK`].
-    #[inline(always)]
-    pub const fn may_beat(self, best: u32, shift: u64) -> bool {
-        self.rank() << (shift & 31) < best as u64
-    }
-
-    /// Whether it has no rules for any hash.
-    #[inline(always)]
-    pub const fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    /// The leaf, if it is one.
-    #[inline(always)]
-    pub const fn leaf(self) -> Node {
-        Node::leaf(self.first(), self.count())
-    }
-
-    /// Index of the first record, or word index of the node.
-    #[inline(always)]
-    pub const fn first(self) -> u32 {
-        self.0 as u32 % Self::INDICES
-    }
-
-    /// Number of records; zero for a tree.
-    #[inline(always)]
-    pub const fn count(self) -> u32 {
-        self.0 as u32 >> 28
-    }
-}
-
-/// Rules that are specific in the same bits of the key, after "tuple space search" (Srinivasan, Suri, Varghese 1999).
-///
-/// Words: the bits of each word of [`super::Key::tuple_v4`] or [`super::Key::tuple_v6`] that count; in the seventh one the word
-/// index of the first root (low half) and the number of roots.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Tuple(pub [u64; WORDS]);
-
-/// Words of a key that a tuple hashes, at most.
-pub const HASHED: usize = 6;
-
-impl Tuple {
-    /// From the bits that count, and where its roots stand.
-    pub const fn new(masks: &[u64; HASHED], first: u32, roots: u32) -> Self {
-        let [m0, m1, m2, m3, m4, m5] = *masks;
-        Self([m0, m1, m2, m3, m4, m5, first as u64 | (roots as u64) << 32, 0])
-    }
-
-    /// The same with its roots behind so many words.
-    #[must_use]
-    pub const fn moved(mut self, words: u32) -> Self {
-        self.0[6] += words as u64;
-        self
-    }
-
-    /// The hash of a key's words; masked words that are zero count for nothing.
-    #[inline(always)]
-    pub const fn hash<const N: usize>(&self, words: &[u64; N]) -> u64 {
-        /// Odd numbers without structure: digits of the golden ratio and of square roots.
-        const FACTORS: [u64; HASHED] = [
-            0x9e37_79b9_7f4a_7c15,
-            0xbb67_ae85_84ca_a73b,
-            0x3c6e_f372_fe94_f82b,
-            0xa54f_f53a_5f1d_36f1,
-            0x510e_527f_ade6_82d1,
-            0x9b05_688c_2b3e_6c1f,
-        ];
-        let mut sum = 0u64;
-        let mut index = 0;
-        while index < N {
-            sum = sum.wrapping_add((words[index] & self.0[index]).wrapping_mul(FACTORS[index]));
-            index += 1;
-        }
-        // The high bits of a product depend on all others; the low ones need the help of the high ones.
-        (sum ^ sum >> 32).wrapping_mul(FACTORS[0])
-    }
-
-    /// Number of the root for a hash.
-    #[inline(always)]
-    pub const fn number(&self, hash: u64) -> u32 {
-        ((hash >> 32).wrapping_mul(self.0[6] >> 32) >> 32) as u32
-    }
-
-    /// Word index of the root for a hash.
-    #[inline(always)]
-    pub const fn root(&self, hash: u64) -> u32 {
-        (self.0[6] as u32).wrapping_add(self.number(hash))
-    }
-
-    /// What a root says of its rules' hashes: one of sixteen numbers.
-    #[inline(always)]
-    pub const fn mark(hash: u64) -> u64 {
-        hash >> 16 & 15
     }
 }
 

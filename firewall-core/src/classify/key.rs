@@ -41,9 +41,9 @@ impl RuleKey {
     }
 }
 
-/// Slots of [`Key::words`]. Words that a record compares at once stand beside each other.
+/// Slots of a [`Key`], 32 bits each. Two that are compared at once make one word.
 pub mod slot {
-    /// IPv6 source address, four words. Each pair is one 64-bit number: its last bits come first.
+    /// IPv6 source address, four slots. Each pair is one 64-bit number: its last bits come first.
     pub const SOURCE: usize = 0;
     /// IPv6 destination address, likewise.
     pub const DESTINATION: usize = 4;
@@ -51,29 +51,33 @@ pub mod slot {
     pub const SOURCE_PORT: usize = 8;
     /// Destination port; `type << 8 | code` for ICMP.
     pub const DESTINATION_PORT: usize = 9;
-    /// Ingress zone (low half) and egress zone.
-    pub const ZONES: usize = 10;
-    /// IP protocol (low half) and TCP flags.
-    pub const PROTOCOL: usize = 11;
+    /// TCP flags.
+    pub const TCP_FLAGS: usize = 10;
+    /// Whether the packet is IPv4.
+    pub const IS_V4: usize = 11;
     /// IPv4 source address.
     pub const SOURCE_V4: usize = 12;
     /// IPv4 destination address.
     pub const DESTINATION_V4: usize = 13;
-    /// Whether the packet is IPv4.
-    pub const IS_V4: usize = 14;
+    /// IP protocol (8 bits), ingress zone and egress zone (12 bits each).
+    pub const FIELDS: usize = 14;
 }
 
-/// A [`RuleKey`] as numbers: sixteen words, so that an index of four bits needs no check.
+/// [`slot::FIELDS`] of these.
+pub const fn fields(protocol: u8, from: u16, to: u16) -> u32 {
+    protocol as u32 | (from as u32 & 0xfff) << 8 | (to as u32 & 0xfff) << 20
+}
+
+/// A [`RuleKey`] as numbers: slots in host order, two in a word.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Key {
-    /// By [`slot`]; host order.
-    pub words: [u32; 16],
+    words: [u64; 8],
 }
 
 impl Key {
     /// No packet.
-    pub const EMPTY: Self = Self { words: [0; 16] };
+    pub const EMPTY: Self = Self { words: [0; 8] };
 
     /// The words of a key.
     #[inline(always)]
@@ -89,54 +93,40 @@ impl Key {
         let (source, destination) = (&key.source.words, &key.destination.words);
         let is_v4 = destination[0] | destination[1] | (destination[2] ^ MAPPED) == 0;
         if is_v4 {
-            self.words[slot::SOURCE_V4] = u32::from_be(source[3]);
-            self.words[slot::DESTINATION_V4] = u32::from_be(destination[3]);
+            self.put(slot::SOURCE_V4, u32::from_be(source[3]), u32::from_be(destination[3]));
         } else {
-            self.words[slot::SOURCE] = u32::from_be(source[1]);
-            self.words[slot::SOURCE + 1] = u32::from_be(source[0]);
-            self.words[slot::SOURCE + 2] = u32::from_be(source[3]);
-            self.words[slot::SOURCE + 3] = u32::from_be(source[2]);
-            self.words[slot::DESTINATION] = u32::from_be(destination[1]);
-            self.words[slot::DESTINATION + 1] = u32::from_be(destination[0]);
-            self.words[slot::DESTINATION + 2] = u32::from_be(destination[3]);
-            self.words[slot::DESTINATION + 3] = u32::from_be(destination[2]);
+            self.put(slot::SOURCE, u32::from_be(source[1]), u32::from_be(source[0]));
+            self.put(slot::SOURCE + 2, u32::from_be(source[3]), u32::from_be(source[2]));
+            self.put(slot::DESTINATION, u32::from_be(destination[1]), u32::from_be(destination[0]));
+            self.put(slot::DESTINATION + 2, u32::from_be(destination[3]), u32::from_be(destination[2]));
         }
-        self.words[slot::IS_V4] = is_v4 as u32;
-        self.words[slot::SOURCE_PORT] = key.source_port as u32;
-        self.words[slot::DESTINATION_PORT] = key.destination_port as u32;
-        self.words[slot::ZONES] = key.from as u32 | (key.to as u32) << 16;
-        self.words[slot::PROTOCOL] = key.protocol as u32 | (key.tcp_flags as u32) << 16;
+        self.put(slot::SOURCE_PORT, key.source_port as u32, key.destination_port as u32);
+        self.put(slot::TCP_FLAGS, key.tcp_flags as u32, is_v4 as u32);
+        self.put(slot::FIELDS, fields(key.protocol as u8, key.from, key.to), 0);
+    }
+
+    /// Written as one word: what is read back as a whole soon would have to wait for two halves.
+    #[inline(always)]
+    const fn put(&mut self, first: usize, low: u32, high: u32) {
+        self.words[first / 2 % 8] = low as u64 | (high as u64) << 32;
+    }
+
+    /// The word of two slots from `first`, an even one, on.
+    #[inline(always)]
+    pub const fn pair(&self, first: usize) -> u64 {
+        self.words[first / 2 % 8]
+    }
+
+    /// A slot.
+    #[inline(always)]
+    pub const fn slot(&self, number: u32) -> u32 {
+        (self.words[(number / 2 % 8) as usize] >> (number % 2 * 32)) as u32
     }
 
     /// Whether the packet is IPv4.
     #[inline(always)]
     pub const fn is_v4(&self) -> bool {
-        self.words[slot::IS_V4] != 0
-    }
-
-    /// What a [`super::image::Tuple`] hashes of an IPv4 packet: addresses, ports, zones and protocol.
-    #[inline(always)]
-    pub const fn tuple_v4(&self) -> [u64; 3] {
-        [self.pair(slot::SOURCE_V4), self.pair(slot::SOURCE_PORT), self.pair(slot::ZONES)]
-    }
-
-    /// The same of an IPv6 packet, whose addresses take two numbers each.
-    #[inline(always)]
-    pub const fn tuple_v6(&self) -> [u64; 6] {
-        [
-            self.pair(slot::SOURCE),
-            self.pair(slot::SOURCE + 2),
-            self.pair(slot::DESTINATION),
-            self.pair(slot::DESTINATION + 2),
-            self.pair(slot::SOURCE_PORT),
-            self.pair(slot::ZONES),
-        ]
-    }
-
-    /// Two words from `first` on as one number.
-    #[inline(always)]
-    pub const fn pair(&self, first: usize) -> u64 {
-        self.words[first & 15] as u64 | (self.words[(first + 1) & 15] as u64) << 32
+        self.pair(slot::TCP_FLAGS) >> 32 != 0
     }
 }
 

@@ -2,23 +2,17 @@
 
 use super::image::{Blocks, Decision, MAX_STEPS, Node, Pending, header};
 use super::key::Key;
-use super::record::{RecordV4, RecordV6};
-use super::roots::Roots;
+use super::record::{Record, RecordV4, RecordV6};
 
-/// The first rule that matches; the default when none does. `None` when the image is damaged. `roots` need not be empty.
+/// The first rule that matches; the default when none does. `None` when the image is damaged.
 #[inline(always)]
-pub fn lookup<B: Blocks + ?Sized>(image: &B, key: &Key, roots: &mut Roots) -> Option<Decision> {
+pub fn lookup<B: Blocks + ?Sized>(image: &B, key: &Key) -> Option<Decision> {
     if key.is_v4() {
-        let count = roots.fill(image, image.header(header::TUPLES_V4)?, || key.tuple_v4())?;
-        visit(image, key, roots, count, test_v4)
+        visit(image, key, header::TREE_V4, record_v4)
     } else {
-        let count = roots.fill(image, image.header(header::TUPLES_V6)?, || key.tuple_v6())?;
-        visit(image, key, roots, count, test_v6)
+        visit(image, key, header::TREE_V6, record_v6)
     }
 }
-
-/// What a record says, and whether it matches.
-type Test<B> = fn(&B, &Key, u32) -> Option<(u32, bool)>;
 
 /// Steps that were taken. All loops of a look-up share them: the compiler of rules bounds their sum, and the verifier follows
 /// no more rounds than a packet can take.
@@ -32,43 +26,25 @@ impl Steps {
     }
 }
 
-/// The best decision behind the roots: of their trees, and the side trees on the way, that can still win.
+/// The best decision of a tree, and of the side trees on the way that can still win.
 #[inline(always)]
-fn visit<B: Blocks + ?Sized>(image: &B, key: &Key, roots: &Roots, count: usize, test: Test<B>) -> Option<Decision> {
+fn visit<B: Blocks + ?Sized, R: Record>(
+    image: &B,
+    key: &Key,
+    tree: usize,
+    record: impl Fn(&B, u32) -> Option<R>,
+) -> Option<Decision> {
     let mut best = image.header(header::DEFAULT)? as u32;
-    let mut pending = nothing(image)?;
+    let mut pending = Pending(image.header(tree)?);
     let mut steps = Steps(0);
-    let mut place = count;
-    loop {
+    while pending.best() < best {
         steps.take()?;
-        let mut node;
-        if pending.best() < best {
-            node = Node(image.word(pending.root())?);
-            pending = Pending(image.word(pending.root().wrapping_add(1))?);
-        } else {
-            let root = roots.at(place);
-            place = place.wrapping_sub(1);
-            pending = nothing(image)?;
-            if root.is_empty() {
-                return Some(Decision(best));
-            }
-            if !root.may_beat(best, image.header(header::RANK)?) {
-                continue;
-            }
-            node = root.leaf();
-            if root.count() == 0 {
-                node = Node(image.word(root.first())?);
-            }
-        }
+        let node = Node(image.word(pending.root())?);
+        pending = Pending(image.word(pending.root().wrapping_add(1))?);
         let leaf = descend(image, key, node, &mut pending, &mut steps)?;
-        best = decide(image, key, leaf, best, &mut steps, test)?;
+        best = decide(key, leaf, best, &mut steps, |index| record(image, index))?;
     }
-}
-
-/// No side tree. Not the constant, which the verifier would take for another way than what trees say.
-#[inline(always)]
-fn nothing<B: Blocks + ?Sized>(image: &B) -> Option<Pending> {
-    image.header(header::NONE).map(Pending)
+    Some(Decision(best))
 }
 
 /// The leaf below a node. What a cut on the way leaves to a side tree is pending from there on.
@@ -85,7 +61,7 @@ fn descend<B: Blocks + ?Sized>(
         if node.has_side() {
             *pending = Pending(image.word(node.first().wrapping_sub(1))?);
         }
-        node = Node(image.word(node.child(&key.words))?);
+        node = Node(image.word(node.child(key))?);
     }
     Some(node)
 }
@@ -93,19 +69,19 @@ fn descend<B: Blocks + ?Sized>(
 /// The better one of a decision and what a leaf says. A leaf is in order: behind a match, and behind what cannot win,
 /// nothing wins.
 #[inline(always)]
-fn decide<B: Blocks + ?Sized>(
-    image: &B,
+fn decide<R: Record>(
     key: &Key,
     leaf: Node,
     best: u32,
     steps: &mut Steps,
-    test: Test<B>,
+    record: impl Fn(u32) -> Option<R>,
 ) -> Option<u32> {
     let mut next = leaf.first();
     let end = next.wrapping_add(leaf.count());
     while next != end {
         steps.take()?;
-        let (decision, matches) = test(image, key, next)?;
+        let record = record(next)?;
+        let (decision, matches) = (record.decision().0, record.matches(key));
         if decision >= best {
             break;
         }
@@ -118,13 +94,11 @@ fn decide<B: Blocks + ?Sized>(
 }
 
 #[inline(always)]
-fn test_v4<B: Blocks + ?Sized>(image: &B, key: &Key, index: u32) -> Option<(u32, bool)> {
-    let record = RecordV4(*image.record_v4(index)?);
-    Some((record.decision().0, record.matches(key)))
+fn record_v4<B: Blocks + ?Sized>(image: &B, index: u32) -> Option<RecordV4> {
+    image.record_v4(index).copied().map(RecordV4)
 }
 
 #[inline(always)]
-fn test_v6<B: Blocks + ?Sized>(image: &B, key: &Key, index: u32) -> Option<(u32, bool)> {
-    let record = RecordV6(*image.block(index)?);
-    Some((record.decision().0, record.matches(key)))
+fn record_v6<B: Blocks + ?Sized>(image: &B, index: u32) -> Option<RecordV6> {
+    image.block(index).copied().map(RecordV6)
 }

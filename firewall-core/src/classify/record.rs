@@ -1,7 +1,7 @@
 //! Records: what a rule matches, as a leaf lists it.
 
 use super::image::{Decision, WORDS, WORDS_V4};
-use super::key::{Key, slot};
+use super::key::{Key, fields, slot};
 use crate::tables::{ANY_ZONE, MAX_ZONES};
 
 /// What a record says of everything but addresses.
@@ -21,11 +21,6 @@ pub struct Selector {
     pub tcp_flags: [u8; 2],
 }
 
-/// Set in the half word of a zone, or of the protocol, that may be any.
-const ANY: u16 = 0x8000;
-const ANYS: u64 = ANY as u64 | (ANY as u64) << 16 | (ANY as u64) << 32;
-const _: () = assert!(MAX_ZONES < ANY as u32 && ANY_ZONE & ANY != 0);
-
 impl Selector {
     const fn port_word(&self) -> u64 {
         self.source_ports[0] as u64
@@ -34,21 +29,36 @@ impl Selector {
             | (self.destination_ports[1] as u64) << 48
     }
 
-    /// Zones, protocol (16 bits each), TCP flags and the mask of these (8 bits each).
+    /// What [`slot::FIELDS`] has to be (low half), and the bits of it that count.
     const fn field_word(&self) -> u64 {
-        let protocol = match self.protocol {
-            Some(protocol) => protocol as u16,
-            None => ANY,
+        let (protocol, mask) = match self.protocol {
+            Some(protocol) => (protocol, 0xff),
+            None => (0, 0),
         };
+        let ((from, from_mask), (to, to_mask)) = (zone(self.from), zone(self.to));
+        fields(protocol, from, to) as u64 | (fields(mask, from_mask, to_mask) as u64) << 32
+    }
+
+    /// TCP flags and those that count, where records have them.
+    const fn flag_bits(&self) -> u64 {
         let [mask, flags] = self.tcp_flags;
-        let zones = zone(self.from) as u64 | (zone(self.to) as u64) << 16;
-        zones | (protocol as u64) << 32 | (flags as u64) << 48 | (mask as u64) << 56
+        (flags as u64) << 16 | (mask as u64) << 24
     }
 }
 
-const fn zone(zone: u16) -> u16 {
-    if zone == ANY_ZONE { ANY } else { zone }
+/// A rule, as a leaf lists it.
+pub trait Record {
+    /// What it says.
+    fn decision(&self) -> Decision;
+    /// Whether it matches.
+    fn matches(&self, key: &Key) -> bool;
 }
+
+const fn zone(zone: u16) -> (u16, u16) {
+    if zone == ANY_ZONE { (0, 0) } else { (zone, 0xfff) }
+}
+
+const _: () = assert!(MAX_ZONES < 0xfff);
 
 // What follows is written without branches: the verifier keeps every branch of the longest path in mind, a leaf has many
 // records, and which of their fields differs nobody can foretell. Each function returns zero for a match.
@@ -65,20 +75,22 @@ const fn ports_differ(word: u64, key: &Key) -> u64 {
     !(above & below) & GUARDS
 }
 
-/// Whether zones, protocol or TCP flags differ.
+/// Whether zones or protocol differ.
 #[inline(always)]
 const fn fields_differ(word: u64, key: &Key) -> u64 {
-    let differ = word ^ key.pair(slot::ZONES);
-    let any = word & ANYS;
-    // All bits of the half words that may be any.
-    let any = (any << 1).wrapping_sub(any >> 15);
-    (differ & !any) << 16 | (differ >> 48 & word >> 56)
+    (word ^ key.pair(slot::FIELDS)) & word >> 32
+}
+
+/// Whether TCP flags differ.
+#[inline(always)]
+const fn flags_differ(tail: u64, key: &Key) -> u64 {
+    (tail >> 16 ^ key.pair(slot::TCP_FLAGS)) & tail >> 24 & 0xff
 }
 
 /// A rule for IPv4, 32 bytes.
 ///
-/// Words: source (low half) and destination; ports; zones, protocol and TCP flags; decision (low half), then the bits of
-/// source and of destination that do not count (8 bits each).
+/// Words: source (low half) and destination; ports; zones and protocol, and the bits of these that count; bits of source and
+/// of destination that do not count, TCP flags, their mask (8 bits each), decision (32 bits).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct RecordV4(pub [u64; WORDS_V4]);
 
@@ -90,38 +102,40 @@ impl RecordV4 {
             source.0 as u64 | (destination.0 as u64) << 32,
             selector.port_word(),
             selector.field_word(),
-            decision.0 as u64 | shifts << 32,
+            shifts | selector.flag_bits() | (decision.0 as u64) << 32,
         ])
     }
+}
 
-    /// What it says.
+impl Record for RecordV4 {
     #[inline(always)]
-    pub const fn decision(&self) -> Decision {
-        Decision(self.0[3] as u32)
+    fn decision(&self) -> Decision {
+        Decision((self.0[3] >> 32) as u32)
     }
 
-    /// Whether it matches.
     #[inline(always)]
-    pub const fn matches(&self, key: &Key) -> bool {
+    fn matches(&self, key: &Key) -> bool {
         let differ = self.0[0] ^ key.pair(slot::SOURCE_V4);
         // In 64 bits, where 32 is a shift like any other.
-        let source = (differ & 0xffff_ffff) >> (self.0[3] >> 32 & 0x3f);
-        let destination = (differ >> 32) >> (self.0[3] >> 40 & 0x3f);
-        source | destination == 0 && ports_differ(self.0[1], key) | fields_differ(self.0[2], key) == 0
+        let source = (differ & 0xffff_ffff) >> (self.0[3] & 0x3f);
+        let destination = (differ >> 32) >> (self.0[3] >> 8 & 0x3f);
+        source | destination | ports_differ(self.0[1], key) | fields_differ(self.0[2], key) == 0
+            && flags_differ(self.0[3], key) == 0
     }
 }
 
 /// A rule for IPv6, 64 bytes.
 ///
-/// Words: source (2), destination (2), then as in [`RecordV4`] ports, fields and decision, and in the last one the bits of
-/// each half address that do not count (8 bits each: source first, source last, destination first, last).
+/// Words: source (2), destination (2), then as in [`RecordV4`] ports and fields, then TCP flags and decision as there, and in
+/// the last one the bits of each half address that do not count, as two shifts of 8 bits (source first half, source last,
+/// destination first, last).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct RecordV6(pub [u64; WORDS]);
 
 impl RecordV6 {
     /// From prefixes (first bits, number of bits that count) in host order.
     pub const fn new(source: (u128, u8), destination: (u128, u8), selector: &Selector, decision: Decision) -> Self {
-        let shifts = half_shifts(source.1) | half_shifts(destination.1) << 16;
+        let shifts = half_shifts(source.1) | half_shifts(destination.1) << 32;
         Self([
             (source.0 >> 64) as u64,
             source.0 as u64,
@@ -129,39 +143,43 @@ impl RecordV6 {
             destination.0 as u64,
             selector.port_word(),
             selector.field_word(),
-            decision.0 as u64,
+            selector.flag_bits() | (decision.0 as u64) << 32,
             shifts,
         ])
     }
+}
 
-    /// What it says.
+impl Record for RecordV6 {
     #[inline(always)]
-    pub const fn decision(&self) -> Decision {
-        Decision(self.0[6] as u32)
+    fn decision(&self) -> Decision {
+        Decision((self.0[6] >> 32) as u32)
     }
 
-    /// Whether it matches.
     #[inline(always)]
-    pub const fn matches(&self, key: &Key) -> bool {
+    fn matches(&self, key: &Key) -> bool {
         let shifts = self.0[7];
         let differ = half_differs(self.0[0] ^ key.pair(slot::SOURCE), shifts)
-            | half_differs(self.0[1] ^ key.pair(slot::SOURCE + 2), shifts >> 8)
-            | half_differs(self.0[2] ^ key.pair(slot::DESTINATION), shifts >> 16)
-            | half_differs(self.0[3] ^ key.pair(slot::DESTINATION + 2), shifts >> 24);
-        differ == 0 && ports_differ(self.0[4], key) | fields_differ(self.0[5], key) == 0
+            | half_differs(self.0[1] ^ key.pair(slot::SOURCE + 2), shifts >> 16)
+            | half_differs(self.0[2] ^ key.pair(slot::DESTINATION), shifts >> 32)
+            | half_differs(self.0[3] ^ key.pair(slot::DESTINATION + 2), shifts >> 48);
+        differ | ports_differ(self.0[4], key) | fields_differ(self.0[5], key) == 0 && flags_differ(self.0[6], key) == 0
     }
 }
 
-/// Bits that do not count of the first half (low byte) and of the last half of a prefix.
+/// Bits that do not count of the first half of a prefix and of the last one, each as a sum of two shifts below 64: one by
+/// 64 would do nothing.
 const fn half_shifts(length: u8) -> u64 {
-    let length = length as u64;
-    if length >= 64 { (128 - length) << 8 } else { (64 - length) | 64 << 8 }
+    let open = 128 - length as u64;
+    let (first, last) = if open >= 64 { (open - 64, 64) } else { (0, open) };
+    two_shifts(first) | two_shifts(last) << 16
 }
 
-/// The bits that count. A shift is 0 to 64, and is done in two, because one by 64 would do nothing.
+const fn two_shifts(shift: u64) -> u64 {
+    (shift / 2) | ((shift - shift / 2) << 8)
+}
+
+/// The bits that count.
 #[inline(always)]
-const fn half_differs(differ: u64, shift: u64) -> u64 {
-    let shift = shift & 0x7f;
-    let first = shift >> 1;
-    differ >> (first & 63) >> (shift.wrapping_sub(first) & 63)
+const fn half_differs(differ: u64, shifts: u64) -> u64 {
+    differ >> (shifts & 0x3f) >> (shifts >> 8 & 0x3f)
 }

@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::rc::Rc;
 
 use firewall_core::Address;
-use firewall_core::classify::{Block, Decision, Key, Roots, lookup};
+use firewall_core::classify::{Block, Decision, Key, lookup};
 use firewall_core::conntrack::{Flow, FlowKey};
 use firewall_core::event::{Dropped, Event, Topic, tell_dropped};
 use firewall_core::limit::{Bucket, Buckets, Work};
@@ -318,7 +318,7 @@ impl Tables for Memory {
     }
 
     fn judge(&self, key: impl FnOnce() -> RuleKey) -> Option<Decision> {
-        lookup(self.rules.as_slice(), &Key::of(&key()), &mut Roots::default())
+        lookup(self.rules.as_slice(), &Key::of(&key()))
     }
 
     fn fragment(&self, key: &FragmentKey) -> Option<FragmentPorts> {

@@ -1,8 +1,10 @@
 //! Entries as boxes: a range of each word of the key.
 
+use firewall_core::classify::image::Node;
 use firewall_core::classify::slot;
 use firewall_core::tables::ANY_ZONE;
 
+use super::cut::Cut;
 use super::{Entry, Prefix};
 
 /// A box: first and last value of each field.
@@ -21,7 +23,6 @@ pub(super) struct Space<const N: usize> {
     pub(super) places: [Place; N],
     /// Largest value of each field.
     pub(super) highest: [u32; N],
-    pub(super) is_v4: bool,
 }
 
 const PORT: u32 = u16::MAX as u32;
@@ -31,7 +32,10 @@ const fn word(slot: usize) -> Place {
     Place { slot, shift: 0 }
 }
 
-const TO: Place = Place { slot: slot::ZONES, shift: 16 };
+const PROTOCOL: Place = Place { slot: slot::FIELDS, shift: 0 };
+const FROM: Place = Place { slot: slot::FIELDS, shift: 8 };
+const TO: Place = Place { slot: slot::FIELDS, shift: 20 };
+const ZONE: u32 = 0xfff;
 
 /// IPv4: one word for each address.
 pub(super) const V4: Space<7> = Space {
@@ -40,12 +44,11 @@ pub(super) const V4: Space<7> = Space {
         word(slot::DESTINATION_V4),
         word(slot::SOURCE_PORT),
         word(slot::DESTINATION_PORT),
-        word(slot::PROTOCOL),
-        word(slot::ZONES),
+        PROTOCOL,
+        FROM,
         TO,
     ],
-    highest: [u32::MAX, u32::MAX, PORT, PORT, BYTE, PORT, PORT],
-    is_v4: true,
+    highest: [u32::MAX, u32::MAX, PORT, PORT, BYTE, ZONE, ZONE],
 };
 
 /// IPv6: four words for each address, first bits first.
@@ -61,8 +64,8 @@ pub(super) const V6: Space<13> = Space {
         word(slot::DESTINATION + 2),
         word(slot::SOURCE_PORT),
         word(slot::DESTINATION_PORT),
-        word(slot::PROTOCOL),
-        word(slot::ZONES),
+        PROTOCOL,
+        FROM,
         TO,
     ],
     highest: [
@@ -77,13 +80,21 @@ pub(super) const V6: Space<13> = Space {
         PORT,
         PORT,
         BYTE,
-        PORT,
-        PORT,
+        ZONE,
+        ZONE,
     ],
-    is_v4: false,
 };
 
 impl<const N: usize> Space<N> {
+    /// The cut of a node.
+    pub(super) fn cut(&self, node: Node) -> Cut {
+        let (slot, shift, bits) = node.window();
+        let is_of = |place: &Place| place.slot == slot && place.shift <= shift;
+        let field = (0..N).filter(|field| is_of(&self.places[*field])).max_by_key(|field| self.places[*field].shift);
+        let field = field.unwrap_or(0);
+        Cut { field, shift: shift - self.places[field].shift, bits }
+    }
+
     /// The box of an entry. TCP flags are no part of it.
     pub(super) fn bounds(&self, entry: &Entry) -> Bounds<N> {
         self.places.map(|place| range(entry, place))
@@ -97,15 +108,18 @@ fn range(entry: &Entry, place: Place) -> [u32; 2] {
         slot::DESTINATION_V4 => bits(entry.destination, 2),
         slot::SOURCE_PORT => selector.source_ports.map(u32::from),
         slot::DESTINATION_PORT => selector.destination_ports.map(u32::from),
-        slot::PROTOCOL => selector.protocol.map_or([0, BYTE], |protocol| [u32::from(protocol); 2]),
-        slot::ZONES => zone(if place.shift == 0 { selector.from } else { selector.to }),
+        slot::FIELDS => match place.shift {
+            0 => selector.protocol.map_or([0, BYTE], |protocol| [u32::from(protocol); 2]),
+            8 => zone(selector.from),
+            _ => zone(selector.to),
+        },
         half @ slot::DESTINATION.. => bits(entry.destination, half - slot::DESTINATION),
         half => bits(entry.source, half),
     }
 }
 
 fn zone(zone: u16) -> [u32; 2] {
-    if zone == ANY_ZONE { [0, PORT] } else { [u32::from(zone); 2] }
+    if zone == ANY_ZONE { [0, ZONE] } else { [u32::from(zone); 2] }
 }
 
 /// The range of word `index` of a prefix, counted as in the key: the last bits of each half come first.

@@ -3,26 +3,16 @@
 use super::Entry;
 use super::bounds::{Bounds, Space};
 use super::region::Region;
-use super::specific::Specific;
 
 pub(super) struct Ground<'a, const N: usize> {
     pub(super) space: &'a Space<N>,
     pub(super) entries: &'a [Entry],
     pub(super) bounds: Vec<Bounds<N>>,
-    pub(super) specific: Vec<Specific>,
-    /// Bits by which a decision is shifted to be a root's rank.
-    rank_shift: u32,
 }
 
 impl<'a, const N: usize> Ground<'a, N> {
-    pub(super) fn new(space: &'a Space<N>, entries: &'a [Entry], rank_shift: u32) -> Self {
-        Self {
-            space,
-            entries,
-            bounds: entries.iter().map(|entry| space.bounds(entry)).collect(),
-            specific: entries.iter().map(if space.is_v4 { Specific::v4 } else { Specific::v6 }).collect(),
-            rank_shift,
-        }
+    pub(super) fn new(space: &'a Space<N>, entries: &'a [Entry]) -> Self {
+        Self { space, entries, bounds: entries.iter().map(|entry| space.bounds(entry)).collect() }
     }
 
     /// Everything.
@@ -55,10 +45,5 @@ impl<'a, const N: usize> Ground<'a, N> {
     /// The decision of an entry, as a number.
     pub(super) fn decision(&self, entry: u32) -> u32 {
         self.entries[entry as usize].decision.0
-    }
-
-    /// The rank of a root whose first entry this is.
-    pub(super) fn rank(&self, entry: u32) -> u16 {
-        (self.decision(entry) >> self.rank_shift) as u16
     }
 }

@@ -3,14 +3,12 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-use firewall_core::classify::Tuple;
-use firewall_core::classify::image::{Node, Pending, Root};
+use firewall_core::classify::image::{Node, Pending};
 
 use super::cut::{Chooser, Cut, Plan, Terms};
-use super::division::{Division, Roots};
 use super::ground::Ground;
 use super::region::Region;
-use super::{Planted, SMALL, Shape};
+use super::{Planted, Shape};
 
 /// Side trees, one beside the other, behind which nothing is left any more: all entries stay.
 const MAX_SIDES: u32 = 7;
@@ -18,8 +16,6 @@ const MAX_SIDES: u32 = 7;
 const MAX_CUTS: u32 = 24;
 /// Copies that a cut may add for every 16 entries where nothing may be left.
 const LAST_COPIES: usize = 64;
-/// A leaf above this is cut at any price.
-const LARGE: usize = 16;
 
 /// Where a list stands.
 #[derive(Clone, Copy)]
@@ -56,52 +52,34 @@ impl<'a, const N: usize> Grower<'a, N> {
         Self { ground, chooser: Chooser::default(), shape, planted: Planted::new(first), leaves: HashMap::default() }
     }
 
-    /// Trees of all entries at the roots of a division.
-    pub(super) fn plant(mut self, division: &Division) -> Planted {
-        for (masks, roots) in &division.tuples {
-            let tuple = Tuple::new(masks, self.planted.roots.len() as u32, roots.marks.len() as u32);
-            self.planted.tuples.push(tuple);
-            self.planted.worst_steps += 1 + self.roots(roots);
-        }
+    /// The tree of a list.
+    pub(super) fn plant(mut self, list: &[u32]) -> Planted {
+        let Some(best) = list.first() else { return self.planted };
+        let best = self.ground.decision(*best);
+        // The root, and two words as before any side tree.
+        self.planted.words.extend([Node::EMPTY.0, Pending::NONE.0, Pending::NONE.0]);
+        self.planted.steps.resize(self.planted.words.len(), 0);
+        self.planted.pending.push(1);
+        let spot = Spot { region: self.ground.whole(), pending: Pending::NONE, cuts: 0, sides: 0 };
+        let grown = self.grow(list.to_vec(), &spot);
+        self.planted.words[0] = grown.node.0;
+        self.planted.steps[0] = grown.worst_steps;
+        self.planted.tree = Pending::new(self.planted.first, best);
+        self.planted.worst_steps = 1 + grown.worst_steps;
         self.planted.pending.sort_unstable();
         self.planted
     }
 
-    /// Grows what stands at the roots of a tuple, and tells the worst steps.
-    fn roots(&mut self, roots: &Roots) -> u32 {
-        let region = self.ground.whole();
-        let mut worst = 0;
-        for (number, marks) in roots.marks.iter().enumerate() {
-            let list = roots.of(number);
-            let Some(best) = list.first() else {
-                self.planted.roots.push(Root::EMPTY);
-                continue;
-            };
-            let rank = self.ground.rank(*best);
-            let grown = self.grow(list.to_vec(), &Spot { region, pending: Pending::NONE, cuts: 0, sides: 0 });
-            worst = worst.max(grown.worst_steps);
-            let node = grown.node;
-            let is_leaf = !node.is_cut() && node.count() <= Root::MAX_RECORDS;
-            self.planted.roots.push(if is_leaf {
-                Root::new(node.first(), node.count(), rank, *marks)
-            } else {
-                self.planted.words.push(node.0);
-                Root::new(self.planted.first + self.planted.words.len() as u32 - 1, 0, rank, *marks)
-            });
-        }
-        worst
-    }
-
     fn grow(&mut self, mut list: Vec<u32>, spot: &Spot<N>) -> Grown {
         self.ground.truncate(&spot.region, &mut list);
-        if list.len() <= SMALL || spot.cuts >= MAX_CUTS {
+        if list.len() <= self.shape.small || spot.cuts >= MAX_CUTS {
             return self.leaf(&list, &spot.region);
         }
         let may_leave = spot.sides < MAX_SIDES;
         let copies = if may_leave { self.shape.copies } else { LAST_COPIES };
         let terms = Terms { may_leave, copies, leaving: self.shape.leaving };
         match self.chooser.choose(&self.ground.bounds, &list, &spot.region, terms) {
-            Some(plan) if plan.score > 0 || list.len() > LARGE => self.split(&list, spot, plan, terms),
+            Some(plan) if plan.score > 0 || list.len() > self.shape.large => self.split(&list, spot, plan, terms),
             _ => self.leaf(&list, &spot.region),
         }
     }
@@ -112,6 +90,7 @@ impl<'a, const N: usize> Grower<'a, N> {
         let side = self.planted.words.len();
         let first = if left.is_empty() { side } else { side + SIDE_WORDS };
         self.planted.words.resize(first + cut.children() as usize, Node::EMPTY.0);
+        self.planted.steps.resize(self.planted.words.len(), 1);
         let mut below = Spot { cuts: spot.cuts + 1, ..*spot };
         if let Some(best) = left.first() {
             let best = self.ground.decision(*best).min(spot.pending.best());
@@ -125,9 +104,10 @@ impl<'a, const N: usize> Grower<'a, N> {
             let grown = self.grow(left, &Spot { sides: spot.sides + 1, ..*spot });
             let words = [grown.node.0, spot.pending.0, below.pending.0];
             self.planted.words[side..first].copy_from_slice(&words);
+            self.planted.steps[side] = grown.worst_steps;
             self.planted.pending.push(side as u32 + 1);
             node = node.with_side();
-            worst_steps += grown.worst_steps;
+            worst_steps += 1 + grown.worst_steps;
         }
         Grown { node, worst_steps: worst_steps + 1 }
     }
@@ -149,6 +129,7 @@ impl<'a, const N: usize> Grower<'a, N> {
                 let grown = self.grow(own.to_vec(), &inside);
                 worst = worst.max(grown.worst_steps);
                 self.planted.words[first + child..=first + child + alike].fill(grown.node.0);
+                self.planted.steps[first + child..=first + child + alike].fill(grown.worst_steps);
             }
             child += alike + 1;
         }

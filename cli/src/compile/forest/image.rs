@@ -1,9 +1,7 @@
 //! Lays the trees out as one image.
 
-use firewall_core::classify::image::{
-    Block, HEADER_BLOCKS, MAGIC, MAX_TUPLES, Node, Pending, VERSION, WORDS, WORDS_V4, checksum, header,
-};
-use firewall_core::classify::{Decision, RecordV4, RecordV6};
+use firewall_core::classify::image::{Block, HEADER_BLOCKS, MAGIC, Node, VERSION, WORDS, WORDS_V4, checksum, header};
+use firewall_core::classify::{RecordV4, RecordV6};
 
 use super::{Entries, Planted};
 
@@ -11,16 +9,12 @@ use super::{Entries, Planted};
 pub(super) const FIRST_NODE: u32 = HEADER_BLOCKS * WORDS as u32;
 
 /// Words of an image at most that are neither nodes nor records: the header, and what fills blocks up.
-pub(super) const OTHER_WORDS: usize = FIRST_NODE as usize + 2 * WORDS + 2 * MAX_TUPLES as usize * WORDS;
+pub(super) const OTHER_WORDS: usize = FIRST_NODE as usize + 2 * WORDS;
 
 /// An image of two trees. The nodes of the second one follow those of the first.
 pub(super) fn lay_out(entries: &Entries, v4: &Planted, v6: &Planted) -> Vec<Block> {
-    let roots_v4 = v6.first + v6.words.len() as u32;
-    let roots_v6 = roots_v4 + v4.roots.len() as u32;
-    let nodes = roots_v6 + v6.roots.len() as u32;
-    let tuples_v4 = nodes.div_ceil(WORDS as u32);
-    let tuples_v6 = tuples_v4 + v4.tuples.len() as u32;
-    let records_v4 = (tuples_v6 + v6.tuples.len() as u32) * (WORDS / WORDS_V4) as u32;
+    let nodes = v6.end();
+    let records_v4 = nodes.div_ceil(WORDS_V4 as u32);
     let records_v6 = (records_v4 + v4.records.len() as u32).div_ceil((WORDS / WORDS_V4) as u32);
     let total = records_v6 + v6.records.len() as u32;
 
@@ -34,10 +28,8 @@ pub(super) fn lay_out(entries: &Entries, v4: &Planted, v6: &Planted) -> Vec<Bloc
     words[header::ENTRIES] = both(entries.v4.len() as u32, entries.v6.len() as u32);
     words[header::NODES] = both(nodes - FIRST_NODE, records_v4);
     words[header::RECORDS] = both(v4.records.len() as u32, v6.records.len() as u32);
-    words[header::TUPLES_V4] = both(tuples_v4, v4.tuples.len() as u32);
-    words[header::TUPLES_V6] = both(tuples_v6, v6.tuples.len() as u32);
-    words[header::RANK] = u64::from(rank_shift(entries.default));
-    words[header::NONE] = Pending::NONE.0;
+    words[header::TREE_V4] = v4.tree.0;
+    words[header::TREE_V6] = v6.tree.0;
     for (planted, records) in [(v4, records_v4), (v6, records_v6)] {
         let mut rest = planted.words.as_slice();
         let mut start = 0;
@@ -51,20 +43,11 @@ pub(super) fn lay_out(entries: &Entries, v4: &Planted, v6: &Planted) -> Vec<Bloc
         }
         words.extend(rest.iter().map(|word| moved(*word, records)));
     }
-    words.extend(v4.roots.iter().map(|root| root.moved(records_v4).0));
-    words.extend(v6.roots.iter().map(|root| root.moved(records_v6).0));
-    words.resize(tuples_v4 as usize * WORDS, 0);
-    words.extend(v4.tuples.iter().flat_map(|tuple| tuple.moved(roots_v4).0));
-    words.extend(v6.tuples.iter().flat_map(|tuple| tuple.moved(roots_v6).0));
+    words.resize(words.len().next_multiple_of(WORDS_V4), 0);
     write_records(&mut words, entries, v4, v6);
     let mut blocks: Vec<Block> = words.as_chunks().0.iter().map(|words| Block(*words)).collect();
     blocks[0].0[header::CHECKSUM] = checksum(&blocks);
     blocks
-}
-
-/// Bits by which a decision is shifted to be the rank of a root: as many as it takes for the last rule to have one.
-pub(super) fn rank_shift(last: Decision) -> u32 {
-    (u32::BITS - last.0.leading_zeros()).saturating_sub(u16::BITS)
 }
 
 /// A node whose records have found their place.

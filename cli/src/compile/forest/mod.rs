@@ -1,26 +1,25 @@
 //! The rule compiler: table entries to a forest of decision trees in one flat image.
 //!
-//! [`compile`] divides the entries of each family into tuples, in whose bits they are specific, and grows a tree of those
-//! that share a hash. A node cuts its entries by the window of key bits that separates them best, and what such a cut would
-//! copy too often is left to a side tree of that node; so entries end up beside others that are specific in the same
-//! places. Entries that can never be the first match in their part of the space are dropped there, leaves with the same
-//! entries are stored once. The result depends on the entries alone.
+//! [`compile`] grows a tree of the entries of each family. A node cuts its entries by the window of key bits that separates them
+//! best, and what such a cut would copy too often is left to a side tree of that node; so entries end up beside others that
+//! are specific in the same places. Entries that can never be the first match in their part of the space are dropped there,
+//! leaves with the same entries are stored once. The result depends on the entries alone.
 
 mod bounds;
 mod cut;
-mod division;
 mod ground;
 mod grow;
 mod image;
 mod region;
-mod specific;
-mod tuple;
+mod trial;
+mod worst;
 
-use firewall_core::classify::image::{Block, MAX_STEPS, Node, Root, WORDS, WORDS_V4};
-use firewall_core::classify::{Decision, Selector, Tuple};
+use firewall_core::classify::image::{Block, MAX_STEPS, Node, Pending, WORDS, WORDS_V4};
+use firewall_core::classify::{Decision, Selector};
 
 use bounds::{V4, V6};
 use ground::Ground;
+use trial::Trial;
 
 /// First bits of a 128-bit address, IPv4 mapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,10 +77,11 @@ pub struct TooManySteps {
 
 /// Compiles entries to an image.
 pub fn compile(entries: &Entries) -> Result<Forest, TooManySteps> {
-    let rank = image::rank_shift(entries.default);
-    let v4 = plant(&Ground::new(&V4, &entries.v4, rank), image::FIRST_NODE, WORDS_V4)?;
-    let first = v4.first + v4.words.len() as u32;
-    let v6 = plant(&Ground::new(&V6, &entries.v6, rank), first, WORDS)?;
+    let first = image::FIRST_NODE;
+    let v4 = plant(&Ground::new(&V4, &entries.v4), first, WORDS_V4, |v4| {
+        image::lay_out(entries, v4, &Planted::new(v4.end()))
+    })?;
+    let v6 = plant(&Ground::new(&V6, &entries.v6), v4.end(), WORDS, |v6| image::lay_out(entries, &v4, v6))?;
     let worst_steps = [v4.worst_steps, v6.worst_steps];
     Ok(Forest { blocks: image::lay_out(entries, &v4, &v6), worst_steps })
 }
@@ -93,23 +93,27 @@ struct Planted {
     first: u32,
     /// Nodes, and what stands before the children of a cut with a side tree.
     words: Vec<u64>,
+    /// Steps behind each node, those of its side trees included.
+    steps: Vec<u32>,
     /// Where two words stand that are no nodes, in order.
     pending: Vec<u32>,
     /// Entry of each record.
     records: Vec<u32>,
-    /// Of all tuples.
-    roots: Vec<Root>,
-    /// With the number of their first root.
-    tuples: Vec<Tuple>,
+    tree: Pending,
     longest_leaf: Node,
     worst_steps: u32,
 }
 
 impl Planted {
     fn new(first: u32) -> Self {
-        let (words, pending, records) = (Vec::new(), Vec::new(), Vec::new());
-        let (roots, tuples) = (Vec::new(), Vec::new());
-        Self { first, words, pending, records, roots, tuples, longest_leaf: Node::EMPTY, worst_steps: 0 }
+        let (words, steps, pending, records) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (tree, longest_leaf) = (Pending::NONE, Node::EMPTY);
+        Self { first, words, steps, pending, records, tree, longest_leaf, worst_steps: 0 }
+    }
+
+    /// Word index behind the last node.
+    fn end(&self) -> u32 {
+        self.first + self.words.len() as u32
     }
 }
 
@@ -120,40 +124,65 @@ struct Shape {
     copies: usize,
     /// What a cut must gain, in bits, to leave half of its entries to a side tree.
     leaving: i64,
+    /// Entries that are not worth a further cut.
+    small: usize,
+    /// A leaf above this is cut at any price.
+    large: usize,
 }
 
-/// Shapes in the order in which they are tried. The last ones take the least memory.
-const SHAPES: [Shape; 4] = [
-    Shape { copies: 4, leaving: 6 },
-    Shape { copies: 6, leaving: 6 },
-    Shape { copies: 4, leaving: 4 },
-    Shape { copies: 2, leaving: 4 },
-];
-/// Entries that are not worth a further cut.
-const SMALL: usize = 8;
+impl Shape {
+    const fn new(copies: usize, leaving: i64) -> Self {
+        Self { copies, leaving, small: 8, large: 16 }
+    }
+}
+
+/// Shapes in the order in which they are tried.
+const SHAPES: [Shape; 4] = [Shape::new(4, 6), Shape::new(8, 6), Shape::new(4, 4), Shape::new(2, 4)];
+/// Shapes for entries that overlap so much that steps are short: they take memory instead.
+const LAST_RESORTS: [Shape; 2] =
+    [Shape { copies: 8, leaving: 10, small: 4, large: 4 }, Shape { copies: 16, leaving: 12, small: 4, large: 4 }];
 /// Entries whose memory is no matter.
 const FEW: usize = 500;
+/// Entries that take so little time that all shapes are tried.
+const QUICK: usize = 4096;
 
-/// The trees of the first division and shape, cheapest first, whose size and worst steps are within bounds.
-fn plant<const N: usize>(ground: &Ground<N>, first: u32, words: usize) -> Result<Planted, TooManySteps> {
+/// The tree of a shape within bounds of size and worst steps: the first one, or of few entries the one in which packets find
+/// their rules fastest.
+fn plant<const N: usize>(
+    ground: &Ground<N>,
+    first: u32,
+    words: usize,
+    lay_out: impl Fn(&Planted) -> Vec<Block>,
+) -> Result<Planted, TooManySteps> {
     // Half as much again as records without copies take, the header included.
     let room = ground.entries.len().max(FEW) * words * 3 / 2 - image::OTHER_WORDS;
-    let excess = |planted: &Planted| {
-        let size = planted.words.len() + planted.roots.len() + planted.records.len() * words;
-        (planted.worst_steps.saturating_sub(MAX_STEPS), size.saturating_sub(room))
-    };
     let mut list: Vec<u32> = (0..ground.entries.len() as u32).collect();
     ground.truncate(&ground.whole(), &mut list);
-    let divisions = division::divide(&ground.specific, &list, ground.space.is_v4);
-    let attempts = divisions.iter().flat_map(|division| SHAPES.map(|shape| (division, shape)));
-    let mut best = Planted { worst_steps: u32::MAX, ..Planted::new(first) };
-    for (division, shape) in attempts {
-        let planted = grow::Grower::new(ground, first, shape).plant(division);
-        if excess(&planted) < excess(&best) {
-            best = planted;
+    let trial = Trial::new(ground.entries);
+    let grow = |shape: Shape| {
+        let mut planted = grow::Grower::new(ground, first, shape).plant(&list);
+        planted.worst_steps = worst::steps(&planted, ground.space, MAX_STEPS);
+        let size = planted.words.len() + planted.records.len() * words;
+        let excess = (planted.worst_steps.saturating_sub(MAX_STEPS), size.saturating_sub(room));
+        let cost = if excess == (0, 0) { trial.cost(&lay_out(&planted)) } else { u64::MAX };
+        ((excess, cost), planted)
+    };
+    let (mut grade, mut best) = grow(SHAPES[0]);
+    let mut take = |shape: Shape, grade: &mut Grade| {
+        let (next, planted) = grow(shape);
+        if next < *grade {
+            (*grade, best) = (next, planted);
         }
-        if excess(&best) == (0, 0) {
+    };
+    for shape in SHAPES.into_iter().skip(1) {
+        if grade.0 == (0, 0) && ground.entries.len() > QUICK {
             break;
+        }
+        take(shape, &mut grade);
+    }
+    for shape in LAST_RESORTS {
+        if grade.0.0 > 0 {
+            take(shape, &mut grade);
         }
     }
     if best.worst_steps > MAX_STEPS {
@@ -161,6 +190,9 @@ fn plant<const N: usize>(ground: &Ground<N>, first: u32, words: usize) -> Result
     }
     Ok(best)
 }
+
+/// Steps and words beyond the bounds, and what a trial cost: less is better.
+type Grade = ((u32, usize), u64);
 
 impl Planted {
     /// Rules of the longest leaf, each once.

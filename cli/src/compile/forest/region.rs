@@ -24,9 +24,16 @@ impl<const N: usize> Region<N> {
     /// The part below child `child` of a cut.
     pub(super) fn child(&self, cut: Cut, child: u32) -> Self {
         let mut region = *self;
-        region.known[cut.field] |= (cut.children() - 1) << cut.shift;
-        region.value[cut.field] |= child << cut.shift;
+        let bits = (cut.children() - 1) << cut.shift;
+        region.known[cut.field] |= bits;
+        region.value[cut.field] = region.value[cut.field] & !bits | child << cut.shift;
         region
+    }
+
+    /// Whether packets of the region come to child `child` of a cut.
+    pub(super) fn may_be(&self, cut: Cut, child: u32) -> bool {
+        let differ = self.value[cut.field] ^ child << cut.shift;
+        differ & self.known[cut.field] & (cut.children() - 1) << cut.shift == 0
     }
 
     /// A range of a field, without what lies below the first and above the last value of the region.
