@@ -6,7 +6,7 @@
 use core::ops::Deref;
 
 use crate::address::Address;
-use crate::classify::Decision;
+use crate::classify::{Decision, image};
 use crate::conntrack::{FLOW_STATES, Flow, FlowKey, FlowState};
 use crate::event::{Dropped, Event, Topic};
 use crate::limit::{Bucket, Rate, WORKS, Work};
@@ -15,7 +15,8 @@ use crate::verdict::DropReason;
 
 /// Version of what programs and daemon share beyond the sizes of records: the meaning of the tables that outlive a restart.
 /// Raised when a program of this version cannot go on with tables that one of another version has filled.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
+const _: () = assert!(image::VERSION == 4, "programs that take over read rule tables of before: raise ABI_VERSION");
 /// Most zones of one policy; zone identifiers are below it.
 pub const MAX_ZONES: u32 = 1024;
 /// Stands for the zone of a frame that comes from none.
