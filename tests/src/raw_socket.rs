@@ -50,6 +50,11 @@ impl RawSocket {
         if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
+    /// Sends past the queues of the interface.
+    pub fn bypass(&self) -> io::Result<()> {
+        self.set(libc::PACKET_QDISC_BYPASS, 1)
+    }
+
     /// Sends one frame.
     pub fn send(&self, frame: &[u8]) -> io::Result<()> {
         // SAFETY: a valid descriptor and a buffer of the length given.

@@ -9,8 +9,9 @@ use std::time::Duration;
 use vfw_tests::soak::{Load, Memory, Outcome, apply_others, kill_and_start, network, soak};
 
 const USAGE: &str = "soak [--rounds N] [--reloads N] [--report FILE]: beside it, vfw-under-test";
-/// What the receiving sockets and queues of this kind of network take without loss of their own.
-const LOAD: Load = Load { numbered: 1_000, generated: 20_000, transfer: 300 };
+/// What the receiving sockets and queues of this kind of network take without loss of their own, and as much as a core can
+/// generate beside it.
+const LOAD: Load = Load { numbered: 1_000, generated: 500_000, transfer: 300 };
 
 fn main() -> ExitCode {
     let (mut rounds, mut reloads) = (100, 1_000);
@@ -68,8 +69,8 @@ fn head() -> String {
     let cpus = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
     format!(
         "# Reloads and restarts under traffic\n\nWritten by `make soak`: `vfw apply` of other rules, then `kill -9` and `vfw run` again, while numbered UDP datagrams run both ways in \
-         IPv4 and IPv6 ({} a second each way), iperf3 ({} Mb/s), a generator of datagrams from ever new ports ({} a second), and datagrams \
-         that no rule allows. Linux {}, {cpus} CPUs.\n",
+         IPv4 and IPv6 ({} a second each way), iperf3 ({} Mb/s), datagrams that no rule allows, and on links of its own a generator of datagrams from ever new ports (at most {} a \
+         second). Linux {}, {cpus} CPUs.\n",
         LOAD.numbered,
         LOAD.transfer,
         LOAD.generated,
@@ -93,7 +94,8 @@ fn describe(text: &mut String, hook: &str, outcome: &Outcome) {
         ("of them repeated, late", format!("{}, {}", allowed.repeated, allowed.late)),
         ("forbidden datagrams sent", denied.sent.to_string()),
         ("of them received", denied.received.to_string()),
-        ("generated datagrams", generated.to_string()),
+        ("generated datagrams, a second of them", rate(generated.0, *elapsed)),
+        ("of them received (queues lose the rest)", generated.1.to_string()),
         (
             "iperf3, Mb/s: mean, least second",
             format!(
@@ -110,6 +112,10 @@ fn describe(text: &mut String, hook: &str, outcome: &Outcome) {
     for (name, value) in lines {
         let _ = writeln!(text, "| {name} | {value} |");
     }
+}
+
+fn rate(number: u64, elapsed: Duration) -> String {
+    format!("{number}, {}", u128::from(number) * 1_000 / elapsed.as_millis().max(1))
 }
 
 fn describe_memory(memory: &Memory) -> String {

@@ -1,7 +1,8 @@
 //! Traffic that must not notice what happens to the firewall: an action is repeated under it, and every packet is accounted for.
 //!
 //! Streams of numbered datagrams run both ways, in IPv4 and IPv6; streams that no rule allows must never arrive; a TCP
-//! transfer (iperf3) and a generator of datagrams from ever new ports load the programs.
+//! transfer (iperf3) runs beside them. A generator of datagrams from ever new ports loads the programs, on links of its own: the
+//! queue of a virtual link overflows by itself at its rate, which nobody could tell from what vfw loses.
 
 mod generator;
 mod iperf;
@@ -24,8 +25,11 @@ pub use sequence::{Stream, Tally};
 pub const RULES: &str = "
 zone app { interface eth1  address 10.0.10.1/24, fd00:10::1/64 }
 zone db  { interface eth2  address 10.0.20.1/24, fd00:20::1/64 }
+zone generator { interface eth3  address 10.0.30.1/24 }
+zone sink      { interface eth4  address 10.0.40.1/24 }
 default drop
 allow app -> db  service udp 9000-9999, tcp 5201, ping
+allow generator -> sink  service udp 9001, ping
 ";
 
 /// Port of the numbered datagrams, of the generator's, and one that no rule allows.
@@ -64,8 +68,8 @@ pub struct Outcome {
     pub queues: u64,
     /// Datagrams that none does.
     pub denied: Tally,
-    /// Datagrams of the generator.
-    pub generated: u64,
+    /// Datagrams of the generator, and those of them that came to their host.
+    pub generated: (u64, u64),
     /// The transfer.
     pub transfer: Transfer,
     /// The daemon after the first action, and after the last.
@@ -95,6 +99,7 @@ pub fn soak<'n>(
     let queues = queues::dropped(network);
     let allowed = [false, true].map(|v6| Stream::both_ways(network, v6, NUMBERED, load.numbered));
     let denied = [("app", "db"), ("db", "app")].map(|(from, to)| Stream::one_way(network, from, to, DENIED, 200));
+    let arrived = queues::received(network, "sink");
     let generator = Generator::start(network, GENERATED, load.generated);
     let transfer = Iperf::start(network, load.transfer);
     std::thread::sleep(PAUSE);
@@ -110,7 +115,7 @@ pub fn soak<'n>(
         first = first.or_else(|| Some(Memory::of(firewall.pid())));
         seen.push(KernelObjects::of(firewall.pid()));
     }
-    let generated = generator.stop();
+    let generated = (generator.stop(), queues::received(network, "sink") - arrived);
     let transfer = transfer.stop();
     let allowed: Tally = allowed.into_iter().flatten().map(Stream::stop).sum();
     let is_near = |at: &&u64| ends.iter().any(|end| at.abs_diff(*end) < 1_000);
@@ -153,14 +158,14 @@ pub fn apply_others<'n>(network: &'n Network, firewall: Firewall<'n>, round: u32
 
 /// Makes the hosts and the gateways known to each other.
 fn meet(network: &Network, firewall: &Firewall) {
-    for v6 in [false, true] {
-        let to = network.address("db", v6).to_string();
-        network.must("app", &["ping", "-n", "-c", "1", "-W", "5", &to]);
+    for (from, to, v6) in [("app", "db", false), ("app", "db", true), ("generator", "sink", false)] {
+        let to = network.address(to, v6).to_string();
+        network.must(from, &["ping", "-n", "-c", "1", "-W", "5", &to]);
     }
     until("all neighbours are known", || {
         let rows = firewall.show("neighbours");
         let known = rows.as_array().expect("a list").iter().filter(|row| row["mac"].is_string());
-        (known.count() >= 4).then_some(())
+        (known.count() >= 6).then_some(())
     });
 }
 

@@ -12,11 +12,21 @@ pub fn dropped(network: &Network) -> u64 {
         .sum()
 }
 
+/// Frames that a host has received so far.
+pub fn received(network: &Network, host: &str) -> u64 {
+    statistics(network, host, "eth0")["rx"]["packets"].as_u64().unwrap_or(0)
+}
+
 fn by_link(network: &Network, place: &str, interface: &str) -> u64 {
+    let statistics = statistics(network, place, interface);
+    let count = |way: &str| statistics[way]["dropped"].as_u64().unwrap_or(0);
+    count("rx") + count("tx")
+}
+
+fn statistics(network: &Network, place: &str, interface: &str) -> serde_json::Value {
     let text = network.must(place, &["ip", "-s", "-j", "link", "show", interface]);
     let links: serde_json::Value = serde_json::from_str(&text).expect("JSON of iproute2");
-    let count = |way: &str| links[0]["stats64"][way]["dropped"].as_u64().unwrap_or(0);
-    count("rx") + count("tx")
+    links[0]["stats64"].clone()
 }
 
 fn by_driver(network: &Network, place: &str, interface: &str) -> u64 {
