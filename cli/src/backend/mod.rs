@@ -1,4 +1,10 @@
 //! Back ends: where the pipeline runs.
 
+mod fragments;
 pub mod kernel;
+mod lru;
 pub mod memory;
+mod policy;
+
+pub use fragments::Fragments;
+pub use policy::PolicyTables;

@@ -6,7 +6,6 @@
 mod apply;
 mod begin;
 mod call;
-mod clock;
 mod drops;
 mod end;
 mod events;

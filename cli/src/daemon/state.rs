@@ -8,7 +8,6 @@ use firewall_core::event::Topic;
 use firewall_core::tables::{Direction as Way, NO_ZONE};
 
 use super::call::Caller;
-use super::clock;
 use super::drops::Drops;
 use super::end::End;
 use super::flow::FlowReader;
@@ -16,6 +15,7 @@ use super::neighbours::Neighbours;
 use super::port::Port;
 use super::setup::Setup;
 use crate::backend::kernel::KernelError;
+use crate::clock;
 use crate::config::Config;
 use crate::control::{
     Answer, CounterView, DropView, DropsView, FlowView, InterfaceView, LostEventsView, NeighbourView, Question,

@@ -11,7 +11,6 @@ use firewall_core::{DropReason, PuntTask};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::call::{Call, Calls, calls};
-use super::clock;
 use super::end::End;
 use super::events::EventLog;
 use super::follow::{Changes, Follower};
@@ -24,6 +23,7 @@ use super::solicit::solicitation;
 use super::state::{Shared, lock, mac};
 use super::transmit::Ports;
 use crate::backend::kernel::{Events, PuntedFrame, Punts};
+use crate::clock;
 use crate::compile::Image;
 use crate::config::Config;
 use crate::control::{Server, serve};
