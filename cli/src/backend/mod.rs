@@ -1,5 +1,6 @@
 //! Back ends: where the pipeline runs.
 
+pub mod afxdp;
 mod fragments;
 pub mod kernel;
 mod lru;
