@@ -38,6 +38,7 @@ pub fn links() -> Vec<Link> {
         partial_checksums: interface.partial_checksums,
         peer: false,
         up: true,
+        port: None,
     };
     INTERFACES.iter().enumerate().map(link).collect()
 }

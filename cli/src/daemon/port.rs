@@ -196,6 +196,7 @@ impl Attached {
             // The peer of a veth may be entered directly only where frames arrive as socket buffers.
             peer: interface.peer_is_elsewhere && choice.hook == Hook::Tc,
             up: interface.up && interface.carrier,
+            port: None,
         }
     }
 

@@ -12,6 +12,7 @@ mod ethtool;
 pub(crate) mod netlink;
 mod offload;
 mod prepare;
+mod queues;
 mod receive_buffer;
 mod watch;
 
@@ -31,6 +32,7 @@ pub use error::InterfaceError;
 pub use ethtool::{Feature, Features, XdpFeatures};
 pub use offload::turn_off_rx_vlan_offload;
 pub use prepare::{prepare, refuse_addresses, refuse_controller};
+pub use queues::queues;
 pub use watch::{LinkChanges, Notices};
 
 use ethtool::FeatureSets;

@@ -74,6 +74,7 @@ fn link(interface: &Interface) -> Link {
         partial_checksums: interface.partial_checksums,
         peer: true,
         up: true,
+        port: None,
     }
 }
 
