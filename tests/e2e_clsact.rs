@@ -33,6 +33,7 @@ fn start(network: &Network) {
                 peer: true,
                 up: true,
                 port: None,
+                kernel_zones: Vec::new(),
             }
         });
         let policy = load(&[SourceFile::new("rules.fw", RULES)]).expect("rules").policy;

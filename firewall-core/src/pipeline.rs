@@ -417,7 +417,9 @@ fn new_path<F: Frame, T: Tables>(
     packet: &mut Packet,
 ) -> Result<Step, DropReason> {
     if !conntrack::may_begin(packet) {
-        return Err(DropReason::NoFlow);
+        // The engine may have the first fragment in hand still, and begin the flow with it.
+        let is_behind = F::HANDS_OVER && packet.engine != 0 && packet.fragment == Fragment::Later;
+        return if is_behind { Ok(Step::Continue(Part::Engine)) } else { Err(DropReason::NoFlow) };
     }
     let back = route::hop(ingress.tables, &packet.source).map_err(|_| DropReason::SpoofedSource)?;
     if back.zone != ingress.id {

@@ -39,6 +39,7 @@ pub fn links() -> Vec<Link> {
         peer: false,
         up: true,
         port: None,
+        kernel_zones: Vec::new(),
     };
     INTERFACES.iter().enumerate().map(link).collect()
 }

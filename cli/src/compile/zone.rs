@@ -24,7 +24,7 @@ pub(super) fn records(policy: &Policy, links: &[Link]) -> Result<Vec<Zone>, Comp
         if link.peer {
             flags |= zone_flag::PEER;
         }
-        if link.port.is_some() {
+        if link.port.is_some() && !link.kernel_zones.contains(&zone.name) {
             flags |= zone_flag::USER_SPACE;
         }
         if !link.up {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use firewall_core::tables::{RuleCounter, zone_flag};
 
+use super::engine::EngineHost;
 use super::keep::Keeper;
 use super::neighbours::Neighbours;
 use super::port::{Attached, Orders, Port};
@@ -30,9 +31,9 @@ enum Found {
 
 impl Found {
     /// What the compiler has to know of it. New interfaces stay closed until all of them are ready.
-    fn link(&self) -> Link {
+    fn link(&self, policy: &Policy) -> Link {
         match self {
-            Self::Inherited(attached) => attached.link(),
+            Self::Inherited(attached) => attached.link(policy),
             Self::New(attached) => Link::away(&attached.interface.name),
             Self::Away(name) => Link::away(name),
         }
@@ -116,7 +117,7 @@ impl Setup {
         let mut inherited = keeper.inherited();
         let look = |name: &str| look(orders, &keeper, &mut inherited, name);
         let found = names(policy).into_iter().map(look).collect::<Result<Vec<_>, _>>()?;
-        let links: Vec<Link> = found.iter().map(Found::link).collect();
+        let links: Vec<Link> = found.iter().map(|found| found.link(policy)).collect();
         let mut image = compile(policy, config, &links)?;
         image.settings.epoch = keeper.pins().next_epoch();
         let loaded = Kernel::load_pinned(&image, config, keeper.pins());
@@ -132,6 +133,7 @@ impl Setup {
             ports: found.into_iter().map(Found::port).collect(),
             keeper,
             changes: Some(changes),
+            engine: EngineHost::new(config)?,
         };
         Ok(Beginning(setup, inherits, inherited))
     }
@@ -159,7 +161,9 @@ impl Beginning {
         }
         setup.note()?;
         setup.move_zones()?;
-        Ok(setup.kernel.end_others()?)
+        setup.kernel.end_others()?;
+        // Programs of earlier processes would look for sockets in other places.
+        setup.start_engine()
     }
 
     /// The programs first, then the link: no frame reaches the kernel's stack in between.

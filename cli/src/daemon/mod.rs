@@ -8,6 +8,7 @@ mod begin;
 mod call;
 mod drops;
 mod end;
+mod engine;
 mod events;
 mod flow;
 mod follow;

@@ -53,6 +53,7 @@ pub(super) fn opened(policy: &Policy, image: &Image) -> Image {
             peer: record.flags & zone_flag::PEER != 0,
             up: true,
             port: None,
+            kernel_zones: Vec::new(),
         })
     };
     let links: Vec<Link> = policy.zones.iter().enumerate().filter_map(link).collect();

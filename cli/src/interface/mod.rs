@@ -26,7 +26,7 @@ use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkInfo, LinkMessage
 use serde::Serialize;
 
 pub use changes::Changes;
-pub use choose::{Hook, HookChoice, HookError, ZoneTags, choose_hook};
+pub use choose::{EngineOrder, Hook, HookChoice, HookError, ZoneTags, choose_hook};
 pub use clsact::{Filter, add_clsact, ingress_filters, remove_empty_clsact};
 pub use error::InterfaceError;
 pub use ethtool::{Feature, Features, XdpFeatures};

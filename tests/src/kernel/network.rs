@@ -75,6 +75,7 @@ fn link(interface: &Interface) -> Link {
         peer: true,
         up: true,
         port: None,
+        kernel_zones: Vec::new(),
     }
 }
 

@@ -42,6 +42,8 @@ pub struct Mailbox {
 pub struct Letterbox {
     letters: Arc<Mutex<Letters>>,
     bell: UnixStream,
+    /// The other end of the bell.
+    reminder: Arc<UnixStream>,
 }
 
 /// Both ends.
@@ -50,8 +52,9 @@ pub fn mailbox() -> io::Result<(Mailbox, Letterbox)> {
     ring.set_nonblocking(true)?;
     listen.set_nonblocking(true)?;
     let letters = Arc::new(Mutex::new(Letters::default()));
-    let mailbox = Mailbox { letters: Arc::clone(&letters), bell: Arc::new(ring) };
-    Ok((mailbox, Letterbox { letters, bell: listen }))
+    let ring = Arc::new(ring);
+    let letterbox = Letterbox { letters: Arc::clone(&letters), bell: listen, reminder: Arc::clone(&ring) };
+    Ok((Mailbox { letters, bell: ring }, letterbox))
 }
 
 fn lock(letters: &Mutex<Letters>) -> MutexGuard<'_, Letters> {
@@ -100,6 +103,18 @@ impl Letterbox {
     /// Hears the bell. Before the letters are taken: one that comes later rings again.
     pub fn hear(&self) {
         while (&self.bell).read(&mut [0; 64]).is_ok_and(|count| count > 0) {}
+    }
+
+    /// Rings again for what was left.
+    pub fn remind(&self) {
+        let letters = lock(&self.letters);
+        let is_empty = letters.events.iter().all(VecDeque::is_empty)
+            && letters.frames.iter().all(|frames| frames.waiting.is_empty());
+        drop(letters);
+        if !is_empty {
+            // A bell that rings already is as good.
+            let _ = (&*self.reminder).write(&[0]);
+        }
     }
 
     /// The next event of a topic, if there is one.

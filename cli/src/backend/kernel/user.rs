@@ -27,7 +27,7 @@ use super::error::KernelError;
 use super::flows::{Flows, open};
 use super::mmap::Words;
 use super::object::{map_error, take_data, take_map};
-use super::{Kernel, bytes};
+use super::{Kernel, bytes, membarrier};
 use crate::backend::afxdp::{Mailbox, Store};
 
 /// Words of a rule's counter: packets, bytes, time of the last one.
@@ -127,6 +127,11 @@ impl Kernel {
         use std::os::fd::AsRawFd as _;
         let fd = socket.as_fd().as_raw_fd();
         self.user.sockets.set(index, fd, 0).map_err(map_error("fill", "SOCKETS"))
+    }
+
+    /// Returns when programs that run now have ended.
+    pub fn wait_for_programs(&self) -> Result<(), KernelError> {
+        membarrier::wait_for_readers().map_err(KernelError::Wait)
     }
 
     /// From now on programs hand no frame to the socket there, if there is one; what they have handed over is in its ring.
