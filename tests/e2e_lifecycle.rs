@@ -10,7 +10,7 @@ use vfw_tests::network::{KernelObjects, Network, Shape, finish, until};
 use vfw_tests::packet::{Ethernet, Mac};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_vfw-under-test");
-const HOOKS: [&str; 2] = ["xdp", "tc"];
+const HOOKS: [&str; 3] = ["xdp", "tc", "afxdp"];
 const RULES: &str = r#"
 zone app { interface eth1  address 10.0.10.1/24, fd00:10::1/64 }
 zone db  { interface eth2  address 10.0.20.1/24, fd00:20::1/64 }

@@ -123,6 +123,12 @@ pub const SOCKET_PORTS: u32 = 64;
 /// Receive queues of each of them.
 pub const SOCKET_QUEUES: u32 = 64;
 
+/// Where the sockets are found that the engine has opened first and last. A process that is killed closes its sockets one after
+/// the other and the kernel takes its time for each; without these two no frame is handed to one that is left.
+pub const OUTER_SOCKETS: [u32; 2] = [SOCKET_PORTS * SOCKET_QUEUES, SOCKET_PORTS * SOCKET_QUEUES + 1];
+/// Places for sockets.
+pub const SOCKETS: u32 = SOCKET_PORTS * SOCKET_QUEUES + OUTER_SOCKETS.len() as u32;
+
 /// Where the socket of a receive queue, below [`SOCKET_QUEUES`], of a port is found.
 #[inline(always)]
 pub const fn socket_index(port: u16, queue: u32) -> u32 {

@@ -12,9 +12,10 @@ use firewall_core::conntrack::{FLOW_BYTES, FLOW_KEY_BYTES, Flow, FlowKey};
 use firewall_core::event::{Topic, ring};
 use firewall_core::limit::{Buckets, WORKS};
 use firewall_core::packet::Packet;
+use firewall_core::tables;
 use firewall_core::tables::{
-    Counter, FragmentKey, FragmentPorts, MAX_ZONES, NeighbourKey, Route, RuleCounter, RuleKey, SLOTS, SOCKET_PORTS,
-    SOCKET_QUEUES, Settings, USER_COUNTS, ZONE_SLOTS, Zone,
+    Counter, FragmentKey, FragmentPorts, MAX_ZONES, NeighbourKey, Route, RuleCounter, RuleKey, SLOTS, Settings,
+    USER_COUNTS, ZONE_SLOTS, Zone,
 };
 use firewall_core::verdict::DROP_REASON_SLOTS;
 
@@ -110,7 +111,7 @@ pub static DROP_COUNTERS: PerCpuArray<Counter> = PerCpuArray::with_max_entries((
 pub static DEVICES: DevMap = DevMap::with_max_entries(SLOTS * MAX_ZONES, 0);
 /// Sockets of the engine in user space, by [`firewall_core::tables::socket_index`]. One that is closed is not there.
 #[map]
-pub static SOCKETS: XskMap = XskMap::with_max_entries(SOCKET_PORTS * SOCKET_QUEUES, 0);
+pub static SOCKETS: XskMap = XskMap::with_max_entries(tables::SOCKETS, 0);
 /// What the engine in user space counts of zones and drops, beside the counters of the programs: it has no CPU's element to
 /// itself. No program reads it.
 #[map]

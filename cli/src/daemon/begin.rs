@@ -148,7 +148,7 @@ impl Beginning {
     fn take(&mut self, orders: Orders) -> Result<(), SetupError> {
         // What is to be changed is written down before it is, or a process that is killed could not give it back.
         self.0.note()?;
-        if let Err(error) = self.take_new(orders) {
+        if let Err(error) = self.take_new(orders).and_then(|()| self.0.check_engine()) {
             self.back_out();
             return Err(error);
         }
@@ -161,9 +161,7 @@ impl Beginning {
         }
         setup.note()?;
         setup.move_zones()?;
-        setup.kernel.end_others()?;
-        // Programs of earlier processes would look for sockets in other places.
-        setup.start_engine()
+        Ok(setup.kernel.end_others()?)
     }
 
     /// The programs first, then the link: no frame reaches the kernel's stack in between.

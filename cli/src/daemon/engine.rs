@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::port::{Attached, port_number};
 use super::setup::{Setup, SetupError};
 use crate::backend::PolicyTables;
-use crate::backend::afxdp::{Engine, EnginePolicy, Letterbox, Mailbox, Plan, PortPlan, mailbox};
+use crate::backend::afxdp::{Engine, EnginePolicy, Letterbox, Mailbox, Plan, PortPlan, Sockets, mailbox};
 use crate::config::{Config, ZeroCopy};
 use crate::interface;
 use crate::lang::Policy;
@@ -104,8 +104,16 @@ impl Setup {
             .collect()
     }
 
+    /// Refuses what is known not to work, before anything is taken over.
+    pub(super) fn check_engine(&self) -> Result<(), SetupError> {
+        if self.engine.plan.needs_zero_copy {
+            Sockets::open(&self.ports_of_engine(&self.policy)?, self.engine.plan)?;
+        }
+        Ok(())
+    }
+
     /// Starts the engine, where an interface is to have it.
-    pub(super) fn start_engine(&mut self) -> Result<(), SetupError> {
+    pub fn start_engine(&mut self) -> Result<(), SetupError> {
         self.engine.is_begun = true;
         self.serve()
     }
@@ -138,9 +146,7 @@ impl Setup {
         }
         let store = self.kernel.user_space(self.engine.mailbox.clone())?;
         let engine = Engine::start(ports, self.engine.plan, policy, store)?;
-        for socket in engine.listening() {
-            self.kernel.set_socket(socket.index, &*socket.socket)?;
-        }
+        self.kernel.set_sockets(engine.listening())?;
         self.engine.engine = Some(engine);
         self.engine.fault = None;
         Ok(())
@@ -150,9 +156,7 @@ impl Setup {
     pub(super) fn end_engine(&mut self) {
         let Some(mut engine) = self.engine.engine.take() else { return };
         engine.write_flows();
-        for socket in engine.listening() {
-            self.kernel.unset_socket(socket.index);
-        }
+        self.kernel.unset_sockets(engine.listening());
         // Programs that have found a socket put their frames into its ring.
         if let Err(error) = self.kernel.wait_for_programs() {
             tracing::warn!(%error, "frames on their way to the engine may be lost");

@@ -46,6 +46,9 @@ pub fn run(
 ) -> anyhow::Result<()> {
     let (caller, calls) = calls().inspect_err(|_| setup.abandon())?;
     let mut watch = Watch::new(&mut setup, config, calls).inspect_err(|_| setup.abandon())?;
+    // Programs of earlier processes are gone, which would look for sockets elsewhere. And its sockets are the last that are
+    // opened: the kernel closes them first when this process is killed, and the programs forward.
+    setup.start_engine().inspect_err(|_| setup.abandon())?;
     ready(&setup);
     let limits = Limits {
         neighbours: config.neighbours.max.get() as usize,

@@ -54,9 +54,7 @@ impl Engine {
         let (mailbox, letters) = mailbox().expect("a mailbox");
         let plan = Plan { needs_zero_copy: false, flows: 4096, fragments: 64 };
         let sockets = Sockets::open(&plans, plan).expect("sockets");
-        for listening in sockets.listening() {
-            firewall.kernel.set_socket(listening.index, &*listening.socket).expect("room");
-        }
+        firewall.kernel.set_sockets(&sockets.listening()).expect("room");
         let store = firewall.kernel.user_space(mailbox).expect("tables");
         let nothing = Arc::new(EnginePolicy { tables: PolicyTables::default(), slot: 0 });
         let worker = sockets.worker(EngineTables::new(nothing, store, (plan.flows, plan.fragments), 0));

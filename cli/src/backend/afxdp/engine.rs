@@ -35,6 +35,8 @@ const LINK_BYTES: u32 = 22;
 const PATIENCE: u32 = 64;
 /// Longest sleep: what is left in a send ring, because a link is down, is tried again.
 const SLEEP: Duration = Duration::from_millis(200);
+/// How long a queue may be in use by a socket that was closed.
+const LEAVE: Duration = Duration::from_secs(3);
 /// How long frames are waited for at the end that cannot leave.
 const DRAIN: Duration = Duration::from_millis(200);
 /// While the programs in the kernel may still be at work on packets that came before the engine.
@@ -153,7 +155,7 @@ impl Sockets {
             for queue in 0..port.queues {
                 let binding = Binding { ifindex: port.ifindex, queue, entries: RING, copying, multi_buffer };
                 let first = opened.first().map(|(first, _)| &*first.socket);
-                let (socket, rings) = open(&umem, binding, first).map_err(|source| EngineError::Socket {
+                let (socket, rings) = open_when_free(&umem, binding, first).map_err(|source| EngineError::Socket {
                     name: port.name.clone(),
                     queue,
                     source,
@@ -176,6 +178,19 @@ impl Sockets {
         let queue =
             |(listening, rings): (Listening, Rings)| Queue::new(listening.ifindex, rings, listening.socket, FILL);
         Worker::new(self.umem, self.opened.into_iter().map(queue).collect(), tables)
+    }
+}
+
+/// Opens a socket; waits for the one before, of which the kernel takes its leave after it was closed.
+fn open_when_free(umem: &Umem, binding: Binding, first: Option<&Socket>) -> io::Result<(Socket, Rings)> {
+    let start = Instant::now();
+    loop {
+        match open(umem, binding, first) {
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) && start.elapsed() < LEAVE => {
+                thread::sleep(Duration::from_millis(5));
+            }
+            other => return other,
+        }
     }
 }
 

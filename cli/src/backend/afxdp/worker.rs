@@ -172,9 +172,10 @@ impl<S: Store, K: Kick> Worker<S, K> {
         let Self { umem, queues, parts, .. } = self;
         let Some(queue) = queues.get_mut(number) else { return false };
         while let Some(entry) = queue.rings.receive.pop() {
-            queue.filled = queue.filled.saturating_sub(1);
             let is_end = !entry.continues();
-            match umem.received(entry.address, entry.length, number as u16) {
+            let received = umem.received(entry.address, entry.length, number as u16);
+            queue.filled = queue.filled.saturating_sub(u32::from(received.is_some()));
+            match received {
                 None => {
                     work.nonsense += 1;
                     queue.skips = true;
@@ -235,6 +236,10 @@ impl<S: Store, K: Kick> Worker<S, K> {
         // Frames of one receive queue leave by one send queue, in order.
         let Some(way) = ways.get(from.checked_rem(ways.len()).unwrap_or(0)).copied() else { return false };
         let Some(queue) = self.queues.get_mut(usize::from(way)) else { return false };
+        // Cut off by an answer of vfw that is shorter than its question.
+        while let Some(part) = self.parts.pop_if(|part| part.length == 0) {
+            self.umem.give(part.chunk);
+        }
         let wanted = self.parts.len() as u32;
         if queue.rings.send.room(wanted) < wanted {
             return false;

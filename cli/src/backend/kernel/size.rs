@@ -5,8 +5,8 @@ use firewall_core::conntrack::{FLOW_BYTES, FLOW_KEY_BYTES};
 use firewall_core::event::{Topic, ring};
 use firewall_core::limit::Buckets;
 use firewall_core::tables::{
-    Counter, FragmentKey, FragmentPorts, MAX_ZONES, NeighbourKey, Route, RouteKey, RuleCounter, SLOTS, SOCKET_PORTS,
-    SOCKET_QUEUES, USER_COUNTS, ZONE_SLOTS, Zone,
+    Counter, FragmentKey, FragmentPorts, MAX_ZONES, NeighbourKey, Route, RouteKey, RuleCounter, SLOTS, SOCKETS,
+    USER_COUNTS, ZONE_SLOTS, Zone,
 };
 use firewall_core::verdict::DROP_REASON_SLOTS;
 
@@ -35,7 +35,7 @@ pub fn table_bytes(image: &Image, config: &Config) -> Vec<(&'static str, usize)>
     let zone = slots * (zones * size_of::<Zone>() + ZONE_SLOTS as usize * size_of::<u64>());
     let user = USER_COUNTS as usize * size_of::<u64>()
         + slots * object::rule_room(image) as usize * user::RULE_WORDS as usize * size_of::<u64>()
-        + (SOCKET_PORTS * SOCKET_QUEUES) as usize * size_of::<u64>();
+        + SOCKETS as usize * size_of::<u64>();
     let queues = ring::LOG + ring::DROP + ring::NEIGHBOUR + ring::RESOLVE + ring::REPORT;
     vec![
         ("rules", slots * blocks),

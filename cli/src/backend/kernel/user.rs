@@ -9,7 +9,7 @@
 
 use std::cell::RefCell;
 use std::ops::Range;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::sync::Arc;
 
 use aya::Ebpf;
@@ -18,7 +18,8 @@ use firewall_core::DropReason;
 use firewall_core::conntrack::{FLOW_BYTES, FLOW_KEY_BYTES, Flow, FlowKey};
 use firewall_core::event::{Event, PuntHeader, Topic};
 use firewall_core::tables::{
-    Counter, Direction, FlowTable, NeighbourKey, NeighbourWord, RuleCounter, SLOTS, USER_COUNTS, user_count,
+    Counter, Direction, FlowTable, NeighbourKey, NeighbourWord, OUTER_SOCKETS, RuleCounter, SLOTS, USER_COUNTS,
+    user_count,
 };
 use firewall_core::verdict::DROP_REASON_SLOTS;
 use zerocopy::FromBytes;
@@ -28,7 +29,7 @@ use super::flows::{Flows, open};
 use super::mmap::Words;
 use super::object::{map_error, take_data, take_map};
 use super::{Kernel, bytes, membarrier};
-use crate::backend::afxdp::{Mailbox, Store};
+use crate::backend::afxdp::{Listening, Mailbox, Store};
 
 /// Words of a rule's counter: packets, bytes, time of the last one.
 pub(super) const RULE_WORDS: u32 = 3;
@@ -122,22 +123,28 @@ impl Kernel {
         self.slot
     }
 
-    /// Lets programs hand frames to a socket.
-    pub fn set_socket(&mut self, index: u32, socket: &impl AsFd) -> Result<(), KernelError> {
-        use std::os::fd::AsRawFd as _;
-        let fd = socket.as_fd().as_raw_fd();
-        self.user.sockets.set(index, fd, 0).map_err(map_error("fill", "SOCKETS"))
+    /// Lets programs hand frames to these sockets, in the order in which they were opened: to all or to none.
+    pub fn set_sockets(&mut self, sockets: &[Listening]) -> Result<(), KernelError> {
+        let mut set = |index, listening: &Listening| {
+            let fd = listening.socket.as_fd().as_raw_fd();
+            self.user.sockets.set(index, fd, 0).map_err(map_error("fill", "SOCKETS"))
+        };
+        sockets.iter().try_for_each(|listening| set(listening.index, listening))?;
+        let outer = OUTER_SOCKETS.into_iter().zip([sockets.first(), sockets.last()]);
+        outer.into_iter().try_for_each(|(index, listening)| listening.map_or(Ok(()), |listening| set(index, listening)))
+    }
+
+    /// From now on programs hand no frame to any of these sockets; what they have handed over is in their rings.
+    pub fn unset_sockets(&mut self, sockets: &[Listening]) {
+        for index in OUTER_SOCKETS.into_iter().chain(sockets.iter().map(|listening| listening.index)) {
+            // Not there any more: the kernel takes a socket that is closed out by itself.
+            let _ = self.user.sockets.unset(index);
+        }
     }
 
     /// Returns when programs that run now have ended.
     pub fn wait_for_programs(&self) -> Result<(), KernelError> {
         membarrier::wait_for_readers().map_err(KernelError::Wait)
-    }
-
-    /// From now on programs hand no frame to the socket there, if there is one; what they have handed over is in its ring.
-    pub fn unset_socket(&mut self, index: u32) {
-        // Not there any more: the kernel takes a socket that is closed out by itself.
-        let _ = self.user.sockets.unset(index);
     }
 }
 
