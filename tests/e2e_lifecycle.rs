@@ -47,7 +47,7 @@ fn nothing_is_left_behind_when_it_is_interrupted() {
         assert!(ping(&network, false, &[]).status.success(), "{hook}");
         assert_eq!(network.received_by_kernel().0, 0, "{hook}");
         let objects = KernelObjects::of(firewall.pid());
-        assert_eq!((objects.programs.len(), objects.links.len()), (8, 2), "{hook}");
+        assert_eq!((objects.programs.len(), objects.links.len()), (9, 2), "{hook}");
         assert!(objects.maps.len() > 10 && objects.existing() == objects, "{hook}");
         let status = firewall.stop(Signal::SIGINT);
         // The kernel frees them when the last reader has finished.

@@ -4,4 +4,4 @@ mod rings;
 mod store;
 
 pub use rings::{Adapter, Silent};
-pub use store::MemoryStore;
+pub use store::{MemoryStore, Punted};

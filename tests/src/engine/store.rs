@@ -10,12 +10,15 @@ use firewall_core::verdict::DropReason;
 use vfw::backend::afxdp::Store;
 use vfw::backend::memory::Memory;
 
+/// Frames for the daemon, shared with whoever looks at them.
+pub type Punted = Rc<RefCell<Vec<(PuntHeader, Vec<u8>)>>>;
+
 /// Tables in memory in the place of the kernel's, and the frames for the daemon.
 pub struct MemoryStore {
     /// The tables.
     pub memory: Memory,
     /// Frames for the daemon, oldest first.
-    pub punted: Rc<RefCell<Vec<(PuntHeader, Vec<u8>)>>>,
+    pub punted: Punted,
 }
 
 impl MemoryStore {

@@ -1,12 +1,10 @@
 //! Frames through a whole step of the engine's worker, from ring to ring, beside the pipeline in memory: each frame leaves once
 //! or is dropped once, with the same bytes and counters, and every chunk is where it belongs.
 
-use std::cell::RefCell;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::{Arc, LazyLock};
 
-use firewall_core::event::PuntHeader;
 use firewall_core::{PuntTask, Verdict};
 use vfw::backend::PolicyTables;
 use vfw::backend::afxdp::sys::{Census, Descriptor, Umem};
@@ -17,7 +15,7 @@ use vfw::config::Config;
 
 use super::input::{Operation, decode};
 use super::pipeline::{add_neighbours, repair};
-use crate::engine::{Adapter, MemoryStore, Silent};
+use crate::engine::{Adapter, MemoryStore, Punted, Silent};
 use crate::memory::{MemoryBackend, image};
 use crate::scenario::{Backend as _, INTERFACES, ZONES};
 
@@ -40,7 +38,7 @@ struct Run {
     expected: MemoryBackend,
     worker: Worker<MemoryStore, Silent>,
     adapters: Vec<Adapter>,
-    punted: Rc<RefCell<Vec<(PuntHeader, Vec<u8>)>>>,
+    punted: Punted,
     nonsense: usize,
     waited: Option<(u16, IpAddr)>,
 }
@@ -98,7 +96,7 @@ impl Run {
         let work = self.worker.step(self.expected.now);
         assert_eq!((work.received, work.nonsense), (1, std::mem::take(&mut self.nonsense)));
         self.check_outcome(verdict, &memory.bytes);
-        if chance % 5 != 0 {
+        if !chance.is_multiple_of(5) {
             self.adapters.iter_mut().for_each(Adapter::complete);
         }
         self.check_chunks();

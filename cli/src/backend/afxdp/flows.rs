@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::ops::Deref;
 use std::rc::Rc;
 
@@ -23,9 +24,9 @@ pub struct Followed {
     is_gone: Cell<bool>,
 }
 
-/// How old the record outside may get while packets come, nanoseconds: it is what `vfw show flows` reads, and what is left when
-/// this process is killed. Shorter than the shortest timeout, which is a second.
-const REFRESH: u64 = 500_000_000;
+/// How old the record outside may get while packets come, nanoseconds, where that is less than a quarter of what the flow has to
+/// live: it is what `vfw show flows` reads, what the sweep goes by, and what is left when this process is killed.
+const REFRESH: u64 = 5_000_000_000;
 
 impl Followed {
     /// The key.
@@ -44,7 +45,7 @@ impl Followed {
         !self.is_gone.get()
             && (self.flow.state.get() != state
                 || self.flow.epoch.get() != epoch
-                || now.saturating_sub(time) >= REFRESH
+                || now.saturating_sub(time) >= REFRESH.min(self.flow.expires.get().saturating_sub(now) / 4)
                 || self.is_opening())
     }
 
@@ -92,7 +93,7 @@ impl Deref for Followed {
 
 /// Those flows, as many as there are places; one that was not used for long makes room (the clock algorithm).
 pub struct Flows {
-    index: HashMap<FlowKey, usize>,
+    index: HashMap<FlowKey, (usize, Rc<Followed>), KeyHashing>,
     places: Vec<Option<Rc<Followed>>>,
     hand: usize,
     capacity: usize,
@@ -101,12 +102,12 @@ pub struct Flows {
 impl Flows {
     /// Room for `capacity` flows, one at least.
     pub fn new(capacity: usize) -> Self {
-        Self { index: HashMap::new(), places: Vec::new(), hand: 0, capacity: capacity.max(1) }
+        Self { index: HashMap::with_hasher(KeyHashing::new()), places: Vec::new(), hand: 0, capacity: capacity.max(1) }
     }
 
     /// A flow that is followed.
     pub fn find(&self, key: &FlowKey) -> Option<Rc<Followed>> {
-        let followed = self.places.get(*self.index.get(key)?)?.as_ref()?;
+        let (_, followed) = self.index.get(key)?;
         followed.is_used.set(true);
         Some(Rc::clone(followed))
     }
@@ -135,7 +136,7 @@ impl Flows {
         if let Some(place) = self.places.get_mut(place) {
             *place = Some(Rc::clone(&followed));
         }
-        self.index.insert(*key, place);
+        self.index.insert(*key, (place, Rc::clone(&followed)));
         (followed, evicted)
     }
 
@@ -165,10 +166,11 @@ impl Flows {
 
     /// Follows a flow no more; nothing is written.
     pub fn forget(&mut self, key: &FlowKey) {
-        if let Some(place) = self.index.remove(key)
-            && let Some(followed) = self.places.get_mut(place).and_then(Option::take)
-        {
+        if let Some((place, followed)) = self.index.remove(key) {
             followed.is_gone.set(true);
+            if let Some(place) = self.places.get_mut(place) {
+                *place = None;
+            }
         }
     }
 
@@ -187,6 +189,70 @@ impl Flows {
     /// How many are followed.
     pub fn len(&self) -> usize {
         self.index.len()
+    }
+}
+
+/// Hashes keys by multiplication, from a start that nobody outside knows: a packet costs one hash, and whoever picks ports cannot
+/// pick those that meet.
+struct KeyHashing {
+    seed: u64,
+}
+
+impl KeyHashing {
+    fn new() -> Self {
+        Self { seed: RandomState::new().hash_one(0) }
+    }
+}
+
+impl BuildHasher for KeyHashing {
+    type Hasher = KeyHasher;
+
+    fn build_hasher(&self) -> KeyHasher {
+        KeyHasher(self.seed)
+    }
+}
+
+struct KeyHasher(u64);
+
+impl KeyHasher {
+    /// Both halves of a product: every bit of the word reaches every bit of the state.
+    fn fold(&mut self, word: u64) {
+        let product = u128::from(self.0 ^ word) * 0x9e37_79b9_7f4a_7c15;
+        self.0 = (product >> 64) as u64 ^ product as u64;
+    }
+}
+
+impl Hasher for KeyHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        let (words, rest) = bytes.as_chunks::<8>();
+        for word in words {
+            self.fold(u64::from_ne_bytes(*word));
+        }
+        if !rest.is_empty() {
+            let mut last = [0; 8];
+            last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+            self.fold(u64::from_ne_bytes(last));
+        }
+    }
+
+    fn write_u8(&mut self, number: u8) {
+        self.fold(u64::from(number) | 1 << 32);
+    }
+
+    fn write_u16(&mut self, number: u16) {
+        self.fold(u64::from(number) | 1 << 33);
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.fold(u64::from(number) | 1 << 34);
+    }
+
+    fn write_usize(&mut self, number: usize) {
+        self.fold(number as u64);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 
@@ -221,7 +287,10 @@ mod tests {
     fn a_record_is_due_when_it_moves_on_or_gets_old() {
         let mut flows = Flows::new(3);
         let (flow, _) = flows.follow(&key(1), FlowTable::HalfOpen, Flow::default(), 10);
+        flow.expires.set(10 + 100 * REFRESH);
         assert!(!flow.is_due(10) && !flow.is_due(9 + REFRESH) && flow.is_due(10 + REFRESH));
+        flow.expires.set(10 + REFRESH);
+        assert!(!flow.is_due(10) && flow.is_due(10 + REFRESH / 4), "one that has not long to live");
         flow.state.set(1);
         assert!(flow.is_due(10));
         flow.note_written(10);
@@ -230,5 +299,18 @@ mod tests {
         assert!(flow.is_due(10));
         flows.forget(&key(1));
         assert!(!flow.is_due(10), "it is gone");
+    }
+
+    #[test]
+    fn keys_that_differ_little_meet_seldom() {
+        let hashing = KeyHashing::new();
+        let low = |number: u32| {
+            let address = firewall_core::Address { words: [0, 0, 0xffff_0000, number.to_be()] };
+            FlowKey { low: address, low_port: number as u16, ..FlowKey::default() }
+        };
+        let places: std::collections::HashSet<u64> =
+            (0..4096).map(|number| hashing.hash_one(low(number)) & 0xf_ffff).collect();
+        assert!(places.len() > 4_000, "{}", places.len());
+        assert_ne!(hashing.hash_one(key(1)), KeyHashing::new().hash_one(key(1)), "another start");
     }
 }

@@ -21,7 +21,7 @@
 //!
 //! There is one flow table, the kernel's. A packet costs a system call when its record has to be found or written there, so
 //! the engine keeps records of the flows that it follows (`flows`), and writes the kernel's record when the flow changes
-//! its state or its policy, at each step of a TCP handshake, and twice a second otherwise. That is sound because a flow has one
+//! its state or its policy, at each step of a TCP handshake, and every few seconds otherwise. That is sound because a flow has one
 //! owner at a time: both of its zones are the engine's, or it never comes here; the programs find the same zones in the record.
 //! (Maps of memory shared with the programs would save the writes. A hash table cannot be mapped, and an array behind it
 //! would cost the programs a cache line for each packet.)
