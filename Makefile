@@ -20,6 +20,7 @@ fuzz: setup
 	VFW_FUZZ_CORPUS=$(CURDIR)/fuzz/corpus cargo test --quiet -p vfw-tests --test fuzz -- --ignored write_corpus
 	cargo +nightly fuzz run pipeline -- -max_total_time=$(SECONDS) -max_len=8192
 	cargo +nightly fuzz run rules -- -max_total_time=$(SECONDS) -max_len=8192
+	cargo +nightly fuzz run worker -- -max_total_time=$(SECONDS) -max_len=8192
 
 ## Measure the rule table and the data path and write benches/reports/*.md.
 bench: setup

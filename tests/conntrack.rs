@@ -153,6 +153,38 @@ fn fragments_of_a_segment_count_with_it() {
     }
 }
 
+/// Another engine has followed the connection for a while, and only it knows the windows.
+#[test]
+fn windows_that_are_behind_are_learned_and_then_hold() {
+    const FAR: u32 = 50_000_000;
+    for (family, is_behind) in [(Family::V4, true), (Family::V6, true), (Family::V4, false)] {
+        let backend = backend("allow app -> db\n");
+        for (by_client, flags, seq, ack, _) in OPEN {
+            let (host, segment) =
+                if by_client { (APP, client(family, flags, seq, ack)) } else { (DB, server(family, flags, seq, ack)) };
+            send(&backend, &host, segment.build()).expect("passes");
+        }
+        let (flow, _) = flow(&backend, family, 6).expect("a flow");
+        for half in flow.halves.iter().filter(|_| is_behind) {
+            half.flags.set(half.flags.get() | half_flag::BEHIND);
+        }
+        let answer = |ack| send(&backend, &DB, server(family, ACK, FAR + 901, ack).build());
+        if !is_behind {
+            assert_eq!(answer(FAR + 101), Err(DropReason::TcpWindow));
+            continue;
+        }
+        // A reset that nobody can place ends nothing at once.
+        send(&backend, &DB, server(family, RST, 901, 101).build()).expect("may be real");
+        assert_ne!(flow.state(), Some(FlowState::Closed));
+        answer(FAR + 101).expect("the server goes on");
+        send(&backend, &APP, client(family, ACK, FAR + 101, FAR + 901).build()).expect("the client goes on");
+        answer(FAR + 101).expect("in the window");
+        assert_eq!(answer(FAR + 102), Err(DropReason::TcpWindow), "nobody has sent that");
+        let beyond = client(family, ACK, FAR + 1_000_000, FAR + 901).build();
+        assert_eq!(send(&backend, &APP, beyond), Err(DropReason::TcpWindow));
+    }
+}
+
 #[test]
 fn a_new_connection_begins_half_open() {
     let family = Family::V4;

@@ -13,7 +13,7 @@ use serde_json::Value;
 use vfw_tests::network::{Firewall, Network, Shape, finish};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_vfw-under-test");
-const HOOKS: [&str; 2] = ["xdp", "tc"];
+const HOOKS: [&str; 3] = ["xdp", "tc", "afxdp"];
 const ZONES: [&str; 3] = [
     "zone app { interface eth1  address 10.0.10.1/24, fd00:10::1/64 }\n",
     "zone db  { interface eth2  address 10.0.20.1/24, fd00:20::1/64 }\n",

@@ -24,7 +24,17 @@ fn start(network: &Network) {
             prepare(name, &mut vfw::interface::Changes::default()).expect("may be taken");
             let found = inspect(name).expect("the interface");
             let (mac, mtu, ifindex) = (found.mac, found.mtu, found.index);
-            Link { name: name.to_owned(), ifindex, mac, mtu, partial_checksums: false, peer: true, up: true }
+            Link {
+                name: name.to_owned(),
+                ifindex,
+                mac,
+                mtu,
+                partial_checksums: false,
+                peer: true,
+                up: true,
+                port: None,
+                kernel_zones: Vec::new(),
+            }
         });
         let policy = load(&[SourceFile::new("rules.fw", RULES)]).expect("rules").policy;
         let config = Config::default();

@@ -204,7 +204,7 @@ fn vfw_and_linux_let_the_same_packets_pass() {
         drop(network);
         let passed = expected.iter().filter(|packets| !packets.is_empty()).count();
         assert!(passed > 100 && steps.len() - passed > 60, "{passed} of {} pass", steps.len());
-        for hook in ["xdp", "tc"] {
+        for hook in ["xdp", "tc", "afxdp"] {
             let Some(network) = Shape::new(PROGRAM, &rules()).up() else { return };
             let firewall = network.firewall(&format!("mode = \"{hook}\""));
             let mut rig = Rig::new(&network);

@@ -5,7 +5,7 @@ use vfw_tests::network::{Firewall, Network, Shape, until};
 use vfw_tests::packet::Ethernet;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_vfw-under-test");
-const HOOKS: [&str; 2] = ["xdp", "tc"];
+const HOOKS: [&str; 3] = ["xdp", "tc", "afxdp"];
 
 const RULES: &str = "
 zone app { interface eth1  address 10.0.10.1/24, fd00:10::1/64 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 use vfw_tests::network::{Firewall, KernelObjects, Network, PATIENCE, Shape, until};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_vfw-under-test");
-const HOOKS: [&str; 2] = ["xdp", "tc"];
+const HOOKS: [&str; 3] = ["xdp", "tc", "afxdp"];
 const RULES: &str = "
 zone app { interface eth1  address 10.0.10.1/24, fd00:10::1/64 }
 zone db  { interface eth2  address 10.0.20.1/24, fd00:20::1/64 }

@@ -10,7 +10,7 @@ use vfw_tests::network::{KernelObjects, Network, Shape, finish, until};
 use vfw_tests::packet::{Ethernet, Mac};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_vfw-under-test");
-const HOOKS: [&str; 2] = ["xdp", "tc"];
+const HOOKS: [&str; 3] = ["xdp", "tc", "afxdp"];
 const RULES: &str = r#"
 zone app { interface eth1  address 10.0.10.1/24, fd00:10::1/64 }
 zone db  { interface eth2  address 10.0.20.1/24, fd00:20::1/64 }
@@ -47,7 +47,7 @@ fn nothing_is_left_behind_when_it_is_interrupted() {
         assert!(ping(&network, false, &[]).status.success(), "{hook}");
         assert_eq!(network.received_by_kernel().0, 0, "{hook}");
         let objects = KernelObjects::of(firewall.pid());
-        assert_eq!((objects.programs.len(), objects.links.len()), (8, 2), "{hook}");
+        assert_eq!((objects.programs.len(), objects.links.len()), (9, 2), "{hook}");
         assert!(objects.maps.len() > 10 && objects.existing() == objects, "{hook}");
         let status = firewall.stop(Signal::SIGINT);
         // The kernel frees them when the last reader has finished.

@@ -10,7 +10,7 @@ use serde_json::Value;
 use vfw_tests::network::{Firewall, KernelObjects, Network, Shape, until};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_vfw-under-test");
-const HOOKS: [&str; 2] = ["xdp", "tc"];
+const HOOKS: [&str; 3] = ["xdp", "tc", "afxdp"];
 const PINS: &str = "/sys/fs/bpf/vfw";
 const RULES: &str = "
 zone app { interface eth1  address 10.0.10.1/24, fd00:10::1/64 }
@@ -223,7 +223,8 @@ fn a_bad_start_leaves_in_force_what_was() {
 
 #[test]
 fn another_policy_and_another_hook_take_over() {
-    for (hook, next) in [("xdp", "tc"), ("tc", "xdp")] {
+    let ways = [("xdp", "tc"), ("tc", "xdp"), ("xdp", "afxdp"), ("afxdp", "xdp"), ("tc", "afxdp"), ("afxdp", "tc")];
+    for (hook, next) in ways {
         let Some(network) = Shape::new(PROGRAM, RULES).up() else { return };
         let firewall = network.firewall(&mode(hook));
         let mut connection = Connection::open(&network);

@@ -13,7 +13,7 @@ use vfw_tests::network::{Firewall, Network, Shape, until};
 use vfw_tests::packet::{Ethernet, flag};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_vfw-under-test");
-const HOOKS: [&str; 2] = ["xdp", "tc"];
+const HOOKS: [&str; 3] = ["xdp", "tc", "afxdp"];
 const RULES: &str = "
 zone app { interface eth1  address 10.0.10.1/24 }
 zone db  { interface eth2  address 10.0.20.1/24 }
@@ -106,6 +106,7 @@ fn a_flood_of_syns_costs_no_established_flow() {
             let source = format!("10.0.10.{}", 20 + number % 200);
             let port = 1024 + (number / 200) as u16;
             wire.send(&link.ip(&source, "10.0.20.7").tcp(port, SILENT).flags(flag::SYN).seq(number).build());
+            pace(hook, number);
         }
         flooded.store(true, Ordering::Relaxed);
         let _busy = transfer.join().expect("the transfer goes on");
@@ -121,6 +122,14 @@ fn a_flood_of_syns_costs_no_established_flow() {
         let mut late = connect(&network);
         assert!(lives(&mut late, Duration::from_secs(5)), "{hook}");
         assert_eq!(firewall.drop_reasons(&["multicast"]), [""; 0], "{hook}");
+    }
+}
+
+/// What the programs in the kernel take at any speed comes to the engine through a ring, which an unoptimised build on a busy
+/// machine does not empty as fast. Here every packet is to be counted.
+fn pace(hook: &str, number: u32) {
+    if hook == "afxdp" && number.is_multiple_of(256) {
+        thread::sleep(Duration::from_millis(20));
     }
 }
 
@@ -194,6 +203,7 @@ fn a_scan_of_absent_hosts_leaves_other_zones_their_neighbours() {
             for number in from..from + FLOOD / 2 {
                 let target = format!("10.1.{}.{}", 100 + number / 250 % 100, 1 + number % 250);
                 wire.send(&link.ip("10.0.10.9", &target).udp(1, 9, b"anyone"));
+                pace(hook, number);
             }
         };
         scan(0);

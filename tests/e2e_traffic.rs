@@ -49,6 +49,10 @@ matrix! {
     xdp_offload_on_mtu_9000: "xdp", true, 9000;
     xdp_offload_off_mtu_1500: "xdp", false, 1500;
     xdp_offload_off_mtu_9000: "xdp", false, 9000;
+    afxdp_offload_on_mtu_1500: "afxdp", true, 1500;
+    afxdp_offload_on_mtu_9000: "afxdp", true, 9000;
+    afxdp_offload_off_mtu_1500: "afxdp", false, 1500;
+    afxdp_offload_off_mtu_9000: "afxdp", false, 9000;
     tc_offload_on_mtu_1500: "tc", true, 1500;
     tc_offload_on_mtu_9000: "tc", true, 9000;
     tc_offload_off_mtu_1500: "tc", false, 1500;
@@ -213,7 +217,7 @@ fn rule(firewall: &Firewall, place: &str, what: &str) -> u64 {
 /// The test above would not notice waits of seconds; this one does.
 #[test]
 fn the_first_answer_comes_at_once() {
-    for hook in ["xdp", "tc"] {
+    for hook in ["xdp", "tc", "afxdp"] {
         let Some(network) = Shape::new(PROGRAM, RULES).up() else { return };
         let _firewall = network.firewall(&format!("mode = \"{hook}\""));
         let start = Instant::now();

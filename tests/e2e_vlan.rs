@@ -9,7 +9,7 @@ use vfw::lab::TagPlacement;
 use vfw_tests::network::{Network, Shape, Wire};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_vfw-under-test");
-const HOOKS: [&str; 2] = ["xdp", "tc"];
+const HOOKS: [&str; 3] = ["xdp", "tc", "afxdp"];
 const TWO_TIER: &str = include_str!("../rules/examples/two-tier.fw");
 const STICK: &str = include_str!("../rules/examples/router-on-a-stick.fw");
 const NO_ANSWER: Duration = Duration::from_millis(300);

@@ -62,6 +62,11 @@ fn rules() {
     fuzz(&TARGETS[1]);
 }
 
+#[test]
+fn worker() {
+    fuzz(&TARGETS[2]);
+}
+
 /// Not a test: `make fuzz` calls it to give libFuzzer something to start from.
 #[test]
 #[ignore = "writes the seeds to the folder VFW_FUZZ_CORPUS"]

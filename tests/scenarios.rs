@@ -5,7 +5,7 @@ use std::process::Command;
 
 use firewall_core::DropReason;
 use vfw::interface::{Hook, add_clsact, ingress_filters, inspect};
-use vfw_tests::kernel::{TestRun, Veth};
+use vfw_tests::kernel::{Engine, TestRun, Veth};
 use vfw_tests::memory::MemoryBackend;
 use vfw_tests::scenario::{Backend, Outcome, Scenario, Step, run, scenarios};
 
@@ -70,6 +70,11 @@ fn tc_veth() {
 #[test]
 fn clsact_veth() {
     play(Veth::by_clsact, Veth::begin);
+}
+
+#[test]
+fn afxdp_veth() {
+    play(Engine::new, Engine::begin);
 }
 
 /// Before Linux 6.6 a program hangs on the interface itself and not on a link that ends with its owner.

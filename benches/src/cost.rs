@@ -3,10 +3,9 @@
 use anyhow::{Result, bail};
 use serde::Serialize;
 use vfw::config::Mode;
-use vfw::daemon::Setup;
 use vfw::interface::inspect;
 
-use crate::firewall::{conntrack_established, start_nftables, start_vfw};
+use crate::firewall::{InForce, conntrack_established, start_nftables, start_vfw};
 use crate::frames::udp_plan;
 use crate::median;
 use crate::rig::{Rig, Sink};
@@ -23,6 +22,9 @@ pub enum Way {
     VfwXdp,
     /// vfw at the tc hook.
     VfwTc,
+    /// vfw's engine in user space, in copy mode: the worker has another CPU than the generator if there is one, and what it
+    /// cannot take gets lost, so that the time per frame is that of its capacity.
+    VfwAfxdp,
     /// Linux routing.
     Routing,
     /// Linux routing, with connection tracking and three nftables rules.
@@ -31,7 +33,8 @@ pub enum Way {
 
 impl Way {
     /// All of them, the yardstick first.
-    pub const ALL: [Self; 6] = [Self::Direct, Self::Redirect, Self::VfwXdp, Self::VfwTc, Self::Routing, Self::Nftables];
+    pub const ALL: [Self; 7] =
+        [Self::Direct, Self::Redirect, Self::VfwXdp, Self::VfwTc, Self::VfwAfxdp, Self::Routing, Self::Nftables];
 
     /// What readers see.
     pub const fn name(self) -> &'static str {
@@ -40,6 +43,7 @@ impl Way {
             Self::Redirect => "bare XDP redirect",
             Self::VfwXdp => "vfw xdp",
             Self::VfwTc => "vfw tc",
+            Self::VfwAfxdp => "vfw afxdp",
             Self::Routing => "Linux routing",
             Self::Nftables => "nftables stateful",
         }
@@ -54,8 +58,16 @@ impl Way {
         }
     }
 
+    /// Flows opened at once: half-open tables have room for as many, and the rings of a worker.
+    const fn opened_at_once(self) -> u32 {
+        match self {
+            Self::VfwAfxdp => 1_000,
+            _ => 20_000,
+        }
+    }
+
     const fn keeps_flows(self) -> bool {
-        matches!(self, Self::VfwXdp | Self::VfwTc | Self::Nftables)
+        matches!(self, Self::VfwXdp | Self::VfwTc | Self::VfwAfxdp | Self::Nftables)
     }
 }
 
@@ -65,7 +77,7 @@ pub struct Path {
     pub way: Way,
     topology: Topology,
     rig: Rig,
-    setup: Option<Setup>,
+    setup: Option<InForce>,
     cpu: usize,
 }
 
@@ -78,8 +90,6 @@ pub struct Sample {
     pub lost: f64,
 }
 
-/// Flows opened at once: half-open tables have room for as many.
-const OPENED_AT_ONCE: u32 = 20_000;
 /// A burst that is too much for a queue loses frames; then it is repeated.
 const ATTEMPTS: u32 = 5;
 
@@ -94,6 +104,7 @@ impl Path {
                 Way::Redirect => firewall.run(|| rig.attach_forwarder(inspect("f0")?.index, inspect("f1")?.index))?,
                 Way::VfwXdp => setup = Some(start_vfw(firewall, Mode::Xdp, flows)?),
                 Way::VfwTc => setup = Some(start_vfw(firewall, Mode::Tc, flows)?),
+                Way::VfwAfxdp => setup = Some(start_vfw(firewall, Mode::Afxdp, flows)?),
                 Way::Routing => topology.route_by_kernel()?,
                 Way::Nftables => {
                     topology.route_by_kernel()?;
@@ -115,8 +126,9 @@ impl Path {
         }
         let mut share = 0.0;
         for _ in 0..ATTEMPTS {
-            for first in (0..flows).step_by(OPENED_AT_ONCE as usize) {
-                let count = OPENED_AT_ONCE.min(flows - first);
+            let at_once = self.way.opened_at_once();
+            for first in (0..flows).step_by(at_once as usize) {
+                let count = at_once.min(flows - first);
                 let (rig, topology) = (&mut self.rig, &self.topology);
                 topology.a.run_on(self.cpu, || rig.generate(topology.a0, udp_plan(first, count, false)?, count))?;
                 topology.b.run_on(self.cpu, || rig.generate(topology.b0, udp_plan(first, count, true)?, count))?;

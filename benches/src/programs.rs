@@ -10,7 +10,7 @@ use vfw::config::Mode;
 use vfw::daemon::Setup;
 use vfw::interface::inspect;
 
-use crate::firewall::start_vfw;
+use crate::firewall::{InForce, start_vfw};
 use crate::frames::{Segment, Way, arp_request, tcp, udp};
 use crate::rig::{KEPT, Rig, Sink};
 use crate::topology::Topology;
@@ -58,7 +58,7 @@ pub struct Programs {
 /// A firewall whose programs are run on frames of our making.
 struct Bed {
     topology: Topology,
-    setup: Setup,
+    setup: InForce,
     rig: Rig,
     hook: Sink,
     f0: u32,

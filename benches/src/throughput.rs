@@ -8,10 +8,9 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use serde::Serialize;
 use serde_json::Value;
 use vfw::config::Mode;
-use vfw::daemon::Setup;
 
 use crate::cost::Way;
-use crate::firewall::{start_nftables, start_vfw};
+use crate::firewall::{InForce, start_nftables, start_vfw};
 use crate::topology::Topology;
 use crate::{median, quantile};
 
@@ -37,12 +36,12 @@ pub struct Throughput {
 struct Pair {
     way: Way,
     topology: Topology,
-    _setup: Option<Setup>,
+    _setup: Option<InForce>,
 }
 
 /// Measures every way, round by round, each round beginning with another way; `seconds` each.
 pub fn measure(rounds: usize, seconds: u32) -> Result<Vec<Throughput>> {
-    let ways = [Way::Direct, Way::Routing, Way::Nftables, Way::VfwTc, Way::VfwXdp];
+    let ways = [Way::Direct, Way::Routing, Way::Nftables, Way::VfwTc, Way::VfwXdp, Way::VfwAfxdp];
     let pairs = ways.into_iter().map(Pair::new).collect::<Result<Vec<_>>>()?;
     let mut samples = vec![Vec::new(); pairs.len()];
     for round in 0..rounds {
@@ -73,6 +72,7 @@ impl Pair {
             match way {
                 Way::VfwXdp => setup = Some(start_vfw(firewall, Mode::Xdp, 1)?),
                 Way::VfwTc => setup = Some(start_vfw(firewall, Mode::Tc, 1)?),
+                Way::VfwAfxdp => setup = Some(start_vfw(firewall, Mode::Afxdp, 1)?),
                 _ => topology.route_by_kernel()?,
             }
             if way == Way::Nftables {

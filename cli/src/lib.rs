@@ -4,6 +4,7 @@ pub mod args;
 pub mod backend;
 pub mod bench;
 pub mod change;
+pub mod clock;
 pub mod command;
 pub mod compile;
 pub mod config;

@@ -1,5 +1,6 @@
 //! The one port through which the pipeline touches bytes.
 
+use crate::tables::Zone;
 use crate::verdict::DropReason;
 
 /// Bounded access to one Ethernet frame. Offsets count from the first byte of the destination MAC.
@@ -10,6 +11,17 @@ pub trait Frame {
     /// Frames can arrive whose transport checksum the sender's stack left to hardware, and this back end
     /// loses that state when it forwards: the pipeline completes such checksums.
     const COMPLETES_CHECKSUMS: bool;
+
+    /// At this hook a frame may be handed to the engine in user space.
+    const HANDS_OVER: bool = false;
+
+    /// Where the engine listens for such frames: those of `zone` that came in as this one did. Asked where
+    /// [`Self::HANDS_OVER`] is set.
+    #[inline(always)]
+    fn socket(&self, zone: &Zone) -> Option<u32> {
+        let _ = zone;
+        None
+    }
 
     /// Bytes of the frame (for a GSO super-packet, of all its segments together).
     fn length(&self) -> u32;

@@ -28,7 +28,7 @@
 //!
 //! The pipeline touches the world through two traits. [`Frame`] is bounded access to the bytes of one frame: a byte
 //! buffer, an XDP buffer (whose payload may lie in fragments), or a socket buffer with its GSO size and the VLAN tag that
-//! travels beside it. [`Tables`] is policy, state and counters: eBPF maps, or collections in memory. The records behind
+//! travels beside it, or buffers of an AF_XDP socket. [`Tables`] is policy, state and counters: eBPF maps, or collections in memory. The records behind
 //! it are plain data of fixed layout, the same bytes on both sides ([`tables`], [`conntrack`], [`event`]).
 //!
 //! Time is an argument, in nanoseconds of the monotonic clock. There is no allocation, no unsafe code and no reachable
@@ -69,6 +69,13 @@
 //! those that forward, bring the policy in tables of their own under a higher epoch, and take the interfaces one by one.
 //! [`tables::ABI_VERSION`] stands for what shared records mean.
 //!
+//! # The engine in user space
+//!
+//! An interface may have its frames taken by an engine in user space, which runs the same pipeline. The programs stay in front of
+//! it ([`Frame::HANDS_OVER`]): they end what they can, and hand what goes on between two of its zones to its socket, as it came and
+//! uncounted ([`pipeline::Part::Engine`]). A flow has one owner at a time, by its zones; its record in the shared table is
+//! good enough for the programs to go on with whenever the engine is not there ([`conntrack::half_flag::BEHIND`]).
+//!
 //! # Why four parts
 //!
 //! A kernel program has 512 bytes of stack, and the verifier follows every path to its end. [`pipeline::enter`],
@@ -78,7 +85,7 @@
 //! # Words
 //!
 //! Interface (NIC), zone (a VLAN on an interface with its gateway addresses), rule, service, flow, neighbour, verdict, drop
-//! reason, hook (XDP, tc), punt.
+//! reason, hook (XDP, tc), engine, punt.
 
 #![no_std]
 #![forbid(unsafe_code)]

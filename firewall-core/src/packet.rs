@@ -129,6 +129,11 @@ pub struct Packet {
     pub next_hop: Address,
     /// The zone whose flow makes that necessary.
     pub asker: u16,
+    /// [`crate::tables::zone_flag::USER_SPACE`] where the engine in user space takes frames of the ingress zone, else 0. Kept
+    /// here, because what comes back from memory is no way of its own for the verifier.
+    pub engine: u16,
+    /// Its socket then.
+    pub socket: u32,
 }
 
 /// A number that may be missing. Missing is zero: what the kernel clears is empty.
@@ -216,6 +221,8 @@ impl Packet {
         refused_by: Noted::NOTHING,
         next_hop: Address::UNSPECIFIED,
         asker: 0,
+        engine: 0,
+        socket: 0,
     };
 
     /// Notes the link layer.

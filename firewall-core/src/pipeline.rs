@@ -31,6 +31,8 @@ pub fn process<F: Frame, T: Tables>(frame: &mut F, tables: &T, ifindex: u32, now
             Part::First => first(frame, tables, ifindex, now, packet),
             Part::Neighbour => Step::Done(neighbour(frame, tables, ifindex, now, packet)),
             Part::Stale => stale(frame, tables, ifindex, now, packet),
+            // Where no frame is handed over, none comes here.
+            Part::Engine => break,
         };
         match step {
             Step::Done(verdict) => return verdict,
@@ -64,6 +66,9 @@ pub enum Part {
     Neighbour = 2,
     /// [`stale()`].
     Stale = 3,
+    /// The engine in user space: it begins anew with the frame, which is as it came and is not counted. The frame goes to
+    /// [`Packet::socket`].
+    Engine = 4,
 }
 
 /// The way of every frame, to its end for those whose flow is known. `packet`, empty, is room for what the parser
@@ -75,6 +80,8 @@ pub fn enter<F: Frame, T: Tables>(frame: &mut F, tables: &T, ifindex: u32, now: 
     let step = match known_flow(frame, tables, ifindex, now, (&mut from, packet)) {
         // It will be here again.
         Ok(Step::Continue(Part::Stale)) => return Step::Continue(Part::Stale),
+        Ok(Step::Continue(Part::First)) if may_hand_over::<F, T>(tables, from) => return Step::Continue(Part::First),
+        Ok(Step::Continue(Part::Engine)) => return Step::Continue(Part::Engine),
         Ok(step) => step,
         Err(reason) => Step::Done(dropped(tables, &Dropped { from, reason, ifindex, length, now }, packet)),
     };
@@ -99,6 +106,7 @@ fn known_flow<F: Frame, T: Tables>(
 ) -> Result<Step, DropReason> {
     let ethernet = parse::ethernet(frame, packet)?;
     let ingress = zone::find(tables, ifindex, ethernet.vlan, now, from)?;
+    note_engine(frame, ingress.zone, packet);
     if ethernet.ether_type == ether_type::ARP {
         return Ok(Step::Continue(Part::Neighbour));
     }
@@ -117,6 +125,9 @@ fn known_flow<F: Frame, T: Tables>(
     let path = known_path(&ingress, packet, &known)?;
     packet.to = Noted::new(u32::from(path.zone));
     let egress = egress(frame, &ingress, packet, path.zone)?;
+    if hands_over::<F>(egress, packet) {
+        return Ok(Step::Continue(Part::Engine));
+    }
     let is_answer = known.sender != known.flow.beginner();
     check_limit(frame, &ingress, packet, &path, is_answer)?;
     let sender = known.sender;
@@ -131,9 +142,42 @@ fn known_flow<F: Frame, T: Tables>(
 pub fn first<F: Frame, T: Tables>(frame: &mut F, tables: &T, ifindex: u32, now: u64, packet: &mut Packet) -> Step {
     let length = frame.length();
     let mut from = NO_ZONE;
-    match new_flow(frame, tables, ifindex, now, (&mut from, packet)) {
+    let step = match new_flow(frame, tables, ifindex, now, (&mut from, packet)) {
+        Ok(Step::Continue(Part::Engine)) => return Step::Continue(Part::Engine),
         Ok(step) => step,
         Err(reason) => Step::Done(dropped(tables, &Dropped { from, reason, ifindex, length, now }, packet)),
+    };
+    if may_hand_over::<F, T>(tables, from) {
+        count_arrival(tables, from, length);
+    }
+    step
+}
+
+/// Whether the first packet of a flow from this zone may end in user space. It is counted where it ends, so [`enter()`] leaves
+/// that to [`first()`].
+#[inline(always)]
+fn may_hand_over<F: Frame, T: Tables>(tables: &T, from: u16) -> bool {
+    F::HANDS_OVER && tables.zone(from).is_some_and(|zone| zone.flags & zone_flag::USER_SPACE != 0)
+}
+
+/// Whether a frame goes to the engine in user space: both zones are its own, and it listens where the frame came in.
+///
+/// A flow is followed by the engine as a whole or not at all, for both of its directions are asked this; so each flow has one
+/// owner at a time.
+#[inline(always)]
+fn hands_over<F: Frame>(egress: &Zone, packet: &Packet) -> bool {
+    F::HANDS_OVER && egress.flags & packet.engine != 0
+}
+
+/// Notes whether the engine in user space takes frames of this zone where this one came in.
+#[inline(always)]
+fn note_engine<F: Frame>(frame: &F, zone: &Zone, packet: &mut Packet) {
+    if F::HANDS_OVER
+        && zone.flags & zone_flag::USER_SPACE != 0
+        && let Some(socket) = frame.socket(zone)
+    {
+        packet.engine = zone_flag::USER_SPACE;
+        packet.socket = socket;
     }
 }
 
@@ -147,6 +191,7 @@ fn new_flow<F: Frame, T: Tables>(
 ) -> Result<Step, DropReason> {
     let ethernet = parse::ethernet(frame, packet)?;
     let ingress = zone::find(tables, ifindex, ethernet.vlan, now, from)?;
+    note_engine(frame, ingress.zone, packet);
     parse::ip(frame, &ethernet, packet)?;
     new_path(frame, &ingress, &ethernet, packet)
 }
@@ -372,7 +417,9 @@ fn new_path<F: Frame, T: Tables>(
     packet: &mut Packet,
 ) -> Result<Step, DropReason> {
     if !conntrack::may_begin(packet) {
-        return Err(DropReason::NoFlow);
+        // The engine may have the first fragment in hand still, and begin the flow with it.
+        let is_behind = F::HANDS_OVER && packet.engine != 0 && packet.fragment == Fragment::Later;
+        return if is_behind { Ok(Step::Continue(Part::Engine)) } else { Err(DropReason::NoFlow) };
     }
     let back = route::hop(ingress.tables, &packet.source).map_err(|_| DropReason::SpoofedSource)?;
     if back.zone != ingress.id {
@@ -386,6 +433,9 @@ fn new_path<F: Frame, T: Tables>(
     packet.to = Noted::new(u32::from(hop.zone));
     let decision = judge(frame, ingress, packet, &hop)?;
     let egress = egress(frame, ingress, packet, hop.zone)?;
+    if hands_over::<F>(egress, packet) {
+        return Ok(Step::Continue(Part::Engine));
+    }
     let neighbour = route::neighbour(ingress.tables, &hop);
     let path = Path { zone: hop.zone, neighbour, next_hop: hop.next_hop };
     check_limit(frame, ingress, packet, &path, false)?;

@@ -19,6 +19,22 @@ pub const ABI_VERSION: u32 = 2;
 const _: () = assert!(image::VERSION == 4, "programs that take over read rule tables of before: raise ABI_VERSION");
 /// Most zones of one policy; zone identifiers are below it.
 pub const MAX_ZONES: u32 = 1024;
+/// Numbers that the engine in user space counts: see [`user_count`].
+pub const USER_COUNTS: u32 = user_count::EVENTS + MAX_ZONES * Topic::ALL.len() as u32;
+
+/// Where the engine in user space counts. What is counted in packets and bytes has two words.
+pub mod user_count {
+    use super::MAX_ZONES;
+    use crate::verdict::DROP_REASON_SLOTS;
+
+    /// By zone: in, out.
+    pub const ZONES: u32 = 0;
+    /// By zone, and one more for frames from no zone, then by drop reason.
+    pub const DROPS: u32 = ZONES + MAX_ZONES * 4;
+    /// Lost events, by zone and topic: one word.
+    pub const EVENTS: u32 = DROPS + (MAX_ZONES + 1) * DROP_REASON_SLOTS * 2;
+}
+
 /// Stands for the zone of a frame that comes from none.
 pub const NO_ZONE: u16 = MAX_ZONES as u16;
 /// Places for a policy in a back end that changes it under traffic: one is in force, the next one is written to the other.
@@ -81,14 +97,14 @@ plain! {
         pub flags: u16,
         /// MAC of the gateway.
         pub mac: [u8; 6],
-        /// Zero.
-        pub padding: u16,
+        /// Which of the [`SOCKET_PORTS`] its interface is, where [`zone_flag::USER_SPACE`] is set.
+        pub port: u16,
     }
 }
 
 impl Zone {
     /// No zone: nothing comes from it, nothing leaves by it.
-    pub const CLOSED: Self = Self { ifindex: 0, mtu: 0, vlan: 0, flags: zone_flag::DOWN, mac: [0; 6], padding: 0 };
+    pub const CLOSED: Self = Self { ifindex: 0, mtu: 0, vlan: 0, flags: zone_flag::DOWN, mac: [0; 6], port: 0 };
 }
 
 /// What is special about a zone's interface.
@@ -99,6 +115,25 @@ pub mod zone_flag {
     pub const PEER: u16 = 2;
     /// Nothing can leave by the interface: it is down or away.
     pub const DOWN: u16 = 4;
+    /// Flows between two zones with this flag are followed in user space, as long as it listens.
+    pub const USER_SPACE: u16 = 8;
+}
+
+/// Interfaces whose frames user space can take.
+pub const SOCKET_PORTS: u32 = 64;
+/// Receive queues of each of them.
+pub const SOCKET_QUEUES: u32 = 64;
+
+/// Where the sockets are found that the engine has opened first and last. A process that is killed closes its sockets one after
+/// the other and the kernel takes its time for each; without these two no frame is handed to one that is left.
+pub const OUTER_SOCKETS: [u32; 2] = [SOCKET_PORTS * SOCKET_QUEUES, SOCKET_PORTS * SOCKET_QUEUES + 1];
+/// Places for sockets.
+pub const SOCKETS: u32 = SOCKET_PORTS * SOCKET_QUEUES + OUTER_SOCKETS.len() as u32;
+
+/// Where the socket of a receive queue, below [`SOCKET_QUEUES`], of a port is found.
+#[inline(always)]
+pub const fn socket_index(port: u16, queue: u32) -> u32 {
+    port as u32 * SOCKET_QUEUES + queue
 }
 
 impl Zone {

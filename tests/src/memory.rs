@@ -38,6 +38,8 @@ pub fn links() -> Vec<Link> {
         partial_checksums: interface.partial_checksums,
         peer: false,
         up: true,
+        port: None,
+        kernel_zones: Vec::new(),
     };
     INTERFACES.iter().enumerate().map(link).collect()
 }

@@ -7,11 +7,12 @@ use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::generated::{
     bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_get_buff_len, bpf_xdp_load_bytes,
 };
+use firewall_core::tables::{OUTER_SOCKETS, SOCKET_QUEUES, Zone, socket_index};
 use firewall_core::{DropReason, Frame, Link};
 
-use crate::opaque;
 use crate::punt::Puntable;
 use crate::sum::{self, Copy};
+use crate::{maps, opaque};
 
 /// One frame at the XDP hook.
 pub struct XdpFrame {
@@ -64,6 +65,18 @@ impl Puntable for XdpFrame {
 
 impl Frame for XdpFrame {
     const COMPLETES_CHECKSUMS: bool = true;
+    const HANDS_OVER: bool = true;
+
+    #[inline(always)]
+    fn socket(&self, zone: &Zone) -> Option<u32> {
+        // SAFETY: a plain context field.
+        let queue = unsafe { (*self.context).rx_queue_index };
+        if queue >= SOCKET_QUEUES || OUTER_SOCKETS.iter().any(|socket| maps::SOCKETS.get(*socket).is_none()) {
+            return None;
+        }
+        let index = socket_index(zone.port, queue);
+        maps::SOCKETS.get(index).map(|_| index)
+    }
 
     #[inline(always)]
     fn length(&self) -> u32 {

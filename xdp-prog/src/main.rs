@@ -30,7 +30,7 @@ use firewall_core::{Egress, Verdict};
 use frame_tc::TcFrame;
 use frame_xdp::XdpFrame;
 use punt::Puntable as _;
-use tables::{KernelTables, packet_scratch};
+use tables::{KernelTables, packet_in_scratch, packet_scratch};
 
 /// The object calls GPL-only helpers, so the kernel wants a compatible licence.
 #[unsafe(link_section = "license")]
@@ -109,6 +109,17 @@ fn finish_xdp(frame: &XdpFrame, tables: &KernelTables, packet: &Packet, verdict:
             punt::send(frame, tables, (&punt, packet));
             xdp_action::XDP_DROP
         }
+    }
+}
+
+/// Into the socket of the queue through which the frame came. One that closes at this very moment costs the frame.
+///
+/// A part of its own because every other way to the end of a program is followed anew for each way through the pipeline.
+#[xdp(frags)]
+pub fn vfw_xdp_engine(_: XdpContext) -> u32 {
+    let Some(packet) = packet_in_scratch() else { return xdp_action::XDP_ABORTED };
+    match maps::SOCKETS.redirect(packet.socket, u64::from(xdp_action::XDP_ABORTED)) {
+        Ok(action) | Err(action) => action,
     }
 }
 

@@ -5,16 +5,17 @@ use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::btf_maps;
 use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::lpm_trie::Key;
-use aya_ebpf::maps::{Array, DevMap, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
+use aya_ebpf::maps::{Array, DevMap, HashMap, LpmTrie, LruHashMap, PerCpuArray, ProgramArray, RingBuf, XskMap};
 use firewall_core::classify::image::RULE_BLOCKS_MARKER;
 use firewall_core::classify::{self, Block};
 use firewall_core::conntrack::{FLOW_BYTES, FLOW_KEY_BYTES, Flow, FlowKey};
 use firewall_core::event::{Topic, ring};
 use firewall_core::limit::{Buckets, WORKS};
 use firewall_core::packet::Packet;
+use firewall_core::tables;
 use firewall_core::tables::{
     Counter, FragmentKey, FragmentPorts, MAX_ZONES, NeighbourKey, Route, RuleCounter, RuleKey, SLOTS, Settings,
-    ZONE_SLOTS, Zone,
+    USER_COUNTS, ZONE_SLOTS, Zone,
 };
 use firewall_core::verdict::DROP_REASON_SLOTS;
 
@@ -99,9 +100,19 @@ pub static DROP_COUNTERS: PerCpuArray<Counter> = PerCpuArray::with_max_entries((
 /// Interfaces by zone, for XDP, slot after slot.
 #[map]
 pub static DEVICES: DevMap = DevMap::with_max_entries(SLOTS * MAX_ZONES, 0);
+/// Sockets of the engine in user space, by [`firewall_core::tables::socket_index`]. One that is closed is not there.
+#[map]
+pub static SOCKETS: XskMap = XskMap::with_max_entries(tables::SOCKETS, 0);
+/// What the engine in user space counts of zones and drops, beside the counters of the programs: it has no CPU's element to
+/// itself. No program reads it.
+#[map]
+pub static USER_COUNTERS: Array<u64> = Array::with_max_entries(USER_COUNTS, BPF_F_MMAPABLE);
+/// (load) The same of rules, slot after slot.
+#[map]
+pub static USER_RULES: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 /// The parts of the pipeline, by [`firewall_core::pipeline::Part`].
 #[map]
-pub static XDP_PARTS: ProgramArray = ProgramArray::with_max_entries(4, 0);
+pub static XDP_PARTS: ProgramArray = ProgramArray::with_max_entries(5, 0);
 #[map]
 pub static TC_PARTS: ProgramArray = ProgramArray::with_max_entries(4, 0);
 /// Room for the parsed packet of the programs that are called by the first: they have little stack left, and what

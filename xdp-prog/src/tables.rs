@@ -339,9 +339,9 @@ pub fn packet_scratch() -> Option<&'static mut Packet> {
     }
 }
 
-/// The packet that the program has put there.
+/// The packet that the program, or the one before it, has put there.
 #[inline(always)]
-fn packet_in_scratch() -> Option<&'static Packet> {
+pub fn packet_in_scratch() -> Option<&'static Packet> {
     let words = maps::PACKET_SCRATCH.get_ptr(0)?;
     // SAFETY: as in `packet_scratch`; the caller's reference is not used while this one is.
     Some(unsafe { &*words.cast::<Packet>() })

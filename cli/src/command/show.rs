@@ -7,7 +7,7 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 use super::Failure;
 use crate::config::SocketPath;
-use crate::control::{Answer, CounterView, Direction, Question, Request, ask};
+use crate::control::{Answer, CounterView, Direction, InterfaceView, Question, Request, ask};
 
 const EXAMPLE: &str = "\
 Examples:
@@ -108,7 +108,7 @@ pub fn table(answer: &Answer, all: bool) -> String {
                     interface.interface.clone(),
                     interface.state.clone(),
                     or_dash(&interface.driver),
-                    or_dash(&interface.hook),
+                    hook(interface),
                     or_dash(&interface.mtu.map(|mtu| mtu.to_string())),
                     interface.zones.join("\n"),
                     why.join("\n"),
@@ -131,6 +131,14 @@ pub fn table(answer: &Answer, all: bool) -> String {
         Answer::Applied(applied) => super::apply::text(applied),
         Answer::BadPolicy(found) => found.to_string(),
         Answer::Error(message) | Answer::BadQuestion(message) => message.clone(),
+    }
+}
+
+/// The hook, and how frames get to the engine where it is one.
+fn hook(interface: &InterfaceView) -> String {
+    match (&interface.hook, &interface.frames) {
+        (Some(hook), Some(frames)) => format!("{hook}\n{frames}"),
+        (hook, _) => hook.clone().unwrap_or_else(|| "-".to_owned()),
     }
 }
 

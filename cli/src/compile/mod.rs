@@ -39,6 +39,10 @@ pub struct Link {
     pub peer: bool,
     /// Frames can leave by it.
     pub up: bool,
+    /// Its number among the interfaces whose frames the engine in user space takes, if it is one of them.
+    pub port: Option<u16>,
+    /// The zones on it whose flows the programs keep all the same.
+    pub kernel_zones: Vec<String>,
 }
 
 impl Link {
@@ -57,6 +61,8 @@ impl Link {
                     partial_checksums: false,
                     peer: false,
                     up: true,
+                    port: None,
+                    kernel_zones: Vec::new(),
                 });
             }
         }
@@ -66,7 +72,17 @@ impl Link {
     /// Stands for an interface that is not there: nothing comes from it, nothing leaves by it.
     pub fn away(name: &str) -> Self {
         let name = name.to_owned();
-        Self { name, ifindex: 0, mac: [0; 6], mtu: 0, partial_checksums: false, peer: false, up: false }
+        Self {
+            name,
+            ifindex: 0,
+            mac: [0; 6],
+            mtu: 0,
+            partial_checksums: false,
+            peer: false,
+            up: false,
+            port: None,
+            kernel_zones: Vec::new(),
+        }
     }
 }
 

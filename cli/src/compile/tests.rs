@@ -203,3 +203,18 @@ fn zones_follow_their_links_and_are_closed_while_these_are_away() {
     assert_eq!((image.zones[0].ifindex, image.zones[0].flags), (77, 0));
     assert!(of_zone(&image, 0));
 }
+
+#[test]
+fn flows_of_a_zone_of_the_engine_may_stay_in_the_kernel() {
+    let policy = policy("allow any -> any");
+    let mut links = Link::invent(&policy);
+    for (number, link) in links.iter_mut().enumerate() {
+        link.port = Some(number as u16);
+        link.kernel_zones = vec![policy.zones[0].name.clone()];
+    }
+    let image = compile(&policy, &Config::default(), &links).expect("compiles");
+    let flags: Vec<u16> = image.zones.iter().map(|zone| zone.flags).collect();
+    assert_eq!(flags[0], 0);
+    assert!(flags[1..].iter().all(|flags| *flags == zone_flag::USER_SPACE));
+    assert_eq!(image.zones[1].port, 1);
+}

@@ -24,12 +24,15 @@ pub(super) fn records(policy: &Policy, links: &[Link]) -> Result<Vec<Zone>, Comp
         if link.peer {
             flags |= zone_flag::PEER;
         }
+        if link.port.is_some() && !link.kernel_zones.contains(&zone.name) {
+            flags |= zone_flag::USER_SPACE;
+        }
         if !link.up {
             flags |= zone_flag::DOWN;
         }
         let vlan = zone.vlan.unwrap_or(0);
         zones[usize::from(zone.id)] =
-            Zone { ifindex: link.ifindex, mtu: link.mtu, vlan, flags, mac: link.mac, padding: 0 };
+            Zone { ifindex: link.ifindex, mtu: link.mtu, vlan, flags, mac: link.mac, port: link.port.unwrap_or(0) };
     }
     if missing.is_empty() { Ok(zones) } else { Err(CompileError::Interface(missing)) }
 }

@@ -30,6 +30,8 @@ pub struct Config {
     pub rules: Rules,
     /// What each zone may ask of the daemon.
     pub limits: Limits,
+    /// The engine in user space.
+    pub afxdp: Afxdp,
     /// Idle time after which a flow is forgotten.
     pub timeouts: Timeouts,
     /// What is written to the log.
@@ -73,6 +75,8 @@ pub enum Mode {
     Xdp,
     /// tc (tcx on 6.6 and later, clsact before).
     Tc,
+    /// Native XDP in front, which hands frames to the engine in user space, or an error.
+    Afxdp,
 }
 
 impl fmt::Display for Mode {
@@ -81,6 +85,7 @@ impl fmt::Display for Mode {
             Self::Auto => "auto",
             Self::Xdp => "xdp",
             Self::Tc => "tc",
+            Self::Afxdp => "afxdp",
         })
     }
 }
@@ -194,6 +199,27 @@ impl Limits {
     pub const fn errors(&self) -> Rate {
         Rate::new(self.error_rate.get(), self.error_burst.get())
     }
+}
+
+/// `[afxdp]`: the engine in user space, for interfaces with `mode = "afxdp"`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Afxdp {
+    /// Whether frames may be copied between the kernel and the engine.
+    pub zerocopy: ZeroCopy,
+    /// Zones whose flows the kernel programs keep all the same.
+    pub kernel_zones: Vec<String>,
+}
+
+/// `afxdp.zerocopy`
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ZeroCopy {
+    /// They are not where the driver can do without.
+    #[default]
+    Auto,
+    /// They must not be.
+    Require,
 }
 
 /// `[timeouts]`: names and defaults follow `nf_conntrack` in Linux.

@@ -132,7 +132,7 @@ fn a_value_out_of_place_is_shown_with_its_line() {
     assert_eq!(error.to_string(), "vfw.toml:2:8: 0 is outside of 1 to 31536000\n 2 | icmp = 0\n   |        ^");
     let error = invalid("mode = \"xpd\"\n");
     assert_eq!((error.line, error.column), (1, 8));
-    assert_eq!(error.hint.unwrap(), "did you mean `xdp`? known here: auto, xdp, tc");
+    assert_eq!(error.hint.unwrap(), "did you mean `xdp`? known here: auto, xdp, tc, afxdp");
     assert_eq!(invalid("[log]\nrate = \"fast\"\n").line, 2);
     assert_eq!(invalid("[interface.a-name-that-is-too-long]\nmode = \"tc\"\n").line, 1);
     assert_eq!(invalid("[control]\nsocket = \"here.sock\"\n").column, 10);

@@ -242,6 +242,8 @@ pub struct InterfaceView {
     pub driver: Option<String>,
     /// Hook in use.
     pub hook: Option<String>,
+    /// How frames get to the engine in user space, where it works: `copy` or `zero-copy`.
+    pub frames: Option<String>,
     /// Largest IP packet.
     pub mtu: Option<u32>,
     /// MAC.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use firewall_core::tables::{RuleCounter, zone_flag};
 
+use super::engine::EngineHost;
 use super::keep::Keeper;
 use super::neighbours::Neighbours;
 use super::port::{Attached, Orders, Port};
@@ -30,9 +31,9 @@ enum Found {
 
 impl Found {
     /// What the compiler has to know of it. New interfaces stay closed until all of them are ready.
-    fn link(&self) -> Link {
+    fn link(&self, policy: &Policy) -> Link {
         match self {
-            Self::Inherited(attached) => attached.link(),
+            Self::Inherited(attached) => attached.link(policy),
             Self::New(attached) => Link::away(&attached.interface.name),
             Self::Away(name) => Link::away(name),
         }
@@ -116,7 +117,7 @@ impl Setup {
         let mut inherited = keeper.inherited();
         let look = |name: &str| look(orders, &keeper, &mut inherited, name);
         let found = names(policy).into_iter().map(look).collect::<Result<Vec<_>, _>>()?;
-        let links: Vec<Link> = found.iter().map(Found::link).collect();
+        let links: Vec<Link> = found.iter().map(|found| found.link(policy)).collect();
         let mut image = compile(policy, config, &links)?;
         image.settings.epoch = keeper.pins().next_epoch();
         let loaded = Kernel::load_pinned(&image, config, keeper.pins());
@@ -132,6 +133,7 @@ impl Setup {
             ports: found.into_iter().map(Found::port).collect(),
             keeper,
             changes: Some(changes),
+            engine: EngineHost::new(config)?,
         };
         Ok(Beginning(setup, inherits, inherited))
     }
@@ -146,7 +148,7 @@ impl Beginning {
     fn take(&mut self, orders: Orders) -> Result<(), SetupError> {
         // What is to be changed is written down before it is, or a process that is killed could not give it back.
         self.0.note()?;
-        if let Err(error) = self.take_new(orders) {
+        if let Err(error) = self.take_new(orders).and_then(|()| self.0.check_engine()) {
             self.back_out();
             return Err(error);
         }

@@ -8,12 +8,12 @@ use firewall_core::packet::{Mac, Noted, Packet, protocol};
 use firewall_core::parse;
 use zerocopy::IntoBytes;
 
-use super::clock;
 use super::flow::protocol_name;
 use super::setup::Setup;
 use super::state::{Shared, lock, mac};
 use crate::backend::kernel::PuntedFrame;
 use crate::backend::memory::MemoryFrame;
+use crate::clock;
 use crate::control::{CounterView, RecentDropView};
 use crate::explain::RulePlace;
 use crate::lang::Policy;

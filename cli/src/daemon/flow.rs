@@ -6,9 +6,9 @@ use firewall_core::Address;
 use firewall_core::conntrack::Sender;
 use firewall_core::packet::protocol;
 
-use super::clock;
 use super::setup::Setup;
 use crate::backend::kernel::LiveFlow;
+use crate::clock;
 use crate::control::{CounterView, Direction, FlowView};
 use crate::lang::Policy;
 

@@ -6,9 +6,9 @@
 mod apply;
 mod begin;
 mod call;
-mod clock;
 mod drops;
 mod end;
+mod engine;
 mod events;
 mod flow;
 mod follow;

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use super::setup::SetupError;
+use firewall_core::tables::SOCKET_PORTS;
+
+use super::setup::{SetupError, names};
 use crate::backend::kernel::Kernel;
 use crate::compile::Link;
 use crate::config::Config;
@@ -34,7 +36,29 @@ impl Orders<'_> {
             tagged: zones().any(|zone| zone.vlan.is_some()),
             untagged: zones().any(|zone| zone.vlan.is_none()),
         };
-        Ok(choose_hook(interface, self.config.mode_of(&interface.name), tags)?)
+        let mut choice = choose_hook(interface, self.config.mode_of(&interface.name), tags)?;
+        if let Some(engine) = &mut choice.engine {
+            engine.kernel_zones.clone_from(&self.config.afxdp.kernel_zones);
+            check_engine(self.policy, &engine.kernel_zones)?;
+        }
+        Ok(choice)
+    }
+}
+
+/// The number of an interface among those of a policy, by which programs find the engine's sockets.
+pub fn port_number(policy: &Policy, interface: &str) -> u16 {
+    names(policy).iter().position(|name| *name == interface).unwrap_or(0) as u16
+}
+
+/// Whether the engine can serve interfaces of this policy, but for the zones that it is to leave to the programs.
+fn check_engine(policy: &Policy, kernel_zones: &[String]) -> Result<(), SetupError> {
+    let (interfaces, most) = (names(policy).len(), SOCKET_PORTS as usize);
+    if interfaces > most {
+        return Err(SetupError::Ports { interfaces, most });
+    }
+    match kernel_zones.iter().find(|name| policy.zones.iter().all(|zone| zone.name != **name)) {
+        Some(name) => Err(SetupError::KernelZone(name.clone())),
+        None => Ok(()),
     }
 }
 
@@ -185,7 +209,7 @@ impl Attached {
     }
 
     /// What the compiler has to know of it.
-    pub fn link(&self) -> Link {
+    pub fn link(&self, policy: &Policy) -> Link {
         let Self { interface, choice, .. } = self;
         Link {
             name: interface.name.clone(),
@@ -196,6 +220,8 @@ impl Attached {
             // The peer of a veth may be entered directly only where frames arrive as socket buffers.
             peer: interface.peer_is_elsewhere && choice.hook == Hook::Tc,
             up: interface.up && interface.carrier,
+            port: choice.engine.as_ref().map(|_| port_number(policy, &interface.name)),
+            kernel_zones: choice.engine.as_ref().map(|engine| engine.kernel_zones.clone()).unwrap_or_default(),
         }
     }
 
@@ -237,7 +263,7 @@ impl Port {
     pub fn announce(&self) {
         let interface = self.name.as_str();
         if let Some(Attached { choice, .. }) = &self.attached {
-            let hook = choice.hook.to_string();
+            let hook = choice.name();
             for reason in &choice.reasons {
                 tracing::info!(interface, hook, "{reason}");
             }
@@ -265,9 +291,9 @@ impl Port {
     }
 
     /// What the compiler has to know of it.
-    pub fn link(&self) -> Link {
+    pub fn link(&self, policy: &Policy) -> Link {
         match (&self.attached, &self.closed) {
-            (Some(attached), None) => attached.link(),
+            (Some(attached), None) => attached.link(policy),
             _ => Link::away(&self.name),
         }
     }

@@ -113,6 +113,7 @@ impl Setup {
         self.policy = Arc::new(policy);
         let rules = std::mem::replace(&mut self.image, image).rule_names;
         let counted = std::mem::take(&mut self.counted);
+        self.follow_engine();
         if let Err(error) = self.move_to(Hook::Xdp, &rechosen) {
             // The policy is in force all the same, on the hook before.
             tracing::error!(%error, "an interface cannot be moved to the hook that its zones ask for");
@@ -160,7 +161,7 @@ impl Setup {
     fn publish_image(&mut self, shared: &Shared, policy: &Policy, image: &mut Image) -> Result<(), SetupError> {
         let named = names(policy);
         let ports = self.ports.iter().filter(|port| named.contains(port.name.as_str()));
-        image.move_zones(policy, &ports.map(Port::link).collect::<Vec<Link>>())?;
+        image.move_zones(policy, &ports.map(|port| port.link(policy)).collect::<Vec<Link>>())?;
         image.settings.epoch = self.image.settings.epoch.wrapping_add(1).max(1);
         for zone in &policy.zones {
             if self.policy.zone(zone.id).is_none_or(|before| before.name != zone.name) {
@@ -174,8 +175,16 @@ impl Setup {
         }
         // Hosts of a zone that moves are not where they were.
         forget_neighbours(shared, &self.policy, &mut self.kernel, (&self.image.zones, &image.zones));
+        // Sockets of interfaces that have other numbers now, or go, are not where the programs look for them.
+        if self.engine.is_other(self.ports_of_engine(policy)) {
+            self.end_engine();
+        }
         match self.kernel.publish(image) {
-            Err(KernelError::Room { .. }) => Ok(self.kernel.replace(image, &shared.config)?),
+            Err(KernelError::Room { .. }) => {
+                // It counts in tables of the programs that go.
+                self.end_engine();
+                Ok(self.kernel.replace(image, &shared.config)?)
+            }
             done => Ok(done?),
         }
     }

@@ -172,7 +172,7 @@ mod tests {
     use firewall_core::packet::{Mac, Packet};
 
     const SENDER: [u8; 6] = [2, 0, 0, 0, 0, 7];
-    const ZONE: Zone = Zone { ifindex: 1, mtu: 1500, vlan: 0, flags: 0, mac: [2, 0, 0, 0, 0, 1], padding: 0 };
+    const ZONE: Zone = Zone { ifindex: 1, mtu: 1500, vlan: 0, flags: 0, mac: [2, 0, 0, 0, 0, 1], port: 0 };
 
     /// The frame of the packet that `build` makes, as the hook hands it over.
     fn punted(task: PuntTask, bytes: Vec<u8>) -> PuntedFrame {

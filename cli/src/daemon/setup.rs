@@ -8,9 +8,11 @@ use firewall_core::Address;
 use firewall_core::tables::{RuleCounter, Zone};
 use thiserror::Error;
 
+use super::engine::EngineHost;
 use super::keep::{KeepError, Keeper};
 use super::port::{Orders, Port};
 use super::record::RecordError;
+use crate::backend::afxdp::EngineError;
 use crate::backend::kernel::{Kernel, KernelError};
 use crate::compile::{CompileError, Image, Link};
 use crate::config::Config;
@@ -38,6 +40,23 @@ pub enum SetupError {
     /// The state file cannot be written.
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// The engine in user space cannot do what it is to do.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The system refused something.
+    #[error("the system refused: {0}")]
+    System(#[from] std::io::Error),
+    /// More interfaces than the engine can tell apart.
+    #[error("the policy names {interfaces} interfaces; with `mode = \"afxdp\"` it may name {most}")]
+    Ports {
+        /// How many it names.
+        interfaces: usize,
+        /// How many it may.
+        most: usize,
+    },
+    /// A zone that the policy has not got.
+    #[error("`afxdp.kernel_zones` names the zone `{0}`, which the policy has not got (vfw.toml)")]
+    KernelZone(String),
 }
 
 /// A firewall in force. Dropping it leaves it in force; [`Self::stop`] ends it.
@@ -55,6 +74,8 @@ pub struct Setup {
     /// What outlives the process.
     pub(super) keeper: Keeper,
     pub(super) changes: Option<LinkChanges>,
+    /// The engine in user space.
+    pub(super) engine: EngineHost,
 }
 
 impl Setup {
@@ -65,6 +86,7 @@ impl Setup {
 
     /// Detaches the programs and gives the interfaces back.
     pub fn stop(&mut self) {
+        self.end_engine();
         for mut port in self.ports.drain(..) {
             port.release(&mut self.kernel);
         }
@@ -86,10 +108,12 @@ impl Setup {
 
     /// Makes the tables follow the interfaces.
     pub fn move_zones(&mut self) -> Result<(), SetupError> {
-        let links: Vec<Link> = self.ports.iter().map(Port::link).collect();
+        let links: Vec<Link> = self.ports.iter().map(|port| port.link(&self.policy)).collect();
         let before = (self.image.zones.clone(), self.image.zone_index.clone());
         self.image.move_zones(&self.policy, &links)?;
-        Ok(self.kernel.move_zones((&before.0, &before.1), &self.image)?)
+        self.kernel.move_zones((&before.0, &before.1), &self.image)?;
+        self.follow_engine();
+        Ok(())
     }
 
     /// Closes the zones of interfaces that are gone, before anything else is tried: as they were `found`, in the order of the

@@ -106,7 +106,7 @@ mod tests {
     use etherparse::SlicedPacket;
 
     fn zone(vlan: u16) -> Zone {
-        Zone { ifindex: 1, mtu: 1500, vlan, flags: 0, mac: [2, 0, 0, 0, 0, 1], padding: 0 }
+        Zone { ifindex: 1, mtu: 1500, vlan, flags: 0, mac: [2, 0, 0, 0, 0, 1], port: 0 }
     }
 
     #[test]

@@ -8,7 +8,6 @@ use firewall_core::event::Topic;
 use firewall_core::tables::{Direction as Way, NO_ZONE};
 
 use super::call::Caller;
-use super::clock;
 use super::drops::Drops;
 use super::end::End;
 use super::flow::FlowReader;
@@ -16,6 +15,7 @@ use super::neighbours::Neighbours;
 use super::port::Port;
 use super::setup::Setup;
 use crate::backend::kernel::KernelError;
+use crate::clock;
 use crate::config::Config;
 use crate::control::{
     Answer, CounterView, DropView, DropsView, FlowView, InterfaceView, LostEventsView, NeighbourView, Question,
@@ -224,7 +224,7 @@ impl Shared {
     fn interfaces(&self) -> Vec<InterfaceView> {
         let lost = self.lost_events();
         let setup = lock(&self.setup);
-        setup.ports.iter().map(|port| interface(&setup.policy, port, &lost)).collect()
+        setup.ports.iter().map(|port| interface(&setup, port, &lost)).collect()
     }
 
     fn neighbours(&self) -> Vec<NeighbourView> {
@@ -241,20 +241,29 @@ impl Shared {
     }
 }
 
-fn interface(policy: &Policy, port: &Port, lost: &[LostEvents]) -> InterfaceView {
+fn interface(setup: &Setup, port: &Port, lost: &[LostEvents]) -> InterfaceView {
+    let policy = &setup.policy;
     let on_it = policy.zones.iter().filter(|zone| zone.interface == port.name);
     let attached = port.attached.as_ref();
     let mut warnings: Vec<String> = port.warning().into_iter().collect();
     warnings.extend(attached.iter().flat_map(|attached| attached.choice.warnings.clone()));
+    let engine =
+        attached.filter(|attached| attached.choice.engine.is_some()).map(|attached| setup.engine.view(attached));
+    let mut reasons = attached.map(|attached| attached.choice.reasons.clone()).unwrap_or_default();
+    if let Some(engine) = &engine {
+        reasons.extend(engine.reasons.clone());
+        warnings.extend(engine.warnings.clone());
+    }
     InterfaceView {
         interface: port.name.clone(),
         state: port.status().to_string(),
         driver: attached.map(|attached| attached.interface.driver.clone()),
-        hook: attached.map(|attached| attached.choice.hook.to_string()),
+        hook: attached.map(|attached| attached.choice.name()),
         mtu: attached.map(|attached| attached.interface.mtu),
         mac: attached.map(|attached| mac(attached.interface.mac)),
         zones: on_it.map(|zone| zone.name.clone()).collect(),
-        reasons: attached.map(|attached| attached.choice.reasons.clone()).unwrap_or_default(),
+        frames: engine.and_then(|engine| engine.frames),
+        reasons,
         warnings,
         lost_events: lost_on(policy, &port.name, lost),
     }

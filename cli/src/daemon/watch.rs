@@ -11,7 +11,6 @@ use firewall_core::{DropReason, PuntTask};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::call::{Call, Calls, calls};
-use super::clock;
 use super::end::End;
 use super::events::EventLog;
 use super::follow::{Changes, Follower};
@@ -23,7 +22,9 @@ use super::setup::Setup;
 use super::solicit::solicitation;
 use super::state::{Shared, lock, mac};
 use super::transmit::Ports;
+use crate::backend::afxdp::Letterbox;
 use crate::backend::kernel::{Events, PuntedFrame, Punts};
+use crate::clock;
 use crate::compile::Image;
 use crate::config::Config;
 use crate::control::{Server, serve};
@@ -45,6 +46,9 @@ pub fn run(
 ) -> anyhow::Result<()> {
     let (caller, calls) = calls().inspect_err(|_| setup.abandon())?;
     let mut watch = Watch::new(&mut setup, config, calls).inspect_err(|_| setup.abandon())?;
+    // Programs of earlier processes are gone, which would look for sockets elsewhere. And its sockets are the last that are
+    // opened: the kernel closes them first when this process is killed, and the programs forward.
+    setup.start_engine().inspect_err(|_| setup.abandon())?;
     ready(&setup);
     let limits = Limits {
         neighbours: config.neighbours.max.get() as usize,
@@ -76,6 +80,7 @@ pub fn run(
     })?;
     let ended = watch.until_end(&shared);
     drop(server);
+    lock(&shared.setup).end_engine();
     if shared.end.takes_off() {
         // The other threads only read; the programs go here, with the last user of what they hang on.
         lock(&shared.setup).stop();
@@ -102,6 +107,7 @@ struct Watch {
     errors: ErrorLimit,
     interfaces: Follower,
     calls: Calls,
+    letters: Letterbox,
 }
 
 impl Watch {
@@ -121,6 +127,7 @@ impl Watch {
             errors: ErrorLimit::new(config.limits.errors()),
             interfaces: Follower::new(setup, config)?,
             calls,
+            letters: setup.engine.take_letters().ok_or_else(|| anyhow::anyhow!("the engine's letters are taken"))?,
         })
     }
 
@@ -136,6 +143,7 @@ impl Watch {
                 PollFd::new(self.interfaces.as_fd(), PollFlags::POLLIN),
                 PollFd::new(self.calls.as_fd(), PollFlags::POLLIN),
                 PollFd::new(self.dropped.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.letters.as_fd(), PollFlags::POLLIN),
             ];
             match poll(&mut waiting, timeout) {
                 Ok(_) | Err(nix::errno::Errno::EINTR) => {}
@@ -203,29 +211,33 @@ impl Watch {
     }
 
     fn drain(&mut self, shared: &Shared) {
+        self.letters.hear();
         for _ in 0..BATCH {
-            let Some(event) = self.neighbour_news.take() else { break };
+            let Some(event) = self.neighbour_news.take().or_else(|| self.letters.event(Topic::Neighbour)) else {
+                break;
+            };
             self.neighbour_news(shared, &event);
         }
         for _ in 0..BATCH {
-            let Some(frame) = self.unresolved.take() else { break };
+            let Some(frame) = self.unresolved.take().or_else(|| self.letters.frame(PuntTask::Resolve)) else { break };
             let actions = lock(&shared.neighbours).resolve(frame, clock::now());
             self.perform(shared, actions);
         }
         for _ in 0..BATCH {
-            let Some(frame) = self.reports.take() else { break };
+            let Some(frame) = self.reports.take().or_else(|| self.letters.frame(PuntTask::Report)) else { break };
             if let Some(reason) = DropReason::from_code(frame.header.reason) {
                 self.report(shared, &frame, reason);
             }
         }
         for _ in 0..BATCH {
-            let Some(event) = self.logged.take() else { break };
+            let Some(event) = self.logged.take().or_else(|| self.letters.event(Topic::Log)) else { break };
             self.log.rule(shared, &event);
         }
         for _ in 0..BATCH {
-            let Some(event) = self.dropped.take() else { break };
+            let Some(event) = self.dropped.take().or_else(|| self.letters.event(Topic::Drop)) else { break };
             shared.remember_drop(&event);
         }
+        self.letters.remind();
         let now = clock::now();
         self.log.tell_of_lost(shared, now);
         let due = lock(&shared.neighbours).tick(now);

@@ -52,6 +52,8 @@ pub(super) fn opened(policy: &Policy, image: &Image) -> Image {
             partial_checksums: record.flags & zone_flag::PARTIAL_CHECKSUMS != 0,
             peer: record.flags & zone_flag::PEER != 0,
             up: true,
+            port: None,
+            kernel_zones: Vec::new(),
         })
     };
     let links: Vec<Link> = policy.zones.iter().enumerate().filter_map(link).collect();

@@ -59,6 +59,13 @@ impl fmt::Display for Hook {
     }
 }
 
+impl HookChoice {
+    /// What users call it: the mode that asks for it.
+    pub fn name(&self) -> String {
+        if self.engine.is_some() { Mode::Afxdp.to_string() } else { self.hook.to_string() }
+    }
+}
+
 /// Which kinds of zones live on an interface.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ZoneTags {
@@ -66,6 +73,13 @@ pub struct ZoneTags {
     pub tagged: bool,
     /// A zone without a VLAN tag.
     pub untagged: bool,
+}
+
+/// What the engine in user space is to take.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct EngineOrder {
+    /// Zones whose flows the programs keep all the same.
+    pub kernel_zones: Vec<String>,
 }
 
 /// A hook, what it needs, and why it was picked.
@@ -79,6 +93,8 @@ pub struct HookChoice {
     pub finish_checksums: bool,
     /// Frames may span buffers: attach with multi-buffer support.
     pub multi_buffer: bool,
+    /// The programs hand frames to the engine in user space.
+    pub engine: Option<EngineOrder>,
     /// Sentences for people.
     pub reasons: Vec<String>,
     /// Sentences about what the operator has to see to.
@@ -138,6 +154,11 @@ pub fn choose_hook(interface: &Interface, requested: Mode, zones: ZoneTags) -> R
     match requested {
         Mode::Tc => Ok(tc(interface, "ordered by mode = tc".to_owned())),
         Mode::Xdp => xdp(interface, zones, "ordered by mode = xdp".to_owned()),
+        Mode::Afxdp => {
+            let mut choice = xdp(interface, zones, "ordered by mode = afxdp".to_owned())?;
+            choice.engine = Some(EngineOrder::default());
+            Ok(choice)
+        }
         Mode::Auto if interface.is_virtual() => {
             let peer = format!("`{}` joins a guest or another stack on this host", interface.driver);
             Ok(tc(interface, peer))
@@ -165,6 +186,7 @@ fn tc(interface: &Interface, why: String) -> HookChoice {
         turn_off_rx_vlan_offload: false,
         finish_checksums: false,
         multi_buffer: false,
+        engine: None,
         reasons,
         warnings: Vec::new(),
     }
@@ -176,6 +198,7 @@ fn xdp(interface: &Interface, zones: ZoneTags, why: String) -> Result<HookChoice
         turn_off_rx_vlan_offload: false,
         finish_checksums: interface.may_carry_partial_checksum(),
         multi_buffer: interface.mtu > SINGLE_BUFFER_MTU,
+        engine: None,
         reasons: vec![why],
         warnings: Vec::new(),
     };

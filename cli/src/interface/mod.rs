@@ -12,6 +12,7 @@ mod ethtool;
 pub(crate) mod netlink;
 mod offload;
 mod prepare;
+mod queues;
 mod receive_buffer;
 mod watch;
 
@@ -25,12 +26,13 @@ use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkInfo, LinkMessage
 use serde::Serialize;
 
 pub use changes::Changes;
-pub use choose::{Hook, HookChoice, HookError, ZoneTags, choose_hook};
+pub use choose::{EngineOrder, Hook, HookChoice, HookError, ZoneTags, choose_hook};
 pub use clsact::{Filter, add_clsact, ingress_filters, remove_empty_clsact};
 pub use error::InterfaceError;
 pub use ethtool::{Feature, Features, XdpFeatures};
 pub use offload::turn_off_rx_vlan_offload;
 pub use prepare::{prepare, refuse_addresses, refuse_controller};
+pub use queues::queues;
 pub use watch::{LinkChanges, Notices};
 
 use ethtool::FeatureSets;

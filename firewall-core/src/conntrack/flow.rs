@@ -228,7 +228,7 @@ pub const NO_NEIGHBOUR: u32 = u32::MAX;
 
 /// How packets of one direction leave.
 #[repr(C)]
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 #[cfg_attr(not(target_arch = "bpf"), derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::KnownLayout))]
 pub struct NextHop {
     /// Slot of the next hop in the neighbour table, or [`NO_NEIGHBOUR`].
@@ -244,7 +244,7 @@ pub struct NextHop {
 /// Only packets of this direction write here (but for `ACKED` flags and the first `edge`), and a receive queue
 /// keeps one direction on one CPU, so plain stores are enough.
 #[repr(C)]
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 #[cfg_attr(not(target_arch = "bpf"), derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::KnownLayout))]
 pub struct Half {
     /// Packets sent.
@@ -277,6 +277,9 @@ pub mod half_flag {
     pub const FIN_ACKED: u8 = 8;
     /// Its SYN offered window scaling.
     pub const SCALES: u8 = 16;
+    /// It has been followed elsewhere (in user space), and its numbers here are behind. They bound nothing until it speaks
+    /// again.
+    pub const BEHIND: u8 = 32;
 }
 
 /// One flow. 104 bytes; with its key and the kernel's hash element 192 bytes of kernel memory: three cache lines. The
@@ -286,7 +289,7 @@ pub mod half_flag {
 /// Fields are cells because every CPU and the daemon share the record. Each is a word that is loaded and stored
 /// whole; two CPUs that count at once may lose a count, nothing else. (The BPF target has atomics of 64 bits only.)
 #[repr(C)]
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 #[cfg_attr(not(target_arch = "bpf"), derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::KnownLayout))]
 pub struct Flow {
     /// When the flow ends if no packet comes, nanoseconds of the monotonic clock.
@@ -367,6 +370,11 @@ impl Half {
     #[inline(always)]
     pub(crate) fn set(&self, flag: u8) {
         self.flags.set(self.flags.get() | flag);
+    }
+
+    #[inline(always)]
+    pub(crate) fn clear(&self, flag: u8) {
+        self.flags.set(self.flags.get() & !flag);
     }
 
     /// Counts one frame.

@@ -63,7 +63,7 @@ pub(super) fn segment<F: Frame>(frame: &F, packet: &Packet, flow: &Flow, sender:
     check_window(packet, own, peer)?;
     if packet.has_flags(tcp_flag::RST) {
         // RFC 5961 section 3.2: the receiver believes a RST at the very next number only, and challenges any other.
-        let exact = packet.tcp.sequence == own.end.get();
+        let exact = packet.tcp.sequence == own.end.get() && !own.has(half_flag::BEHIND);
         return Ok(if exact { Step::Move(FlowState::Closed) } else { Step::Doubt });
     }
     if state == FlowState::Closed {
@@ -172,18 +172,19 @@ fn meet(own: &Half, peer: &Half, own_first: u32) {
     own.edge.set(peer.end.get().wrapping_add(own.window.get()));
 }
 
-/// The four bounds of van Rooij's paper: upper and lower on data, upper and lower on acknowledgements.
+/// The four bounds of van Rooij's paper: upper and lower on data, upper and lower on acknowledgements. A half whose numbers
+/// are behind bounds nothing.
 #[inline(always)]
 fn check_window(packet: &Packet, own: &Half, peer: &Half) -> Result<(), DropReason> {
     let own_end = own.end.get();
     let peer_end = peer.end.get();
     let peer_window = peer.window.get().max(1);
-    let beyond = after(packet.tcp.sequence, peer.edge.get());
+    let beyond = after(packet.tcp.sequence, peer.edge.get()) && !peer.has(half_flag::BEHIND);
     let stale = after(own_end.wrapping_sub(peer_window).wrapping_sub(1), end_of(packet));
     if beyond || stale {
         return Err(DropReason::TcpWindow);
     }
-    if packet.has_flags(tcp_flag::ACK) {
+    if packet.has_flags(tcp_flag::ACK) && !peer.has(half_flag::BEHIND) {
         let lag = own.window.get().max(MIN_ACK_LAG);
         let acknowledged = packet.tcp.acknowledgement;
         if after(acknowledged, peer_end) || after(peer_end.wrapping_sub(lag), acknowledged) {
@@ -197,8 +198,9 @@ fn check_window(packet: &Packet, own: &Half, peer: &Half) -> Result<(), DropReas
 #[inline(always)]
 fn advance(packet: &Packet, own: &Half, peer: &Half) {
     let end = end_of(packet);
-    if after(end, own.end.get()) {
+    if !after(own.end.get(), end) {
         own.end.set(end);
+        own.clear(half_flag::BEHIND);
     }
     // The window of a SYN is never scaled (RFC 7323 section 2.2).
     let scale = if packet.has_flags(tcp_flag::SYN) { 0 } else { own.scale.get() & 0x0f };

@@ -7,6 +7,7 @@ mod mutate;
 mod oracle;
 mod pipeline;
 mod rules;
+mod worker;
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -26,9 +27,10 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 2] = [
+pub const TARGETS: [Target; 3] = [
     Target { name: "pipeline", run: pipeline::run, seeds: pipeline::seeds },
     Target { name: "rules", run: rules::run, seeds: rules::seeds },
+    Target { name: "worker", run: worker::run, seeds: pipeline::seeds },
 ];
 
 /// Runs the target of this name.

@@ -48,7 +48,7 @@ static RULES: LazyLock<Vec<Rules>> = LazyLock::new(|| {
 thread_local!(static SCENARIO: RefCell<Option<Scenario>> = const { RefCell::new(None) });
 
 /// The neighbours of the scenarios' topology.
-fn add_neighbours(memory: &Memory) {
+pub(super) fn add_neighbours(memory: &Memory) {
     SCENARIO.with_borrow_mut(|scenario| {
         let scenario = scenario.get_or_insert_with(|| scenarios().swap_remove(0));
         for (zone, address, mac) in &scenario.neighbours {

@@ -3,6 +3,7 @@
 //! One loaded firewall plays many scenarios: the verifier takes a second. Between two of them rules, flows and
 //! neighbours are replaced; counters are read as differences. Time passes by moving the ends of flows closer.
 
+mod engine;
 mod network;
 mod test_run;
 mod veth;
@@ -25,6 +26,7 @@ use vfw::config::{Capacity, Config};
 use vfw::lang::{SourceFile, load};
 use zerocopy::{FromBytes, IntoBytes};
 
+pub use engine::Engine;
 pub use test_run::TestRun;
 pub use veth::Veth;
 
@@ -47,6 +49,8 @@ pub struct Firewall {
     drops: Events,
     links: Vec<Link>,
     config: Config,
+    /// The policy in force.
+    image: Option<Image>,
     zones: u16,
     rules: u32,
     epoch: u32,
@@ -75,6 +79,7 @@ impl Firewall {
             drops,
             links,
             config,
+            image: None,
             zones: image.zones.len() as u16,
             rules: 0,
             epoch: 0,
@@ -108,6 +113,7 @@ impl Firewall {
         self.epoch = image.settings.epoch;
         self.carried.clear();
         self.kernel.publish(&image).expect("fits");
+        self.image = Some(image);
         self.kernel.flows().expect("flow tables").clear().expect("clears");
         self.forget_fragments();
         self.change_buckets(|_| 0);
@@ -132,6 +138,7 @@ impl Firewall {
         image.settings.epoch = self.epoch;
         self.rules = image.rule_names.len() as u32;
         self.kernel.publish(&image).expect("fits");
+        self.image = Some(image);
     }
 
     /// What was counted since [`Self::begin`].

@@ -74,6 +74,8 @@ fn link(interface: &Interface) -> Link {
         partial_checksums: interface.partial_checksums,
         peer: true,
         up: true,
+        port: None,
+        kernel_zones: Vec::new(),
     }
 }
 

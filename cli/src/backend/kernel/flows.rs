@@ -2,8 +2,8 @@
 
 use std::os::fd::AsFd;
 
-use aya::Ebpf;
 use aya::maps::{HashMap, Map, MapData, MapError};
+use aya::{Ebpf, Pod};
 use firewall_core::conntrack::{FLOW_BYTES, FLOW_KEY_BYTES, Flow, FlowKey};
 use firewall_core::tables::FlowTable;
 use zerocopy::FromBytes;
@@ -11,7 +11,7 @@ use zerocopy::FromBytes;
 use super::error::KernelError;
 use super::object::map_error;
 
-type FlowMap = HashMap<MapData, [u8; FLOW_KEY_BYTES], [u8; FLOW_BYTES]>;
+pub(super) type FlowMap = HashMap<MapData, [u8; FLOW_KEY_BYTES], [u8; FLOW_BYTES]>;
 
 /// A handle on both flow tables.
 pub struct Flows {
@@ -33,6 +33,14 @@ impl Flows {
     /// A handle of its own on each map, so that the flow tables can be read and swept apart from the rest.
     pub(super) fn open(ebpf: &Ebpf) -> Result<Self, KernelError> {
         Ok(Self { established: open(ebpf, "ESTABLISHED")?, half_open: open(ebpf, "HALF_OPEN")? })
+    }
+
+    /// The table of confirmed flows, or the other.
+    pub(super) fn table(&mut self, table: FlowTable) -> &mut FlowMap {
+        match table {
+            FlowTable::Established => &mut self.established,
+            FlowTable::HalfOpen => &mut self.half_open,
+        }
     }
 
     /// Flows that live at `now`, established ones first. A repeated first packet may have left a half-open record of a flow
@@ -64,7 +72,8 @@ impl Flows {
     }
 }
 
-fn open(ebpf: &Ebpf, name: &'static str) -> Result<FlowMap, KernelError> {
+/// A handle of its own on a hash table of the object.
+pub(super) fn open<K: Pod, V: Pod>(ebpf: &Ebpf, name: &'static str) -> Result<HashMap<MapData, K, V>, KernelError> {
     let copy = |data: &MapData| {
         let fail = |source: std::io::Error| KernelError::Mmap { map: name, source };
         let fd = data.fd().as_fd().try_clone_to_owned().map_err(fail)?;
@@ -75,7 +84,7 @@ fn open(ebpf: &Ebpf, name: &'static str) -> Result<FlowMap, KernelError> {
         Some(Map::LruHashMap(data)) => Map::LruHashMap(copy(data)?),
         _ => return Err(KernelError::Missing(name)),
     };
-    FlowMap::try_from(map).map_err(map_error("open", name))
+    HashMap::try_from(map).map_err(map_error("open", name))
 }
 
 fn read(table: FlowTable, key: &[u8; FLOW_KEY_BYTES], flow: &[u8; FLOW_BYTES]) -> Option<LiveFlow> {

@@ -41,6 +41,8 @@ pub struct Words {
 
 // SAFETY: the words are atomics, and the mapping lives as long as the value.
 unsafe impl Send for Words {}
+// SAFETY: as above.
+unsafe impl Sync for Words {}
 
 impl Words {
     /// Maps the `count` elements of an array map made with `BPF_F_MMAPABLE` and 8-byte values.
@@ -60,6 +62,13 @@ impl Words {
     /// Reads one word; nothing for an index out of range.
     pub fn load(&self, index: u32) -> Option<u64> {
         self.words().get(index as usize).map(|word| word.load(Ordering::Acquire))
+    }
+
+    /// Adds to one word; an index out of range is ignored. For words that one thread alone changes.
+    pub fn add(&self, index: u32, more: u64) {
+        if let Some(word) = self.words().get(index as usize) {
+            word.store(word.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
+        }
     }
 
     fn words(&self) -> &[AtomicU64] {

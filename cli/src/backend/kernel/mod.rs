@@ -15,11 +15,13 @@ mod rings;
 mod rules;
 mod size;
 mod state_maps;
+mod user;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use aya::maps::{
     Array, ArrayOfMaps, DevMap, HashMap, LpmTrie, MapData, PerCpuArray, PerCpuValues, lpm_trie::Key, xdp::XdpMapError,
@@ -41,6 +43,7 @@ pub use flows::{Flows, LiveFlow};
 pub use pins::{PinError, PinFolder, Pins};
 pub use rings::{Events, PuntedFrame, Punts};
 pub use size::table_bytes;
+pub use user::UserSpace;
 
 use crate::compile::Image;
 use crate::config::Config;
@@ -63,7 +66,9 @@ pub struct Kernel {
     drop_counters: PerCpuArray<MapData, [u8; size_of::<Counter>()]>,
     lost_events: PerCpuArray<MapData, u64>,
     neighbour_slots: HashMap<MapData, [u8; size_of::<NeighbourKey>()], u32>,
-    neighbours: Words,
+    neighbours: Arc<Words>,
+    /// What the engine in user space shares with the programs.
+    user: user::Maps,
     /// Which slot is in force.
     active: Words,
     slot: u32,
@@ -121,7 +126,7 @@ impl Kernel {
             zone_counters: take_map(&mut ebpf, "ZONE_COUNTERS")?,
             drop_counters: take_map(&mut ebpf, "DROP_COUNTERS")?,
             lost_events: take_map(&mut ebpf, "LOST_EVENTS")?,
-            neighbour_slots: take_map(&mut ebpf, "NEIGHBOUR_SLOTS")?,
+            neighbour_slots: flows::open(&ebpf, "NEIGHBOUR_SLOTS")?,
             settings: take_map(&mut ebpf, "SETTINGS")?,
             rules: take_map(&mut ebpf, "RULES")?,
             zones: take_map(&mut ebpf, "ZONES")?,
@@ -137,7 +142,9 @@ impl Kernel {
             devices: take_map(&mut ebpf, "DEVICES")?,
             attachments: BTreeMap::new(),
             neighbours: Words::map(take_data(&mut ebpf, "NEIGHBOURS")?.fd().as_fd(), config.neighbours.max.get())
+                .map(Arc::new)
                 .map_err(|source| KernelError::Mmap { map: "NEIGHBOURS", source })?,
+            user: user::Maps::take(&mut ebpf, object::rule_room(image))?,
             ebpf,
         };
         kernel.publish(image)?;
@@ -188,6 +195,7 @@ impl Kernel {
         let Slot { rules, routes } = std::mem::take(&mut self.slots[slot as usize]);
         let first = slot * self.rule_room;
         clear(&mut self.rule_counters, first..first + rules, "RULE_COUNTERS")?;
+        self.user.clear_rules(first..first + rules);
         for key in routes {
             self.routes.remove(&route_key(slot, &key)).map_err(map_error("empty", "ROUTES"))?;
         }
@@ -246,6 +254,7 @@ impl Kernel {
         let reasons = zone * DROP_REASON_SLOTS..(zone + 1) * DROP_REASON_SLOTS;
         clear(&mut self.drop_counters, reasons, "DROP_COUNTERS")?;
         let topics = Topic::ALL.len() as u32;
+        self.user.clear_zone(zone);
         clear(&mut self.lost_events, zone * topics..(zone + 1) * topics, "LOST_EVENTS")
     }
 
@@ -308,7 +317,7 @@ impl Kernel {
 
     fn rule_counter_in(&self, slot: u32, rule: u32) -> Result<RuleCounter, KernelError> {
         let index = slot * self.rule_room + rule;
-        let mut total = RuleCounter::NONE;
+        let mut total = self.user.rule(index);
         for cpu in read_cpus::<RuleCounter, _>(&self.rule_counters, index, "RULE_COUNTERS")? {
             total = total.and(&cpu);
         }
@@ -317,19 +326,21 @@ impl Kernel {
 
     /// What crossed the edge of a zone.
     pub fn zone_counter(&self, zone: u16, direction: Direction) -> Result<Counter, KernelError> {
-        sum(&self.zone_counters, u32::from(zone) * 2 + direction as u32, "ZONE_COUNTERS")
+        let counted = sum(&self.zone_counters, u32::from(zone) * 2 + direction as u32, "ZONE_COUNTERS")?;
+        Ok(self.user.zone(zone, direction, counted))
     }
 
     /// What was dropped; `zone` may be [`firewall_core::tables::NO_ZONE`].
     pub fn drop_counter(&self, zone: u16, reason: DropReason) -> Result<Counter, KernelError> {
-        sum(&self.drop_counters, u32::from(zone) * DROP_REASON_SLOTS + reason as u32, "DROP_COUNTERS")
+        let counted = sum(&self.drop_counters, u32::from(zone) * DROP_REASON_SLOTS + reason as u32, "DROP_COUNTERS")?;
+        Ok(self.user.drops(zone, reason, counted))
     }
 
     /// Events of a zone that were lost, because it caused too many or the daemon could not keep up.
     pub fn lost_events(&self, zone: u16, topic: Topic) -> Result<u64, KernelError> {
         let index = u32::from(zone) * Topic::ALL.len() as u32 + topic as u32;
         let values = self.lost_events.get(&index, 0).map_err(map_error("read", "LOST_EVENTS"))?;
-        Ok(values.iter().sum())
+        Ok(values.iter().sum::<u64>() + self.user.lost(index))
     }
 
     /// Sizes of the loaded programs.

@@ -13,14 +13,14 @@ use firewall_core::tables::SLOTS;
 use zerocopy::IntoBytes;
 
 use super::pins::{OF_GENERATION, Pins};
-use super::{rules, state_maps};
+use super::{rules, state_maps, user};
 use crate::compile::Image;
 use crate::config::Config;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/vfw-ebpf"));
 
 /// Programs of the XDP hook, by [`firewall_core::pipeline::Part`].
-pub(super) const XDP: [&str; 4] = ["vfw_xdp", "vfw_xdp_first", "vfw_xdp_neighbour", "vfw_xdp_stale"];
+pub(super) const XDP: [&str; 5] = ["vfw_xdp", "vfw_xdp_first", "vfw_xdp_neighbour", "vfw_xdp_stale", "vfw_xdp_engine"];
 /// Programs of the tc hook, likewise.
 pub(super) const TC: [&str; 4] = ["vfw_tc", "vfw_tc_first", "vfw_tc_neighbour", "vfw_tc_stale"];
 
@@ -44,6 +44,7 @@ pub(super) fn load(image: &Image, config: &Config, pins: Option<(&Pins, &Path)>)
         .override_global("RULE_ROOM", &rule_room, true)
         .override_global("RULE_BLOCKS", &rule_blocks, true)
         .map_max_entries("RULE_COUNTERS", rule_room * SLOTS)
+        .map_max_entries("USER_RULES", rule_room * SLOTS * user::RULE_WORDS)
         .map_max_entries("ROUTES", MAX_ROUTES * SLOTS)
         .map_max_entries("NEIGHBOUR_SLOTS", config.neighbours.max.get())
         .map_max_entries("NEIGHBOURS", config.neighbours.max.get())
@@ -59,8 +60,8 @@ pub(super) fn load(image: &Image, config: &Config, pins: Option<(&Pins, &Path)>)
     let object = with_rule_blocks(rule_blocks)?;
     let mut ebpf = loader.load(object.as_bytes()).map_err(|error| KernelError::Object(chain(&error)))?;
     load_programs(&mut ebpf)?;
-    wire(&mut ebpf, "XDP_PARTS", XDP)?;
-    wire(&mut ebpf, "TC_PARTS", TC)?;
+    wire(&mut ebpf, "XDP_PARTS", &XDP)?;
+    wire(&mut ebpf, "TC_PARTS", &TC)?;
     if let Some((pins, generation)) = pins {
         // What was made just now, too: the list must say what the object makes.
         state_maps::check(pins, config)?;
@@ -75,10 +76,10 @@ pub(super) fn load(image: &Image, config: &Config, pins: Option<(&Pins, &Path)>)
 fn load_programs(ebpf: &mut Ebpf) -> Result<(), KernelError> {
     let (mut of_xdp, mut of_tc) = (Vec::new(), Vec::new());
     for (name, program) in ebpf.programs_mut() {
-        let named = |names: [&'static str; 4]| names.into_iter().find(|known| *known == name);
+        let named = |names: &[&'static str]| names.iter().copied().find(|known| *known == name);
         match program {
-            Program::Xdp(program) => of_xdp.extend(named(XDP).map(|name| (name, program))),
-            Program::SchedClassifier(program) => of_tc.extend(named(TC).map(|name| (name, program))),
+            Program::Xdp(program) => of_xdp.extend(named(&XDP).map(|name| (name, program))),
+            Program::SchedClassifier(program) => of_tc.extend(named(&TC).map(|name| (name, program))),
             _ => {}
         }
     }
@@ -123,8 +124,8 @@ const BTF_ARRAY_LENGTH: usize = 20;
 
 /// Tells the programs of a hook where the others are. The array stays with the object, or its pin: the kernel empties it when
 /// its last user closes it.
-fn wire(ebpf: &mut Ebpf, map: &'static str, names: [&'static str; 4]) -> Result<(), KernelError> {
-    for (part, name) in names.into_iter().enumerate() {
+fn wire(ebpf: &mut Ebpf, map: &'static str, names: &[&'static str]) -> Result<(), KernelError> {
+    for (part, name) in names.iter().copied().enumerate() {
         let program = ebpf.program(name).ok_or(KernelError::Missing(name))?;
         let fd = match program {
             Program::Xdp(program) => program.fd(),

@@ -5,11 +5,12 @@ use firewall_core::conntrack::{FLOW_BYTES, FLOW_KEY_BYTES};
 use firewall_core::event::{Topic, ring};
 use firewall_core::limit::Buckets;
 use firewall_core::tables::{
-    Counter, FragmentKey, FragmentPorts, MAX_ZONES, NeighbourKey, Route, RouteKey, RuleCounter, SLOTS, ZONE_SLOTS, Zone,
+    Counter, FragmentKey, FragmentPorts, MAX_ZONES, NeighbourKey, Route, RouteKey, RuleCounter, SLOTS, SOCKETS,
+    USER_COUNTS, ZONE_SLOTS, Zone,
 };
 use firewall_core::verdict::DROP_REASON_SLOTS;
 
-use super::{object, rules};
+use super::{object, rules, user};
 use crate::compile::Image;
 use crate::config::Config;
 
@@ -32,6 +33,9 @@ pub fn table_bytes(image: &Image, config: &Config) -> Vec<(&'static str, usize)>
         + drops * size_of::<Counter>()
         + zones * Topic::ALL.len() * size_of::<u64>();
     let zone = slots * (zones * size_of::<Zone>() + ZONE_SLOTS as usize * size_of::<u64>());
+    let user = USER_COUNTS as usize * size_of::<u64>()
+        + slots * object::rule_room(image) as usize * user::RULE_WORDS as usize * size_of::<u64>()
+        + SOCKETS as usize * size_of::<u64>();
     let queues = ring::LOG + ring::DROP + ring::NEIGHBOUR + ring::RESOLVE + ring::REPORT;
     vec![
         ("rules", slots * blocks),
@@ -41,6 +45,7 @@ pub fn table_bytes(image: &Image, config: &Config) -> Vec<(&'static str, usize)>
         ("fragments", config.flows.fragments.get() as usize * fragment),
         ("neighbours", config.neighbours.max.get() as usize * neighbour),
         ("counters", counters * cpus),
+        ("user space", user),
         ("queues", queues as usize),
     ]
 }

@@ -10,7 +10,7 @@ use aya::maps::{MapInfo, MapType};
 use firewall_core::conntrack::{FLOW_BYTES, FLOW_KEY_BYTES};
 use firewall_core::event::{Topic, ring};
 use firewall_core::limit::WORKS;
-use firewall_core::tables::{Counter, FragmentKey, FragmentPorts, MAX_ZONES, NeighbourKey};
+use firewall_core::tables::{Counter, FragmentKey, FragmentPorts, MAX_ZONES, NeighbourKey, SOCKETS, USER_COUNTS};
 use firewall_core::verdict::DROP_REASON_SLOTS;
 
 use super::error::KernelError;
@@ -64,6 +64,8 @@ pub(super) fn all(config: &Config) -> Vec<StateMap> {
         per_cpu("DROP_COUNTERS", counter, (MAX_ZONES + 1) * DROP_REASON_SLOTS),
         per_cpu("LOST_EVENTS", 8, MAX_ZONES * Topic::ALL.len() as u32),
         StateMap::new("BUCKETS", MapType::Array, 4, WORKS * 8, MAX_ZONES + 1),
+        StateMap::new("USER_COUNTERS", MapType::Array, 4, 8, USER_COUNTS),
+        StateMap::new("SOCKETS", MapType::XskMap, 4, 4, SOCKETS),
         queue("LOG_EVENTS", ring::LOG),
         queue("DROP_EVENTS", ring::DROP),
         queue("NEIGHBOUR_EVENTS", ring::NEIGHBOUR),

@@ -12,14 +12,13 @@
 //! ```
 
 mod frame;
-mod lru;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::rc::Rc;
 
 use firewall_core::Address;
-use firewall_core::classify::{Block, Decision, Key, lookup};
+use firewall_core::classify::Decision;
 use firewall_core::conntrack::{Flow, FlowKey};
 use firewall_core::event::{Dropped, Event, Topic, tell_dropped};
 use firewall_core::limit::{Bucket, Buckets, Work};
@@ -30,24 +29,19 @@ use firewall_core::tables::{
 };
 use firewall_core::verdict::DropReason;
 
+use super::lru::Lru;
+use super::{Fragments, PolicyTables};
 use crate::compile::Image;
 use crate::config::Config;
 
 pub use frame::MemoryFrame;
-use lru::Lru;
 
 /// Events of each topic kept until somebody takes them.
 const MAX_EVENTS: usize = 4096;
 
 /// Policy, state and counters in ordinary collections.
 pub struct Memory {
-    settings: Option<Settings>,
-    zones: Vec<Zone>,
-    zone_index: Vec<u64>,
-    /// The rule table; empty without a policy.
-    rules: Vec<Block>,
-    /// By prefix length.
-    routes: BTreeMap<u8, HashMap<Address, Route>>,
+    policy: PolicyTables,
     limits: Limits,
     neighbours: RefCell<Neighbours>,
     state: RefCell<State>,
@@ -83,7 +77,7 @@ impl Limits {
 struct State {
     half_open: Lru<FlowKey, Rc<Flow>>,
     established: HashMap<FlowKey, Rc<Flow>>,
-    fragments: Lru<(Address, Address, u32, u16, u16), FragmentPorts>,
+    fragments: Fragments,
 }
 
 impl State {
@@ -91,7 +85,7 @@ impl State {
         Self {
             half_open: Lru::new(limits.half_open),
             established: HashMap::new(),
-            fragments: Lru::new(limits.fragments),
+            fragments: Fragments::new(limits.fragments),
         }
     }
 }
@@ -124,20 +118,12 @@ fn count(counter: &mut Counter, bytes: u32) {
     counter.bytes += u64::from(bytes);
 }
 
-fn fragment(key: &FragmentKey) -> (Address, Address, u32, u16, u16) {
-    (key.source, key.destination, key.id, key.protocol, key.zone)
-}
-
 impl Memory {
     /// A back end without a policy: everything is dropped as not ready.
     pub fn empty() -> Self {
         let limits = Limits::of(&Config::default());
         Self {
-            settings: None,
-            zones: Vec::new(),
-            zone_index: Vec::new(),
-            rules: Vec::new(),
-            routes: BTreeMap::new(),
+            policy: PolicyTables::default(),
             limits,
             neighbours: RefCell::default(),
             state: RefCell::new(State::new(limits)),
@@ -149,16 +135,8 @@ impl Memory {
 
     /// A back end with this policy.
     pub fn new(image: &Image, limits: Limits) -> Self {
-        let mut routes: BTreeMap<u8, HashMap<Address, Route>> = BTreeMap::new();
-        for (key, route) in &image.routes {
-            routes.entry(key.prefix_length as u8).or_default().insert(key.address, *route);
-        }
         Self {
-            settings: Some(image.settings),
-            zones: image.zones.clone(),
-            zone_index: image.zone_index.clone(),
-            rules: image.rules.blocks.clone(),
-            routes,
+            policy: PolicyTables::of(image),
             limits,
             state: RefCell::new(State::new(limits)),
             buckets: vec![Buckets::default(); image.zones.len() + 1],
@@ -168,10 +146,8 @@ impl Memory {
 
     /// Puts another policy in force. Flows, counters and neighbours stay.
     pub fn replace(&mut self, image: &Image) {
-        let Self { settings, zones, zone_index, rules, routes, .. } = Self::new(image, self.limits);
-        (self.settings, self.zones, self.zone_index) = (settings, zones, zone_index);
-        (self.rules, self.routes) = (rules, routes);
-        self.buckets.resize_with(self.zones.len().max(self.buckets.len()), Buckets::default);
+        self.policy = PolicyTables::of(image);
+        self.buckets.resize_with(self.policy.zones.len().max(self.buckets.len()), Buckets::default);
     }
 
     /// Makes a neighbour known, or changes its MAC. Its slot is the answer.
@@ -250,7 +226,7 @@ impl Memory {
 
     /// A zone record.
     pub fn zones(&self) -> &[Zone] {
-        &self.zones
+        &self.policy.zones
     }
 }
 
@@ -258,15 +234,15 @@ impl Tables for Memory {
     type Flow = Rc<Flow>;
 
     fn settings(&self) -> Option<&Settings> {
-        self.settings.as_ref()
+        self.policy.settings.as_ref()
     }
 
     fn zone_slot(&self, slot: u32) -> u64 {
-        self.zone_index.get(slot as usize).copied().unwrap_or(0)
+        self.policy.zone_slot(slot)
     }
 
     fn zone(&self, zone: u16) -> Option<&Zone> {
-        self.zones.get(usize::from(zone))
+        self.policy.zone(zone)
     }
 
     fn flow(&self, table: FlowTable, key: &FlowKey) -> Option<Rc<Flow>> {
@@ -306,7 +282,7 @@ impl Tables for Memory {
     }
 
     fn route(&self, address: &Address) -> Option<Route> {
-        self.routes.iter().rev().find_map(|(length, routes)| routes.get(&address.and(&Address::mask(*length)))).copied()
+        self.policy.route(address)
     }
 
     fn neighbour_slot(&self, key: &NeighbourKey) -> Option<u32> {
@@ -318,15 +294,15 @@ impl Tables for Memory {
     }
 
     fn judge(&self, key: impl FnOnce() -> RuleKey) -> Option<Decision> {
-        lookup(self.rules.as_slice(), &Key::of(&key()))
+        self.policy.judge(&key())
     }
 
     fn fragment(&self, key: &FragmentKey) -> Option<FragmentPorts> {
-        self.state.borrow_mut().fragments.find(&fragment(key)).copied()
+        self.state.borrow_mut().fragments.find(key)
     }
 
     fn add_fragment(&self, key: &FragmentKey, ports: &FragmentPorts) {
-        self.state.borrow_mut().fragments.insert(fragment(key), *ports);
+        self.state.borrow_mut().fragments.insert(key, ports);
     }
 
     fn count_rule(&self, rule: u32, bytes: u32, now: u64) {

@@ -1,0 +1,275 @@
+//! [`Tables`] of the engine: the policy in memory, the flows that it follows, and the [`Store`] behind them.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use firewall_core::Address;
+use firewall_core::classify::Decision;
+use firewall_core::conntrack::{Flow, FlowKey};
+use firewall_core::event::{Dropped, Event, Topic, tell_dropped};
+use firewall_core::limit::{Bucket, Buckets, Work};
+use firewall_core::packet::Packet;
+use firewall_core::tables::{
+    Direction, FlowTable, FragmentKey, FragmentPorts, MAX_ZONES, NeighbourKey, NeighbourWord, Route, RuleKey, Settings,
+    Tables, Zone,
+};
+use firewall_core::verdict::DropReason;
+
+use super::flows::{Flows, Followed, set_behind};
+use super::store::Store;
+use crate::backend::{Fragments, PolicyTables};
+
+/// A policy as the engine has it.
+pub struct EnginePolicy {
+    /// Its tables.
+    pub tables: PolicyTables,
+    /// Where the programs in the kernel have it: rules count there.
+    pub slot: u32,
+}
+
+/// Policy, flows, and the store.
+pub struct EngineTables<S> {
+    policy: Arc<EnginePolicy>,
+    store: S,
+    flows: RefCell<Flows>,
+    fragments: RefCell<Fragments>,
+    /// By zone; those of frames from no zone come last.
+    buckets: Vec<Buckets>,
+    /// The flow of the packet in hand.
+    last: RefCell<Option<Rc<Followed>>>,
+    /// A flow that the established table was just asked for in vain.
+    missed: Cell<Option<FlowKey>>,
+    /// The time of the packet in hand.
+    now: Cell<u64>,
+    /// Until then programs in the kernel may be at work on packets of flows that come here from now on.
+    shared_until: u64,
+}
+
+/// A flow that the engine follows.
+pub struct FlowRef(Rc<Followed>);
+
+impl std::ops::Deref for FlowRef {
+    type Target = Flow;
+
+    fn deref(&self) -> &Flow {
+        &self.0
+    }
+}
+
+impl<S: Store> EngineTables<S> {
+    /// Tables with room for so many flows and fragmented packets. `shared_until`: the time until which the kernel may still
+    /// be at work on packets of the same flows.
+    pub fn new(policy: Arc<EnginePolicy>, store: S, (flows, fragments): (usize, usize), shared_until: u64) -> Self {
+        Self {
+            policy,
+            store,
+            flows: RefCell::new(Flows::new(flows)),
+            fragments: RefCell::new(Fragments::new(fragments)),
+            buckets: vec![Buckets::default(); MAX_ZONES as usize + 1],
+            last: RefCell::default(),
+            missed: Cell::default(),
+            now: Cell::default(),
+            shared_until,
+        }
+    }
+
+    /// Puts another policy in force.
+    pub fn set_policy(&mut self, policy: Arc<EnginePolicy>) {
+        self.policy = policy;
+    }
+
+    /// The policy in force.
+    pub fn policy(&self) -> &EnginePolicy {
+        &self.policy
+    }
+
+    /// What is behind the tables.
+    pub fn store(&self) -> &S {
+        &self.store
+    }
+
+    /// Flows that are followed.
+    pub fn followed(&self) -> usize {
+        self.flows.borrow().len()
+    }
+
+    /// Forgets what the zones have asked of the daemon.
+    pub fn fill_buckets(&self) {
+        self.buckets.iter().flatten().for_each(Bucket::fill);
+    }
+
+    /// As if `nanos` had passed for what the zones ask of the daemon: for tests whose clock stands still.
+    pub fn pass(&self, nanos: u64) {
+        self.buckets.iter().flatten().for_each(|bucket| bucket.pass(nanos));
+    }
+
+    /// Begins with a packet.
+    pub fn begin(&self, now: u64) {
+        self.now.set(now);
+        self.missed.set(None);
+    }
+
+    /// Ends a packet: where its flow has moved on, the record outside follows.
+    pub fn settle(&self) {
+        let now = self.now.get();
+        if let Some(followed) = self.last.borrow_mut().take()
+            && followed.is_due(now)
+        {
+            self.write(&followed, now);
+        }
+    }
+
+    fn write(&self, followed: &Followed, now: u64) {
+        if self.store.write(followed.table(), followed.key(), &followed.record()) {
+            followed.note_written(now);
+        } else {
+            // Swept, or evicted: what comes next begins anew, as it does in the kernel.
+            self.flows.borrow_mut().forget(followed.key());
+        }
+    }
+
+    /// Writes what is known of the flows and follows none any more. `is_quiet`: no packet of them is anywhere, so that the
+    /// windows are exact.
+    pub fn let_go(&self, is_quiet: bool) {
+        for followed in self.flows.borrow_mut().take_all() {
+            let record = if is_quiet { Flow::clone(&followed) } else { followed.record() };
+            self.store.write(followed.table(), followed.key(), &record);
+        }
+    }
+
+    /// Writes what is known of the flows. They are followed on.
+    pub fn write_all(&self, now: u64) {
+        let all = self.flows.borrow().all();
+        for followed in &all {
+            self.write(followed, now);
+        }
+    }
+
+    fn follow(&self, key: &FlowKey, table: FlowTable, flow: Flow, written: u64) -> FlowRef {
+        let (followed, evicted) = self.flows.borrow_mut().follow(key, table, flow, written);
+        if let Some(evicted) = evicted {
+            // It is nobody's now: no packet of it is here, so the windows are exact.
+            self.store.write(evicted.table(), evicted.key(), &Flow::clone(&evicted));
+        }
+        self.note(followed)
+    }
+
+    fn note(&self, followed: Rc<Followed>) -> FlowRef {
+        *self.last.borrow_mut() = Some(Rc::clone(&followed));
+        FlowRef(followed)
+    }
+}
+
+impl<S: Store> Tables for EngineTables<S> {
+    type Flow = FlowRef;
+
+    fn settings(&self) -> Option<&Settings> {
+        self.policy.tables.settings.as_ref()
+    }
+
+    fn zone_slot(&self, slot: u32) -> u64 {
+        self.policy.tables.zone_slot(slot)
+    }
+
+    fn zone(&self, zone: u16) -> Option<&Zone> {
+        self.policy.tables.zone(zone)
+    }
+
+    fn flow(&self, table: FlowTable, key: &FlowKey) -> Option<FlowRef> {
+        let followed = self.flows.borrow().find(key);
+        if let Some(followed) = followed {
+            return (followed.table() == table).then(|| self.note(followed));
+        }
+        let is_established = table == FlowTable::Established;
+        if is_established && self.missed.get() == Some(*key) {
+            return None;
+        }
+        let Some(flow) = self.store.flow(table, key) else {
+            if is_established {
+                self.missed.set(Some(*key));
+            }
+            return None;
+        };
+        if self.now.get() < self.shared_until {
+            set_behind(&flow);
+        }
+        Some(self.follow(key, table, flow, 0))
+    }
+
+    fn add_flow(&self, key: &FlowKey, fill: impl FnOnce(&mut Flow)) -> Option<FlowRef> {
+        let mut flow = Flow::default();
+        fill(&mut flow);
+        if !self.store.add(key, &flow) {
+            return None;
+        }
+        Some(self.follow(key, FlowTable::HalfOpen, flow, self.now.get()))
+    }
+
+    fn confirm_flow(&self, key: &FlowKey, flow: &FlowRef) -> Option<FlowRef> {
+        if !self.store.confirm(key, &flow.0.record()) {
+            return None;
+        }
+        flow.0.move_to(FlowTable::Established);
+        Some(FlowRef(Rc::clone(&flow.0)))
+    }
+
+    fn remove_flow(&self, table: FlowTable, key: &FlowKey) {
+        self.flows.borrow_mut().forget(key);
+        self.store.remove(table, key);
+    }
+
+    fn route(&self, address: &Address) -> Option<Route> {
+        self.policy.tables.route(address)
+    }
+
+    fn neighbour_slot(&self, key: &NeighbourKey) -> Option<u32> {
+        self.store.neighbour_slot(key)
+    }
+
+    fn neighbour(&self, slot: u32) -> NeighbourWord {
+        self.store.neighbour(slot)
+    }
+
+    fn judge(&self, key: impl FnOnce() -> RuleKey) -> Option<Decision> {
+        self.policy.tables.judge(&key())
+    }
+
+    fn fragment(&self, key: &FragmentKey) -> Option<FragmentPorts> {
+        self.fragments.borrow_mut().find(key)
+    }
+
+    fn add_fragment(&self, key: &FragmentKey, ports: &FragmentPorts) {
+        self.fragments.borrow_mut().insert(key, ports);
+    }
+
+    fn count_rule(&self, rule: u32, bytes: u32, now: u64) {
+        self.store.count_rule(self.policy.slot, rule, bytes, now);
+    }
+
+    fn count_zone(&self, zone: u16, direction: Direction, bytes: u32) {
+        self.store.count_zone(zone, direction, bytes);
+    }
+
+    fn count_drop(&self, zone: u16, reason: DropReason, bytes: u32) {
+        self.store.count_drop(zone, reason, bytes);
+    }
+
+    fn count_lost(&self, zone: u16, topic: Topic) {
+        self.store.count_lost(zone, topic);
+    }
+
+    fn bucket(&self, zone: u16, work: Work) -> Option<&Bucket> {
+        self.buckets.get(usize::from(zone))?.get(work as usize)
+    }
+
+    fn tell(&self, topic: Topic, fill: impl FnOnce(&mut Event)) -> bool {
+        let mut event = Event::EMPTY;
+        fill(&mut event);
+        self.store.tell(topic, &event)
+    }
+
+    fn tell_dropped(&self, dropped: &Dropped, packet: &Packet) {
+        tell_dropped(self, dropped, packet);
+    }
+}

@@ -1,0 +1,166 @@
+//! The engine in user space as the daemon keeps it: on the interfaces that are to have it, under the policy in force.
+//!
+//! It works beside the programs and never in their way: while it is not there, or changes, they forward.
+
+use std::io;
+use std::sync::Arc;
+
+use super::port::{Attached, port_number};
+use super::setup::{Setup, SetupError};
+use crate::backend::PolicyTables;
+use crate::backend::afxdp::{Engine, EnginePolicy, Letterbox, Mailbox, Plan, PortPlan, Sockets, mailbox};
+use crate::config::{Config, ZeroCopy};
+use crate::interface;
+use crate::lang::Policy;
+
+/// Most flows that the engine has records of at one time; others are found in the kernel's table again.
+const MOST_FLOWS: u32 = 262_144;
+
+/// The engine, if there is one, and what it is made with.
+pub struct EngineHost {
+    plan: Plan,
+    mailbox: Mailbox,
+    letters: Option<Letterbox>,
+    engine: Option<Engine>,
+    /// The start is over: from now on it follows changes.
+    is_begun: bool,
+    /// Why it does not work.
+    fault: Option<String>,
+}
+
+/// What users are told of the engine on one interface.
+pub struct EngineView {
+    /// `copy` or `zero-copy`, while it works.
+    pub frames: Option<String>,
+    /// Sentences for people.
+    pub reasons: Vec<String>,
+    /// What the operator should see to.
+    pub warnings: Vec<String>,
+}
+
+impl EngineHost {
+    /// No engine yet.
+    pub fn new(config: &Config) -> io::Result<Self> {
+        let (mailbox, letters) = mailbox()?;
+        let plan = Plan {
+            needs_zero_copy: config.afxdp.zerocopy == ZeroCopy::Require,
+            flows: (config.flows.established.get() + config.flows.half_open.get()).min(MOST_FLOWS) as usize,
+            fragments: config.flows.fragments.get() as usize,
+        };
+        Ok(Self { plan, mailbox, letters: Some(letters), engine: None, is_begun: false, fault: None })
+    }
+
+    /// What the engine tells. It can be taken once.
+    pub fn take_letters(&mut self) -> Option<Letterbox> {
+        self.letters.take()
+    }
+
+    /// Whether the engine serves other interfaces than these.
+    pub fn is_other(&self, ports: Result<Vec<PortPlan>, SetupError>) -> bool {
+        self.engine.as_ref().is_some_and(|engine| ports.map_or(true, |ports| ports != engine.ports()))
+    }
+
+    /// What users are told.
+    pub fn view(&self, attached: &Attached) -> EngineView {
+        let mut view = EngineView { frames: None, reasons: Vec::new(), warnings: Vec::new() };
+        let Some(engine) = self.engine.as_ref().filter(|engine| engine.is_running()) else {
+            let why = self.fault.clone().unwrap_or_else(|| "it has ended".to_owned());
+            view.warnings.push(format!("the engine does not work here, and the programs in the kernel forward: {why}"));
+            return view;
+        };
+        let (frames, reason) = if engine.is_zero_copy() {
+            ("zero-copy", "frames come and go without being copied")
+        } else {
+            ("copy", "no zero-copy mode on all interfaces: the kernel copies each frame in and out, `xdp` is faster")
+        };
+        view.frames = Some(frames.to_owned());
+        view.reasons.push(reason.to_owned());
+        let lost = engine.statistics(attached.interface.index);
+        let frames = lost.lost + lost.without_chunk;
+        if frames > 0 {
+            view.warnings.push(format!("{frames} frames were lost before the engine, which could not keep up"));
+        }
+        view
+    }
+}
+
+impl Setup {
+    /// What the engine is to serve, under a policy.
+    pub(super) fn ports_of_engine(&self, policy: &Policy) -> Result<Vec<PortPlan>, SetupError> {
+        let ports = self.ports.iter().filter(|port| port.closed.is_none());
+        let attached =
+            ports.filter_map(|port| port.attached.as_ref()).filter(|attached| attached.choice.engine.is_some());
+        attached
+            .map(|attached| {
+                let interface = &attached.interface;
+                Ok(PortPlan {
+                    name: interface.name.clone(),
+                    ifindex: interface.index,
+                    port: port_number(policy, &interface.name),
+                    queues: interface::queues(&interface.name)?,
+                    mtu: interface.mtu,
+                })
+            })
+            .collect()
+    }
+
+    /// Refuses what is known not to work, before anything is taken over.
+    pub(super) fn check_engine(&self) -> Result<(), SetupError> {
+        if self.engine.plan.needs_zero_copy {
+            Sockets::open(&self.ports_of_engine(&self.policy)?, self.engine.plan)?;
+        }
+        Ok(())
+    }
+
+    /// Starts the engine, where an interface is to have it.
+    pub fn start_engine(&mut self) -> Result<(), SetupError> {
+        self.engine.is_begun = true;
+        self.serve()
+    }
+
+    /// Has the engine follow what has changed. That it cannot is no reason to stop: the programs forward.
+    pub(super) fn follow_engine(&mut self) {
+        if !self.engine.is_begun {
+            return;
+        }
+        if let Err(error) = self.serve() {
+            tracing::error!(%error, "the engine does not work; the programs in the kernel forward");
+            self.engine.fault = Some(error.to_string());
+        }
+    }
+
+    /// The engine on the interfaces as they are, under the policy in force.
+    fn serve(&mut self) -> Result<(), SetupError> {
+        let ports = self.ports_of_engine(&self.policy)?;
+        let tables = PolicyTables::of(&self.image);
+        let policy = Arc::new(EnginePolicy { tables, slot: self.kernel.slot() });
+        if let Some(engine) = self.engine.engine.as_ref().filter(|engine| engine.is_running())
+            && engine.ports() == ports
+        {
+            engine.set_policy(policy);
+            return Ok(());
+        }
+        self.end_engine();
+        if ports.is_empty() {
+            return Ok(());
+        }
+        let store = self.kernel.user_space(self.engine.mailbox.clone())?;
+        let engine = Engine::start(ports, self.engine.plan, policy, store)?;
+        self.kernel.set_sockets(engine.listening())?;
+        self.engine.engine = Some(engine);
+        self.engine.fault = None;
+        Ok(())
+    }
+
+    /// Ends the engine; the programs go on with its flows. No frame that it was handed is lost.
+    pub(super) fn end_engine(&mut self) {
+        let Some(mut engine) = self.engine.engine.take() else { return };
+        engine.write_flows();
+        self.kernel.unset_sockets(engine.listening());
+        // Programs that have found a socket put their frames into its ring.
+        if let Err(error) = self.kernel.wait_for_programs() {
+            tracing::warn!(%error, "frames on their way to the engine may be lost");
+        }
+        engine.end();
+    }
+}

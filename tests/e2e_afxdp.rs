@@ -1,0 +1,144 @@
+//! What is particular to the engine in user space: what it says of itself, and what it refuses.
+
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use vfw_tests::network::{Firewall, KernelObjects, Network, Shape, until};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_vfw-under-test");
+const RULES: &str = "
+zone app { interface eth1  address 10.0.10.1/24, fd00:10::1/64 }
+zone db  { interface eth2  address 10.0.20.1/24, fd00:20::1/64 }
+default drop
+allow app -> db
+";
+
+fn pings(network: &Network, count: &str) {
+    let to = network.address("db", false).to_string();
+    network.must("app", &["ping", "-n", "-c", count, "-i", "0.01", "-W", "5", &to]);
+}
+
+fn interfaces(firewall: &Firewall) -> Vec<Value> {
+    firewall.show("interfaces").as_array().expect("a list").clone()
+}
+
+/// Threads of a process by name, with the processor time that each has taken, in ticks.
+fn threads(pid: i32) -> Vec<(String, u64)> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("a process");
+    let of = |task: std::fs::DirEntry| {
+        let stat = std::fs::read_to_string(task.path().join("stat")).ok()?;
+        let (name, rest) = stat.split_once('(')?.1.rsplit_once(") ")?;
+        let fields: Vec<&str> = rest.split(' ').collect();
+        Some((name.to_owned(), fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?))
+    };
+    tasks.flatten().filter_map(of).collect()
+}
+
+#[test]
+fn interfaces_say_how_frames_come() {
+    let Some(network) = Shape::new(PROGRAM, RULES).up() else { return };
+    let firewall = network.firewall("mode = \"afxdp\"");
+    pings(&network, "1");
+    for interface in interfaces(&firewall) {
+        assert_eq!((&interface["hook"], &interface["frames"]), (&"afxdp".into(), &"copy".into()), "{interface}");
+        let why = interface["reasons"].to_string();
+        assert!(why.contains("copies each frame") && why.contains("ordered by mode = afxdp"), "{why}");
+    }
+    let socket = network.socket();
+    let shown = network.vfw_run(&["show", "interfaces", "--socket", socket.to_str().expect("UTF-8")]);
+    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+    assert!(shown.contains("afxdp") && shown.contains("copy"), "{shown}");
+    firewall.stop(Signal::SIGTERM);
+    let firewall = network.firewall("mode = \"xdp\"");
+    assert!(interfaces(&firewall).iter().all(|interface| interface["frames"].is_null()), "no engine, no word of it");
+}
+
+#[test]
+fn orders_that_cannot_be_followed_are_refused() {
+    let Some(network) = Shape::new(PROGRAM, RULES).up() else { return };
+    for (settings, words) in [
+        ("mode = \"afxdp\"\n[afxdp]\nzerocopy = \"require\"", ["interface `eth1`", "zerocopy = \"auto\""]),
+        ("mode = \"afxdp\"\n[afxdp]\nkernel_zones = [\"dmz\"]", ["kernel_zones", "`dmz`"]),
+    ] {
+        network.write_settings(settings);
+        let output = network.vfw_run(&["run", "--config", "vfw.toml", "rules.fw"]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(words.iter().all(|word| said.contains(word)), "{said}");
+        assert!(!network.state_file().exists(), "nothing is left of it");
+    }
+    // What forwards goes on.
+    let firewall = network.firewall("mode = \"xdp\"");
+    until("both neighbours are known", || {
+        pings(&network, "1");
+        let rows = firewall.show("neighbours");
+        let known = rows.as_array().expect("a list").iter().filter(|row| row["mac"].is_string());
+        (known.count() == 2).then_some(())
+    });
+    let objects = KernelObjects::of(firewall.pid());
+    firewall.stop(Signal::SIGKILL);
+    network.write_settings("mode = \"afxdp\"\n[afxdp]\nzerocopy = \"require\"");
+    let output = network.vfw_run(&["run", "--config", "vfw.toml", "rules.fw"]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("what was in force stays in force"), "{output:?}");
+    assert_eq!(objects.existing().links, objects.links);
+    pings(&network, "5");
+}
+
+/// One zone of the engine alone: its flows lead to others, so they stay in the kernel; so do those of a zone that is kept
+/// there, and of an interface with another mode.
+#[test]
+fn what_is_not_the_engines_does_not_wake_it() {
+    for settings in [
+        "mode = \"afxdp\"\n[afxdp]\nkernel_zones = [\"db\"]",
+        "mode = \"xdp\"\n[interface.eth1]\nmode = \"afxdp\"",
+        "mode = \"tc\"\n[interface.eth1]\nmode = \"afxdp\"",
+    ] {
+        let Some(network) = Shape::new(PROGRAM, RULES).up() else { return };
+        let firewall = network.firewall(settings);
+        pings(&network, "20");
+        let wakes = || {
+            let tasks = std::fs::read_dir(format!("/proc/{}/task", firewall.pid())).expect("a process").flatten();
+            let status = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("status")).ok());
+            let own = status.filter(|status| status.starts_with("Name:\tafxdp")).collect::<Vec<_>>();
+            let [own] = own.as_slice() else { panic!("{settings}: an engine") };
+            let line = own.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+            line.and_then(|count| count.trim().parse::<u64>().ok()).expect("a number")
+        };
+        let before = wakes();
+        pings(&network, "100");
+        let woken = wakes() - before;
+        assert!(woken < 50, "{settings}: {woken} times");
+        assert_eq!(firewall.drop_reasons(&["multicast"]), [""; 0], "{settings}");
+    }
+}
+
+#[test]
+fn an_idle_engine_costs_next_to_nothing() {
+    const SECONDS: u64 = 3;
+    let Some(network) = Shape::new(PROGRAM, RULES).up() else { return };
+    let firewall = network.firewall("mode = \"afxdp\"");
+    pings(&network, "5");
+    let ticks = || threads(firewall.pid()).iter().map(|(_, ticks)| ticks).sum::<u64>();
+    let before = ticks();
+    thread::sleep(Duration::from_secs(SECONDS));
+    // A tick is a hundredth of a second: 2 % of a processor.
+    let taken = ticks() - before;
+    assert!(taken <= 2 * SECONDS, "{taken} ticks in {SECONDS} s: {:?}", threads(firewall.pid()));
+}
+
+/// Its sockets go with the interface, and others come with the next one.
+#[test]
+fn an_interface_may_come_back_under_the_engine() {
+    let Some(network) = Shape::new(PROGRAM, RULES).up() else { return };
+    let firewall = network.firewall("mode = \"afxdp\"");
+    pings(&network, "2");
+    network.must("fw", &["ip", "link", "delete", "eth1"]);
+    until("the interface is away", || (interfaces(&firewall)[0]["state"] == "away").then_some(()));
+    network.ip_batch(&[network.cable("eth1", "", "app"), "link set eth1 up".to_owned()]);
+    network.configure_host("app");
+    until("the engine is back", || (interfaces(&firewall)[0]["frames"] == "copy").then_some(()));
+    pings(&network, "5");
+    assert_eq!(interfaces(&firewall)[1]["frames"], "copy");
+}
