@@ -14,7 +14,7 @@ use vfw_tests::soak::{RULES, Stream, network};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_vfw-under-test");
 const PINS: &str = "/sys/fs/bpf/vfw";
-const INTERFACES: [(&str, &str); 2] = [("eth1", "app"), ("eth2", "db")];
+const INTERFACES: [(&str, &str); 4] = [("eth1", "app"), ("eth2", "db"), ("eth3", "generator"), ("eth4", "sink")];
 
 /// What a start does, without a daemon: loads, attaches, and ends.
 fn start(network: &Network) {
@@ -67,7 +67,7 @@ fn filters_are_taken_over_in_their_place() {
     network.write_settings("");
     start(&network);
     let before = filters(&network);
-    assert_eq!(before.len(), 2, "{before:?}");
+    assert_eq!(before.len(), INTERFACES.len(), "{before:?}");
     let streams = Stream::both_ways(&network, false, 9000, 1_000);
     let denied = Stream::one_way(&network, "db", "app", 9000, 200);
     for _ in 0..3 {
