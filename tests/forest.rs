@@ -128,6 +128,48 @@ fn tcp_flags_decide() {
     }
 }
 
+/// Entries of `rules` rules that differ in their port ranges and TCP flags alone, none of which hides another one.
+fn overlapping(rules: u16, flags: u16) -> forest::Entries {
+    let mut entries = classbench::entries(&ruleset::rules(Class::Acl, false, 1, 1));
+    let prefix = |top: u128, length: u8| Prefix { first: 0xffff_0000_0000 | top << 24, length: 96 + length };
+    let pattern = Entry { source: prefix(64, 2), destination: prefix(0, 0), ..entries.v4[0] };
+    let entry = |rule: u16, flag: u16| Entry {
+        selector: Selector {
+            source_ports: [0, u16::MAX],
+            destination_ports: [rule, rule + 32_768],
+            protocol: None,
+            tcp_flags: if flags > 1 { [0xff, flag as u8] } else { [0; 2] },
+            ..pattern.selector
+        },
+        decision: Decision::new(u32::from(rule), Action::Drop, false),
+        ..pattern
+    };
+    entries.v4 = (0..rules).flat_map(|rule| (0..flags).map(move |flag| entry(rule, flag))).collect();
+    // Others, so that a cut has a child without any.
+    for top in [128, 192] {
+        let other = |rule: u32| Entry {
+            source: prefix(top, 2),
+            decision: Decision::new(1_000 + rule, Action::Allow, false),
+            selector: Selector { destination_ports: [0, u16::MAX], ..pattern.selector },
+            ..pattern
+        };
+        entries.v4.extend((0..600).map(other));
+    }
+    entries.default = Decision::new(2_000, Action::Allow, false);
+    entries
+}
+
+#[test]
+fn lists_that_no_packet_could_be_led_through_are_refused() {
+    // 65,536 records were once taken for none.
+    for (rules, flags) in [(256, 256), (300, 1), (200, 2)] {
+        let error = forest::compile(&overlapping(rules, flags)).expect_err("too many steps");
+        assert!(error.steps > MAX_STEPS && !error.rules.is_empty(), "{error:?}");
+        assert!(error.rules.iter().all(|rule| *rule < 256), "those that overlap: {error:?}");
+    }
+    assert!(forest::compile(&overlapping(100, 1)).is_ok());
+}
+
 #[test]
 fn both_families_share_an_image() {
     let mut rules = ruleset::rules(Class::Fw, false, 300, 21);

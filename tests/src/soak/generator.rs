@@ -70,7 +70,8 @@ fn generate(socket: &RawSocket, route: &Route, rate: u32, stop: &AtomicBool) -> 
                 sent += u64::from(socket.send(frame).is_ok());
             }
             if rate > 0 {
-                let due = Duration::from_nanos(sent * 1_000_000_000 / u64::from(rate));
+                let rate = u64::from(rate);
+                let due = Duration::from_secs(sent / rate) + Duration::from_nanos(sent % rate * 1_000_000_000 / rate);
                 thread::sleep(due.saturating_sub(began.elapsed()));
             }
             if stop.load(Ordering::SeqCst) {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-use firewall_core::classify::image::{Node, Pending};
+use firewall_core::classify::image::{MAX_STEPS, Node, Pending};
 
 use super::cut::{Chooser, Cut, Plan, Terms};
 use super::ground::Ground;
@@ -35,6 +35,9 @@ pub(super) struct Grown {
     /// Steps to the end of the worst way, what was pending not included.
     pub(super) worst_steps: u32,
 }
+
+/// What grows where nothing matches.
+const NOTHING: Grown = Grown { node: Node::EMPTY, worst_steps: 1 };
 
 /// Grows the tree of one family.
 pub(super) struct Grower<'a, const N: usize> {
@@ -71,6 +74,9 @@ impl<'a, const N: usize> Grower<'a, N> {
     }
 
     fn grow(&mut self, mut list: Vec<u32>, spot: &Spot<N>) -> Grown {
+        if !self.planted.overfull.is_empty() {
+            return NOTHING;
+        }
         self.ground.truncate(&spot.region, &mut list);
         if list.len() <= self.shape.small || spot.cuts >= MAX_CUTS {
             return self.leaf(&list, &spot.region);
@@ -154,6 +160,10 @@ impl<'a, const N: usize> Grower<'a, N> {
         for entry in list {
             if !kept.iter().any(|above| self.ground.hides(region, *above, *entry)) {
                 kept.push(*entry);
+            }
+            if kept.len() > MAX_STEPS as usize {
+                self.planted.overfull = kept;
+                return NOTHING;
             }
         }
         let records = kept.len();

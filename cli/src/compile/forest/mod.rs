@@ -101,14 +101,16 @@ struct Planted {
     records: Vec<u32>,
     tree: Pending,
     longest_leaf: Node,
+    /// Entries of a leaf that no packet could be led through. There is nothing else then.
+    overfull: Vec<u32>,
     worst_steps: u32,
 }
 
 impl Planted {
     fn new(first: u32) -> Self {
         let (words, steps, pending, records) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let (tree, longest_leaf) = (Pending::NONE, Node::EMPTY);
-        Self { first, words, steps, pending, records, tree, longest_leaf, worst_steps: 0 }
+        let (tree, longest_leaf, overfull) = (Pending::NONE, Node::EMPTY, Vec::new());
+        Self { first, words, steps, pending, records, tree, longest_leaf, overfull, worst_steps: 0 }
     }
 
     /// Word index behind the last node.
@@ -164,7 +166,9 @@ fn plant<const N: usize>(
         planted.worst_steps = worst::steps(&planted, ground.space, MAX_STEPS);
         let size = planted.words.len() + planted.records.len() * words;
         let excess = (planted.worst_steps.saturating_sub(MAX_STEPS), size.saturating_sub(room));
-        let cost = if excess == (0, 0) { trial.cost(&lay_out(&planted)) } else { u64::MAX };
+        // Where the first shape that fits is taken, its cost is no matter.
+        let is_tried = excess == (0, 0) && ground.entries.len() <= QUICK;
+        let cost = if is_tried { trial.cost(&lay_out(&planted)) } else { u64::MAX };
         ((excess, cost), planted)
     };
     let (mut grade, mut best) = grow(SHAPES[0]);
@@ -199,7 +203,8 @@ impl Planted {
     fn worst_rules(&self, entries: &[Entry]) -> Vec<u32> {
         let leaf = self.longest_leaf;
         let records = self.records.iter().skip(leaf.first() as usize).take(leaf.count() as usize);
-        let entries = records.filter_map(|entry| entries.get(*entry as usize));
+        let worst = self.overfull.iter().chain(records.filter(|_| self.overfull.is_empty()));
+        let entries = worst.filter_map(|entry| entries.get(*entry as usize));
         let mut rules: Vec<u32> = entries.map(|entry| entry.decision.rule()).collect();
         rules.dedup();
         rules

@@ -128,6 +128,6 @@ impl Numbers {
     }
 
     fn port(&mut self, [low, high]: [u16; 2]) -> u16 {
-        low + self.below(usize::from(high - low) + 1) as u16
+        low.saturating_add(self.below(usize::from(high.saturating_sub(low)) + 1) as u16)
     }
 }

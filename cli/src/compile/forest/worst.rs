@@ -14,8 +14,11 @@ use super::region::Region;
 /// Places that are visited at most. What is left unseen then counts as it does while a tree grows.
 const VISITS: u32 = 4_000_000;
 
-/// The most steps that a packet can take in a tree. Exact above `enough`; below, nobody needs to know.
+/// A number of steps that no packet exceeds in a tree; a close one above `enough`, below which nobody needs to know.
 pub(super) fn steps<const N: usize>(planted: &Planted, space: &Space<N>, enough: u32) -> u32 {
+    if !planted.overfull.is_empty() {
+        return planted.worst_steps.max(planted.overfull.len() as u32);
+    }
     if planted.worst_steps <= enough {
         return planted.worst_steps;
     }
