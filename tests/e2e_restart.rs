@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::{Duration, Instant};
 
+use firewall_core::tables::ABI_VERSION;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use vfw_tests::network::{Firewall, KernelObjects, Network, Shape, until};
@@ -206,7 +207,9 @@ fn a_bad_start_leaves_in_force_what_was() {
         assert!(said(&elsewhere).contains("forward in another network namespace"), "{}", said(&elsewhere));
 
         let state = fs::read_to_string(network.state_file()).expect("the state file");
-        for garbage in ["", "{]", &state.replace("\"abi\": 1", "\"abi\": 99"), &state[..state.len() / 2]] {
+        let other = state.replace(&format!("\"abi\": {ABI_VERSION}"), "\"abi\": 99");
+        assert_ne!(other, state);
+        for garbage in ["", "{]", &other, &state[..state.len() / 2]] {
             fs::write(network.state_file(), garbage).expect("the state file");
             goes_on(&refuses(&network, 2), "`vfw stop` takes the programs off");
         }
