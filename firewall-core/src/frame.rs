@@ -74,6 +74,20 @@ pub const ETHERNET: u32 = 14;
 pub const TAGGED_ETHERNET: u32 = 18;
 
 impl Link {
+    /// Writes this header, with its tag, over the first bytes of a frame.
+    #[inline(always)]
+    pub fn write<F: Frame>(&self, frame: &mut F) -> Result<(), DropReason> {
+        let [d0, d1, d2, d3, d4, d5] = self.destination;
+        let [s0, s1, s2, s3, s4, s5] = self.source;
+        let [e0, e1] = self.ether_type.to_be_bytes();
+        if let Some(vlan) = self.vlan {
+            let [v0, v1] = vlan.to_be_bytes();
+            frame.store(0, [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, 0x81, 0, v0, v1, e0, e1])
+        } else {
+            frame.store(0, [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, e0, e1])
+        }
+    }
+
     /// Bytes of this header when the tag is written into the frame.
     #[inline(always)]
     pub const fn length(&self) -> u32 {

@@ -113,15 +113,7 @@ impl Frame for XdpFrame {
             return Err(DropReason::Rewrite);
         }
         self.length = self.length.wrapping_add_signed(-move_by);
-        let [d0, d1, d2, d3, d4, d5] = link.destination;
-        let [s0, s1, s2, s3, s4, s5] = link.source;
-        let [e0, e1] = link.ether_type.to_be_bytes();
-        if let Some(vlan) = link.vlan {
-            let [v0, v1] = vlan.to_be_bytes();
-            self.store(0, [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, 0x81, 0, v0, v1, e0, e1])
-        } else {
-            self.store(0, [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, e0, e1])
-        }
+        link.write(self)
     }
 
     #[inline(always)]

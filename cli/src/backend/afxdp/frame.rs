@@ -138,15 +138,7 @@ impl Frame for UmemFrame<'_> {
         part.offset = end.checked_sub(link.length()).ok_or(DropReason::Rewrite)?;
         part.length = rest + link.length();
         self.length = self.length - old_length + link.length();
-        let [d0, d1, d2, d3, d4, d5] = link.destination;
-        let [s0, s1, s2, s3, s4, s5] = link.source;
-        let [e0, e1] = link.ether_type.to_be_bytes();
-        if let Some(vlan) = link.vlan {
-            let [v0, v1] = vlan.to_be_bytes();
-            self.store(0, [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, 0x81, 0, v0, v1, e0, e1])
-        } else {
-            self.store(0, [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, e0, e1])
-        }
+        link.write(self)
     }
 
     fn word_changed(&mut self, _old: [u8; 2], _new: [u8; 2]) {}
