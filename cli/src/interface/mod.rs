@@ -6,13 +6,12 @@
 mod changes;
 mod choose;
 mod clsact;
-mod driver_ioctl;
 mod error;
 mod ethtool;
+mod ethtool_ioctl;
 pub(crate) mod netlink;
 mod offload;
 mod prepare;
-mod queues;
 mod receive_buffer;
 mod watch;
 
@@ -30,9 +29,9 @@ pub use choose::{EngineOrder, Hook, HookChoice, HookError, ZoneTags, choose_hook
 pub use clsact::{Filter, add_clsact, ingress_filters, remove_empty_clsact};
 pub use error::InterfaceError;
 pub use ethtool::{Feature, Features, XdpFeatures};
+pub use ethtool_ioctl::queues;
 pub use offload::turn_off_rx_vlan_offload;
 pub use prepare::{prepare, refuse_addresses, refuse_controller};
-pub use queues::queues;
 pub use watch::{LinkChanges, Notices};
 
 use ethtool::FeatureSets;
@@ -223,7 +222,7 @@ fn complete(name: &str, link: &LinkMessage) -> Result<Interface, InterfaceError>
             _ => {}
         }
     }
-    if let Some(driver) = driver_ioctl::driver(name).map_err(InterfaceError::system(name, "ask for the driver"))? {
+    if let Some(driver) = ethtool_ioctl::driver(name).map_err(InterfaceError::system(name, "ask for the driver"))? {
         interface.driver = driver;
     }
     interface.peer_index = lower.filter(|_| interface.is_veth());
