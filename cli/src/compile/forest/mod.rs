@@ -171,32 +171,29 @@ fn plant<const N: usize>(
         let cost = if is_tried { trial.cost(&lay_out(&planted)) } else { u64::MAX };
         ((excess, cost), planted)
     };
-    let (mut grade, mut best) = grow(SHAPES[0]);
-    let mut take = |shape: Shape, grade: &mut Grade| {
-        let (next, planted) = grow(shape);
-        if next < *grade {
-            (*grade, best) = (next, planted);
-        }
-    };
-    for shape in SHAPES.into_iter().skip(1) {
-        if grade.0 == (0, 0) && ground.entries.len() > QUICK {
+    let better = |best: Graded, next: Graded| if next.0 < best.0 { next } else { best };
+    let [first_shape, others @ ..] = SHAPES;
+    let mut best = grow(first_shape);
+    for shape in others {
+        if best.0.0 == (0, 0) && ground.entries.len() > QUICK {
             break;
         }
-        take(shape, &mut grade);
+        best = better(best, grow(shape));
     }
     for shape in LAST_RESORTS {
-        if grade.0.0 > 0 {
-            take(shape, &mut grade);
+        if best.0.0.0 > 0 {
+            best = better(best, grow(shape));
         }
     }
+    let (_, best) = best;
     if best.worst_steps > MAX_STEPS {
         return Err(TooManySteps { steps: best.worst_steps, rules: best.worst_rules(ground.entries) });
     }
     Ok(best)
 }
 
-/// Steps and words beyond the bounds, and what a trial cost: less is better.
-type Grade = ((u32, usize), u64);
+/// A tree behind its grade: steps and words beyond the bounds, and what a trial cost; less is better.
+type Graded = (((u32, usize), u64), Planted);
 
 impl Planted {
     /// Rules of the longest leaf, each once.
