@@ -2,12 +2,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use firewall_core::tables::{Action as Code, RuleKey, Tables};
+use firewall_core::tables::Tables;
 use proptest::prelude::*;
 use vfw::backend::memory::{Limits, Memory};
 use vfw::compile::{Link, compile};
 use vfw::config::Config;
-use vfw::lang::{Action, Policy, SourceFile, load, render};
+use vfw::lang::{Policy, SourceFile, load, render};
 use vfw_tests::oracle::{Answer, Question, first_match};
 use vfw_tests::scenario::ZONES;
 
@@ -133,29 +133,7 @@ fn policy(rules: &[String]) -> Policy {
 }
 
 fn compiled(memory: &Memory, question: &Question) -> Answer {
-    let icmp = matches!(question.protocol, 1 | 58);
-    let port = |port: u16| if matches!(question.protocol, 6 | 17) { port } else { 0 };
-    let key = RuleKey {
-        source: question.source.into(),
-        destination: question.destination.into(),
-        source_port: port(question.source_port),
-        destination_port: if icmp {
-            u16::from(question.icmp.0) << 8 | u16::from(question.icmp.1)
-        } else {
-            port(question.destination_port)
-        },
-        from: question.from as u16,
-        to: question.to as u16,
-        protocol: u16::from(question.protocol),
-        tcp_flags: u16::from(question.flags),
-    };
-    let decision = memory.judge(|| key).expect("a rule table");
-    let action = match decision.action() {
-        Code::Allow => Action::Allow,
-        Code::Drop => Action::Drop,
-        Code::Reject => Action::Reject,
-    };
-    Answer { action, rule: decision.rule() as usize, log: decision.is_logged() }
+    Answer::from(memory.judge(|| question.key()).expect("a rule table"))
 }
 
 proptest! {

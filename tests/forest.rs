@@ -111,14 +111,14 @@ fn tcp_flags_decide() {
     let rules = ruleset::rules(Class::Acl, false, 50, 51);
     let mut entries = classbench::entries(&rules);
     let any = Prefix { first: 0xffff_0000_0000, length: 96 };
-    let selector = Selector { protocol: Some(6), tcp_flags: [0x12, 0x02], ..entries.v4[0].selector };
+    let selector = Selector { protocol: Some(6), tcp_flags: [0x12, 0x02], ..entries.v4.addresses[0].selector };
     let selector = Selector { source_ports: [0, u16::MAX], destination_ports: [0, u16::MAX], ..selector };
     let first = Decision::new(0, Action::Drop, false);
     // The first entry differs from the second in flags alone, and must not hide it.
-    entries.v4.insert(0, Entry { source: any, destination: any, selector, decision: first });
+    entries.v4.addresses.insert(0, Entry { source: any, destination: any, selector, decision: first });
     let other = Selector { tcp_flags: [0; 2], ..selector };
     let second = Decision::new(0, Action::Reject, true);
-    entries.v4.insert(1, Entry { source: any, destination: any, selector: other, decision: second });
+    entries.v4.addresses.insert(1, Entry { source: any, destination: any, selector: other, decision: second });
     let forest = forest::compile(&entries).expect("compiles");
     let mut key = RuleKey::from(&ruleset::headers(&rules, 1, 1)[0]);
     key.protocol = 6;
@@ -132,7 +132,7 @@ fn tcp_flags_decide() {
 fn overlapping(rules: u16, flags: u16) -> forest::Entries {
     let mut entries = classbench::entries(&ruleset::rules(Class::Acl, false, 1, 1));
     let prefix = |top: u128, length: u8| Prefix { first: 0xffff_0000_0000 | top << 24, length: 96 + length };
-    let pattern = Entry { source: prefix(64, 2), destination: prefix(0, 0), ..entries.v4[0] };
+    let pattern = Entry { source: prefix(64, 2), destination: prefix(0, 0), ..entries.v4.addresses[0] };
     let entry = |rule: u16, flag: u16| Entry {
         selector: Selector {
             source_ports: [0, u16::MAX],
@@ -144,7 +144,7 @@ fn overlapping(rules: u16, flags: u16) -> forest::Entries {
         decision: Decision::new(u32::from(rule), Action::Drop, false),
         ..pattern
     };
-    entries.v4 = (0..rules).flat_map(|rule| (0..flags).map(move |flag| entry(rule, flag))).collect();
+    entries.v4.addresses = (0..rules).flat_map(|rule| (0..flags).map(move |flag| entry(rule, flag))).collect();
     // Others, so that a cut has a child without any.
     for top in [128, 192] {
         let other = |rule: u32| Entry {
@@ -153,7 +153,7 @@ fn overlapping(rules: u16, flags: u16) -> forest::Entries {
             selector: Selector { destination_ports: [0, u16::MAX], ..pattern.selector },
             ..pattern
         };
-        entries.v4.extend((0..600).map(other));
+        entries.v4.addresses.extend((0..600).map(other));
     }
     entries.default = Decision::new(2_000, Action::Allow, false);
     entries

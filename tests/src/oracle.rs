@@ -3,6 +3,8 @@
 
 use std::net::IpAddr;
 
+use firewall_core::classify::Decision;
+use firewall_core::tables::{Action as Code, RuleKey};
 use vfw::lang::{Action, Policy, Rule, Service, ZoneMatch};
 
 /// The first packet of a flow, as rules see it.
@@ -28,6 +30,25 @@ pub struct Question {
     pub flags: u8,
 }
 
+impl Question {
+    /// The key that the pipeline makes of it.
+    pub fn key(&self) -> RuleKey {
+        let icmp = matches!(self.protocol, 1 | 58);
+        let port = |port: u16| if matches!(self.protocol, 6 | 17) { port } else { 0 };
+        let message = u16::from(self.icmp.0) << 8 | u16::from(self.icmp.1);
+        RuleKey {
+            source: self.source.into(),
+            destination: self.destination.into(),
+            source_port: port(self.source_port),
+            destination_port: if icmp { message } else { port(self.destination_port) },
+            from: self.from as u16,
+            to: self.to as u16,
+            protocol: u16::from(self.protocol),
+            tcp_flags: u16::from(self.flags),
+        }
+    }
+}
+
 /// What was decided, and by which rule; the default comes after the last rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answer {
@@ -37,6 +58,17 @@ pub struct Answer {
     pub rule: usize,
     /// Whether it is logged.
     pub log: bool,
+}
+
+impl From<Decision> for Answer {
+    fn from(decision: Decision) -> Self {
+        let action = match decision.action() {
+            Code::Allow => Action::Allow,
+            Code::Drop => Action::Drop,
+            Code::Reject => Action::Reject,
+        };
+        Self { action, rule: decision.rule() as usize, log: decision.is_logged() }
+    }
 }
 
 /// Asks the rules one after the other.

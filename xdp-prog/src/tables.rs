@@ -5,8 +5,8 @@ use core::ops::Deref;
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use aya_ebpf::maps::lpm_trie::Key;
 use firewall_core::Address;
-use firewall_core::classify::image::{WORDS, WORDS_V4};
-use firewall_core::classify::{self, Block, Blocks, Decision, lookup};
+use firewall_core::classify::image::{HEADER_BLOCKS, WORDS, WORDS_V4};
+use firewall_core::classify::{self, Block, Blocks, Decision, Walk, first_match};
 use firewall_core::conntrack::{Flow, FlowKey};
 use firewall_core::event::{self, Dropped, Event, Topic};
 use firewall_core::limit::{Bucket, Work};
@@ -148,11 +148,9 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn judge(&self, key: impl FnOnce() -> RuleKey) -> Option<Decision> {
-        rule_key_scratch()?.fill(&key());
-        match first_match(self.slot) {
-            NO_DECISION => None,
-            decision => Some(Decision(decision as u32)),
-        }
+        let key_scratch = rule_key_scratch()?;
+        key_scratch.fill(&key());
+        first_match(&mut KernelWalk { slot: self.slot, key: key_scratch })
     }
 
     #[inline(always)]
@@ -228,7 +226,7 @@ impl Tables for KernelTables {
 
 /// Tells of the packet in [`maps::PACKET_SCRATCH`]; `end` is the zone that it came from and the reason, `zone << 8 | reason`.
 ///
-/// A global function, as [`first_match`]: the ways by which a packet comes to its end are thousands.
+/// A global function, as [`visit_rules`]: the ways by which a packet comes to its end are thousands.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn tell_of_drop(slot: u32, end: u32, ifindex: u32, length: u32, now: u64) -> u64 {
@@ -251,19 +249,53 @@ fn count(map: &aya_ebpf::maps::PerCpuArray<firewall_core::tables::Counter>, inde
     }
 }
 
-/// No [`Decision`].
-const NO_DECISION: u64 = u64::MAX;
+/// A look-up in the rule table of a slot.
+struct KernelWalk {
+    slot: u32,
+    /// That in [`maps::RULE_KEY_SCRATCH`].
+    key: &'static mut classify::Key,
+}
 
-/// The walk over the rule table for the key in [`maps::RULE_KEY_SCRATCH`].
+impl Walk for KernelWalk {
+    #[inline(always)]
+    fn header(&self, word: usize) -> Option<u64> {
+        KernelBlocks::of(self.slot)?.header(word)
+    }
+
+    #[inline(always)]
+    fn key(&mut self) -> &mut classify::Key {
+        self.key
+    }
+
+    #[inline(always)]
+    fn visit(&mut self, tree: usize) -> Option<()> {
+        (visit_rules(self.slot, tree as u32) == 0).then_some(())
+    }
+
+    #[inline(always)]
+    fn by_class(&mut self, trees: usize) -> Option<()> {
+        (match_by_class(self.slot, trees as u32) == 0).then_some(())
+    }
+}
+
+/// [`classify::visit`] in the rule table of `slot`, for the key in [`maps::RULE_KEY_SCRATCH`]; 0, or 1 when the image is damaged.
 ///
-/// The rule table is that of `slot`. A global function, which the verifier follows once, whatever leads to its call; inlined, it would follow the walk for
-/// every way through the parser. Such a function takes numbers only, so the key comes and goes by a map.
+/// A global function, which the verifier follows once, whatever leads to its call; inlined, it would follow the walk for every
+/// way through the parser. Such a function takes numbers only, so the key comes and goes by a map.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn first_match(slot: u32) -> u64 {
+extern "C" fn visit_rules(slot: u32, tree: u32) -> u64 {
     // The table last: a look-up of a map would clobber the half of a stack slot that holds its mask.
-    let (Some(key), Some(table)) = (rule_key_scratch(), KernelBlocks::of(slot)) else { return NO_DECISION };
-    lookup(&table, key).map_or(NO_DECISION, |decision| u64::from(decision.0))
+    let (Some(key), Some(table)) = (rule_key_scratch(), KernelBlocks::of(slot)) else { return 1 };
+    classify::visit(&table, key, tree as usize).map_or(1, |()| 0)
+}
+
+/// [`classify::by_class`], likewise.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn match_by_class(slot: u32, trees: u32) -> u64 {
+    let Some(key) = rule_key_scratch() else { return 1 };
+    classify::by_class(&mut KernelWalk { slot, key }, trees as usize).map_or(1, |()| 0)
 }
 
 /// Room for the key of one look-up.
@@ -274,6 +306,9 @@ fn rule_key_scratch() -> Option<&'static mut classify::Key> {
     // this CPU, and the references of one do not overlap in time.
     Some(unsafe { &mut *key })
 }
+
+/// A bound of the header's words, a power of two.
+const HEADER_WORDS: usize = (HEADER_BLOCKS as usize * WORDS).next_power_of_two();
 
 /// The rule table in force when the look-up began: one image for one packet, whatever is published meanwhile.
 ///
@@ -306,8 +341,8 @@ impl KernelBlocks {
 impl Blocks for KernelBlocks {
     #[inline(always)]
     fn header(&self, word: usize) -> Option<u64> {
-        // SAFETY: a rule table has room for a header, of which `word` is one.
-        Some(unsafe { *self.start.add(word) })
+        // SAFETY: a rule table has far more words.
+        Some(unsafe { *self.start.add(word & (HEADER_WORDS - 1)) })
     }
 
     #[inline(always)]

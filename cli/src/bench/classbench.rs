@@ -11,7 +11,7 @@ use firewall_core::classify::{Decision, Selector};
 use firewall_core::tables::{ANY_ZONE, Action, RuleKey};
 use thiserror::Error;
 
-use crate::compile::forest::{Entries, Entry, Prefix};
+use crate::compile::forest::{Entries, Entry, Lists, Prefix};
 
 /// One rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -131,7 +131,7 @@ pub fn first_match(rules: &[Rule], header: &Header) -> usize {
 /// The rules as the compiler takes them: every rule allows, the rest is dropped.
 pub fn entries(rules: &[Rule]) -> Entries {
     let default = Decision::new(rules.len() as u32, Action::Drop, false);
-    let mut entries = Entries { v4: Vec::new(), v6: Vec::new(), default };
+    let mut entries = Entries { v4: Lists::default(), v6: Lists::default(), default };
     for (number, rule) in rules.iter().enumerate() {
         let selector = Selector {
             source_ports: rule.source_ports,
@@ -144,7 +144,7 @@ pub fn entries(rules: &[Rule]) -> Entries {
         let decision = Decision::new(number as u32, Action::Allow, false);
         let (source, destination) = (wide(rule.source), wide(rule.destination));
         let family = if rule.source.0.is_ipv4() { &mut entries.v4 } else { &mut entries.v6 };
-        family.push(Entry { source, destination, selector, decision });
+        family.addresses.push(Entry { source, destination, selector, decision });
     }
     entries
 }

@@ -3,6 +3,7 @@
 //! [`compile`] turns a [`Policy`] into an [`Image`]: plain data, the same for every back end. Everything a back end
 //! cannot hold is refused here, with the place in the rules that caused it.
 
+mod classes;
 pub mod forest;
 mod prefix;
 mod route;
@@ -117,7 +118,7 @@ pub struct Image {
     pub zone_index: Vec<u64>,
     /// The rule table.
     pub rules: Forest,
-    /// Lines that the rules became: their combinations of zones, addresses and services.
+    /// Lines that the rules became: their combinations of zones, addresses and services, and the prefixes of classes of addresses.
     pub entries: usize,
     /// What to call each rule of the file; the default last.
     pub rule_names: Vec<RuleName>,
@@ -155,7 +156,7 @@ pub fn compile(policy: &Policy, config: &Config, links: &[Link]) -> Result<Image
     if bytes > most as usize {
         return Err(CompileError::Policy(rule::too_large(policy, bytes, most)));
     }
-    let entries = entries.v4.len() + entries.v6.len();
+    let entries = entries.v4.count() + entries.v6.count();
     let settings = Settings { timeouts: timeouts(&config.timeouts), rates: rates(config), epoch: 1, padding: 0 };
     Ok(Image { settings, zones, zone_index, rules, entries, rule_names, routes: route::table(policy) })
 }

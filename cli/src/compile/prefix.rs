@@ -1,10 +1,14 @@
 //! Prefixes in the 128-bit form, where IPv4 is a part of IPv6.
 
+use std::cmp::Ordering;
+
 use firewall_core::Address;
 use ipnetwork::IpNetwork;
 
 /// First bits of a prefix in the 128-bit form, and how many of them count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+///
+/// In order, a prefix comes before those inside of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Prefix {
     pub(super) address: Address,
     pub(super) length: u8,
@@ -23,9 +27,26 @@ impl Prefix {
         Self { address, length }
     }
 
+    /// Whether another one lies inside of this one, or is the same.
+    pub(super) fn holds(&self, other: &Self) -> bool {
+        self.length <= other.length && other.address.matches(&self.address, &Address::mask(self.length))
+    }
+
     /// Whether IPv4 addresses lie inside of this IPv6 prefix.
     pub(super) fn holds_mapped(&self) -> bool {
         self.length < MAPPED.length && MAPPED.address.matches(&self.address, &Address::mask(self.length))
+    }
+}
+
+impl Ord for Prefix {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.address.bytes(), self.length).cmp(&(other.address.bytes(), other.length))
+    }
+}
+
+impl PartialOrd for Prefix {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 

@@ -1,13 +1,14 @@
 //! The rule table: every rule as its combinations of zones, addresses and services, in order.
 
 use firewall_core::classify::image::MAX_STEPS;
-use firewall_core::classify::{Decision, Selector};
+use firewall_core::classify::{Class, Decision, Selector};
 use firewall_core::tables::{ANY_ZONE, Action as Code};
 use ipnetwork::IpNetwork;
 use serde::Serialize;
 
 use super::CompileError;
-use super::forest::{Entries, Entry, TooManySteps};
+use super::classes::Classes;
+use super::forest::{self, Entries, Entry, Lists, TooManySteps};
 use super::prefix::{ANY, MAPPED, Prefix};
 use crate::lang::registry::{ICMP, ICMP6};
 use crate::lang::{Action, Diagnostic, Diagnostics, Policy, Rule, Service, ZoneMatch};
@@ -26,39 +27,48 @@ pub struct RuleName {
     pub label: Option<String>,
 }
 
+/// Entries above which large lists of addresses become classes where that makes fewer: below, packets find their rule more quickly
+/// without.
+const MANY: usize = 65_536;
+
 /// Entries, and a name for each rule.
 pub(super) fn table(policy: &Policy) -> Result<(Entries, Vec<RuleName>), CompileError> {
-    let counts = counts(policy);
-    let total = counts.iter().fold(0usize, |sum, count| sum.saturating_add(*count));
+    let families = families(policy);
+    let total = families.iter().fold(0usize, |sum, lines| sum.saturating_add(lines.count()));
     if total > MAX_ENTRIES {
-        return Err(CompileError::Policy(too_many(policy, &counts, total)));
+        return Err(CompileError::Policy(too_many(policy, &counts(&families), total)));
     }
+    let decisions: Vec<Decision> =
+        (0..).zip(&policy.rules).map(|(number, rule)| decision(number, rule.action, rule.log.is_some())).collect();
     let default = &policy.default;
-    let mut entries = Entries {
-        v4: Vec::new(),
-        v6: Vec::new(),
-        default: decision(policy.rules.len(), default.action, default.log.is_some()),
-    };
-    let mut names = Vec::with_capacity(policy.rules.len() + 1);
-    for (index, rule) in policy.rules.iter().enumerate() {
-        let decision = decision(index, rule.action, rule.log.is_some());
-        Shape::of(policy, rule, Family::V4).push(decision, &mut entries.v4);
-        Shape::of(policy, rule, Family::V6).push(decision, &mut entries.v6);
-        let label = rule.log.as_ref().and_then(|log| log.label.clone());
-        names.push(RuleName { place: policy.place(&rule.location), text: rule.text.clone(), label });
-    }
+    let [v4, v6] = families.map(|lines| lines.lists(&decisions));
+    let default_decision = decision(policy.rules.len(), default.action, default.log.is_some());
+    let mut names: Vec<RuleName> = policy
+        .rules
+        .iter()
+        .map(|rule| RuleName {
+            place: policy.place(&rule.location),
+            text: rule.text.clone(),
+            label: rule.log.as_ref().and_then(|log| log.label.clone()),
+        })
+        .collect();
     names.push(RuleName {
         place: default.location.as_ref().map_or_else(|| "built-in".to_owned(), |at| policy.place(at)),
         text: format!("default {}{}", default.action, if default.log.is_some() { " log" } else { "" }),
         label: default.log.as_ref().and_then(|log| log.label.clone()),
     });
-    Ok((entries, names))
+    Ok((Entries { v4, v6, default: default_decision }, names))
+}
+
+/// What the rules become, for IPv4 and for IPv6.
+pub(super) fn families(policy: &Policy) -> [Lines<'_>; 2] {
+    [Family::V4, Family::V6].map(|family| Lines::of(policy, family))
 }
 
 /// How many entries each rule becomes.
-pub(super) fn counts(policy: &Policy) -> Vec<usize> {
-    let count = |rule, family| Shape::of(policy, rule, family).count();
-    policy.rules.iter().map(|rule| count(rule, Family::V4).saturating_add(count(rule, Family::V6))).collect()
+pub(super) fn counts(families: &[Lines; 2]) -> Vec<usize> {
+    let [v4, v6] = families;
+    v4.shapes.iter().zip(&v6.shapes).map(|(v4, v6)| v4.count().saturating_add(v6.count())).collect()
 }
 
 fn decision(rule: usize, action: Action, log: bool) -> Decision {
@@ -91,9 +101,113 @@ impl Family {
         own.map(|network| Prefix::of(*network)).collect()
     }
 
+    /// What stands for a class in the place of an address (see [`firewall_core::classify::Key::place_of`]).
+    fn place_of(self, class: u32) -> forest::Prefix {
+        let all = forest::Prefix::from(self.all());
+        forest::Prefix { first: all.first | u128::from(class), length: 128 }
+    }
+
     /// Whether packets of the family can be of a service: each has an ICMP of its own.
     fn has(self, service: &Service) -> bool {
         service.protocol != if self == Self::V4 { ICMP6 } else { ICMP }
+    }
+}
+
+/// What the rules become for one family.
+pub(super) struct Lines<'a> {
+    family: Family,
+    shapes: Vec<Shape<'a>>,
+    classes: Classes,
+}
+
+impl<'a> Lines<'a> {
+    fn of(policy: &'a Policy, family: Family) -> Self {
+        let shapes: Vec<Shape> = policy.rules.iter().map(|rule| Shape::of(policy, rule, family)).collect();
+        let plain = Self { family, shapes, classes: Classes::default() };
+        if plain.count() <= MANY { plain } else { plain.with_classes() }
+    }
+
+    /// With classes, where that makes less than half as many entries.
+    fn with_classes(self) -> Self {
+        let sides = self.shapes.iter().flat_map(|shape| [&shape.sources, &shape.destinations]);
+        let classes = Classes::of(sides.filter_map(Side::addresses));
+        let shapes = self.shapes.iter().map(|shape| shape.with_classes(&classes)).collect();
+        let classed = Self { family: self.family, shapes, classes };
+        if classed.count().saturating_mul(2) < self.count() { classed } else { self }
+    }
+
+    /// All entries: those of the rules, and the prefixes of classes.
+    fn count(&self) -> usize {
+        self.shapes.iter().map(Shape::count).fold(self.classes.prefixes.len(), usize::saturating_add)
+    }
+
+    /// The entries, given what each rule says.
+    fn lists(&self, decisions: &[Decision]) -> Lists {
+        let mut lists = Lists { classes: self.classes(), ..Lists::default() };
+        for (shape, decision) in self.shapes.iter().zip(decisions) {
+            let list = match (&shape.sources, &shape.destinations) {
+                (Side::Addresses(_), Side::Addresses(_)) => &mut lists.addresses,
+                (Side::Classes(_), Side::Addresses(_)) => &mut lists.sources,
+                (Side::Addresses(_), Side::Classes(_)) => &mut lists.destinations,
+                (Side::Classes(_), Side::Classes(_)) => &mut lists.both,
+            };
+            shape.push(self.family, *decision, list);
+        }
+        lists
+    }
+
+    /// The prefixes of classes, the longest first.
+    fn classes(&self) -> Vec<Entry> {
+        let selector = selector(None, ANY_ZONE, ANY_ZONE);
+        let entry = |(prefix, class): &(Prefix, u32)| Entry {
+            source: (*prefix).into(),
+            destination: self.family.all().into(),
+            selector,
+            decision: Decision(Class::new(128 - prefix.length, *class).0),
+        };
+        let mut entries: Vec<Entry> = self.classes.prefixes.iter().map(entry).collect();
+        entries.sort_by_key(|entry| entry.decision);
+        entries
+    }
+}
+
+/// One side of a rule.
+enum Side {
+    Addresses(Vec<Prefix>),
+    /// Numbers of classes.
+    Classes(Vec<u32>),
+}
+
+impl Side {
+    fn len(&self) -> usize {
+        match self {
+            Self::Addresses(list) => list.len(),
+            Self::Classes(list) => list.len(),
+        }
+    }
+
+    fn addresses(&self) -> Option<&[Prefix]> {
+        match self {
+            Self::Addresses(list) => Some(list),
+            Self::Classes(_) => None,
+        }
+    }
+
+    fn with_classes(&self, classes: &Classes) -> Self {
+        match self {
+            Self::Addresses(list) => {
+                classes.find(list).map_or_else(|| Self::Addresses(list.clone()), |found| Self::Classes(found.to_vec()))
+            }
+            Self::Classes(list) => Self::Classes(list.clone()),
+        }
+    }
+
+    /// What entries have in the place of an address.
+    fn places(&self, family: Family) -> Vec<forest::Prefix> {
+        match self {
+            Self::Addresses(list) => list.iter().map(|prefix| (*prefix).into()).collect(),
+            Self::Classes(list) => list.iter().map(|class| family.place_of(*class)).collect(),
+        }
     }
 }
 
@@ -101,8 +215,8 @@ impl Family {
 struct Shape<'a> {
     from: Vec<u16>,
     to: Vec<u16>,
-    sources: Vec<Prefix>,
-    destinations: Vec<Prefix>,
+    sources: Side,
+    destinations: Side,
     services: Vec<Option<&'a Service>>,
 }
 
@@ -112,9 +226,19 @@ impl<'a> Shape<'a> {
         Self {
             from: zones(policy, &rule.from),
             to: zones(policy, &rule.to),
-            sources: family.of(&rule.sources),
-            destinations: family.of(&rule.destinations),
+            sources: Side::Addresses(family.of(&rule.sources)),
+            destinations: Side::Addresses(family.of(&rule.destinations)),
             services: if rule.services.is_empty() { vec![None] } else { services.collect() },
+        }
+    }
+
+    fn with_classes(&self, classes: &Classes) -> Self {
+        Self {
+            from: self.from.clone(),
+            to: self.to.clone(),
+            sources: self.sources.with_classes(classes),
+            destinations: self.destinations.with_classes(classes),
+            services: self.services.clone(),
         }
     }
 
@@ -125,19 +249,20 @@ impl<'a> Shape<'a> {
         lengths.into_iter().fold(1, usize::saturating_mul)
     }
 
-    fn push(&self, decision: Decision, entries: &mut Vec<Entry>) {
+    fn push(&self, family: Family, decision: Decision, entries: &mut Vec<Entry>) {
+        let (sources, destinations) = (self.sources.places(family), self.destinations.places(family));
         for service in &self.services {
             for &from in &self.from {
                 for &to in &self.to {
                     let selector = selector(*service, from, to);
-                    for source in &self.sources {
-                        let to_entry = |destination: &Prefix| Entry {
-                            source: (*source).into(),
-                            destination: (*destination).into(),
+                    for &source in &sources {
+                        let to_entry = |destination: &forest::Prefix| Entry {
+                            source,
+                            destination: *destination,
                             selector,
                             decision,
                         };
-                        entries.extend(self.destinations.iter().map(to_entry));
+                        entries.extend(destinations.iter().map(to_entry));
                     }
                 }
             }
@@ -186,18 +311,19 @@ pub(super) fn too_many_steps(policy: &Policy, found: &TooManySteps) -> Diagnosti
 /// Rules that a message lists.
 const NAMED_RULES: usize = 16;
 
+const FEWER_ENTRIES: &str = "each combination of zones, services and short lists of addresses is an entry: use wider prefixes, or port \
+                             ranges";
+
 fn too_many(policy: &Policy, counts: &[usize], total: usize) -> Diagnostics {
     let message = format!("the rules become {} table entries; at most {MAX_ENTRIES} fit", many(total));
-    let hint = "each combination of zones, addresses and services is an entry: use wider prefixes, or port ranges";
-    [largest(policy, counts, message).with_hint(hint)].into_iter().collect()
+    [largest(policy, counts, message).with_hint(FEWER_ENTRIES)].into_iter().collect()
 }
 
 /// A rule table of so many bytes, of which `most` are allowed: the rules that take them.
 pub(super) fn too_large(policy: &Policy, bytes: usize, most: u32) -> Diagnostics {
     let message = format!("the compiled rules take {bytes} bytes; at most {most} are allowed (vfw.toml: rules.bytes)");
-    let hint = "each combination of zones, addresses and services is an entry: use wider prefixes, or port ranges, or allow more \
-                memory";
-    [largest(policy, &counts(policy), message).with_hint(hint)].into_iter().collect()
+    let hint = format!("{FEWER_ENTRIES}, or allow more memory");
+    [largest(policy, &counts(&families(policy)), message).with_hint(hint)].into_iter().collect()
 }
 
 /// An error at the rule with the most entries, which names the others that have a good part of them.

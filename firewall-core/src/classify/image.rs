@@ -1,8 +1,8 @@
 //! Layout of a compiled rule table.
 //!
-//! An image is a row of [`Block`]s. The first two are the header; then come the nodes of both families (8 bytes each), IPv4
+//! An image is a row of [`Block`]s. The first three are the header; then come the nodes of both families (8 bytes each), IPv4
 //! records (32 bytes) and IPv6 records (64 bytes, one block each). Indices count from the start of the image in units of
-//! what they name.
+//! what they name. Each family has several trees ([`tree`]).
 //!
 //! A cut may leave entries that belong to too many of its children to a *side* tree, which every packet that comes by has
 //! to look at too. The three words before the children of such a cut name it: the root of the side tree, what is
@@ -38,9 +38,9 @@ pub const RULE_BLOCKS_MARKER: usize = 0x0b10_c5f7;
 /// First word of the header: "vfwtable", and changes with the layout ([`VERSION`]).
 pub const MAGIC: u64 = u64::from_le_bytes(*b"vfwtable");
 /// Number of this layout.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 /// Blocks before the first node.
-pub const HEADER_BLOCKS: u32 = 2;
+pub const HEADER_BLOCKS: u32 = 3;
 
 /// Words of the header.
 pub mod header {
@@ -60,10 +60,30 @@ pub mod header {
     pub const NODES: usize = 6;
     /// IPv4 records (low half), IPv6 records (high half).
     pub const RECORDS: usize = 7;
-    /// The [`super::Pending`] of the tree for IPv4.
-    pub const TREE_V4: usize = 8;
+    /// The [`super::Pending`] of each [`super::tree`] for IPv4.
+    pub const TREES_V4: usize = 8;
     /// The same for IPv6.
-    pub const TREE_V6: usize = 9;
+    pub const TREES_V6: usize = TREES_V4 + super::tree::COUNT;
+}
+
+/// The trees of one family.
+///
+/// Where large sets of addresses meet in a rule, or many rules name them, their products would be too many records. Addresses that
+/// the same of these sets have are a *class* then: a packet's classes are looked up, one for each side, and the rules name
+/// classes in place of addresses.
+pub mod tree {
+    /// Rules that name addresses on both sides.
+    pub const ADDRESSES: usize = 0;
+    /// Classes: prefixes, in the place of a source. What it says is a [`super::Class`], the longest prefix first.
+    pub const CLASSES: usize = 1;
+    /// Rules whose source is a class.
+    pub const SOURCES: usize = 2;
+    /// Rules whose destination is a class.
+    pub const DESTINATIONS: usize = 3;
+    /// Rules with a class on each side.
+    pub const BOTH: usize = 4;
+    /// How many there are.
+    pub const COUNT: usize = 5;
 }
 
 /// Read access to an image, bounded: `None` behind the end, or anything that the image holds.
@@ -135,6 +155,27 @@ impl Decision {
             2 => Action::Reject,
             _ => Action::Drop,
         }
+    }
+}
+
+/// A class of addresses as the tree of classes says it: bits of the address that its prefix leaves open (8 bits), number (24 bits).
+/// As of decisions, the smallest wins.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Class(pub u32);
+
+impl Class {
+    /// Of addresses that no set has.
+    pub const NONE: Self = Self(u32::MAX);
+
+    /// The word for a class below [`MAX_RULES`] less one.
+    pub const fn new(open: u8, number: u32) -> Self {
+        Self((open as u32) << 24 | number & (MAX_RULES - 1))
+    }
+
+    /// Its number: what stands in the place of an address.
+    #[inline(always)]
+    pub const fn number(self) -> u32 {
+        self.0 & (MAX_RULES - 1)
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a look-up looks at.
 
+use super::image::Class;
 use crate::conntrack::{Flow, FlowKey};
 use crate::packet::{ECHO_REQUEST, ECHO_REQUEST6, Packet, protocol};
 use crate::tables::RuleKey;
@@ -61,6 +62,8 @@ pub mod slot {
     pub const DESTINATION_V4: usize = 13;
     /// IP protocol (8 bits), ingress zone and egress zone (12 bits each).
     pub const FIELDS: usize = 14;
+    /// No field of a packet: the best decision of a look-up so far.
+    pub const BEST: usize = 15;
 }
 
 /// [`slot::FIELDS`] of these.
@@ -123,11 +126,79 @@ impl Key {
         (self.words[(number / 2 % 8) as usize] >> (number % 2 * 32)) as u32
     }
 
+    /// Puts what stands for an address in the place of the source.
+    #[inline(always)]
+    pub const fn set_source(&mut self, place: Place) {
+        if self.is_v4() {
+            let destination = (self.pair(slot::SOURCE_V4) >> 32) as u32;
+            self.put(slot::SOURCE_V4, place.0[0] as u32, destination);
+        } else {
+            self.words[slot::SOURCE / 2] = place.0[0];
+            self.words[slot::SOURCE / 2 + 1] = place.0[1];
+        }
+    }
+
+    /// Puts what stands for an address in the place of the destination.
+    #[inline(always)]
+    pub const fn set_destination(&mut self, place: Place) {
+        if self.is_v4() {
+            let source = self.pair(slot::SOURCE_V4) as u32;
+            self.put(slot::SOURCE_V4, source, place.0[0] as u32);
+        } else {
+            self.words[slot::DESTINATION / 2] = place.0[0];
+            self.words[slot::DESTINATION / 2 + 1] = place.0[1];
+        }
+    }
+
+    /// What stands in the place of the source.
+    #[inline(always)]
+    pub const fn source(&self) -> Place {
+        if self.is_v4() {
+            Place([self.pair(slot::SOURCE_V4) & 0xffff_ffff, 0])
+        } else {
+            Place([self.pair(slot::SOURCE), self.pair(slot::SOURCE + 2)])
+        }
+    }
+
+    /// What stands in the place of the destination.
+    #[inline(always)]
+    pub const fn destination(&self) -> Place {
+        if self.is_v4() {
+            Place([self.pair(slot::SOURCE_V4) >> 32, 0])
+        } else {
+            Place([self.pair(slot::DESTINATION), self.pair(slot::DESTINATION + 2)])
+        }
+    }
+
+    /// What stands for an address: the number of a class.
+    #[inline(always)]
+    pub const fn place_of(&self, class: Class) -> Place {
+        let number = class.number() as u64;
+        if self.is_v4() { Place([number, 0]) } else { Place([0, number]) }
+    }
+
+    /// The best decision so far.
+    #[inline(always)]
+    pub const fn best(&self) -> u32 {
+        (self.pair(slot::FIELDS) >> 32) as u32
+    }
+
+    /// Notes the best decision.
+    #[inline(always)]
+    pub const fn set_best(&mut self, best: u32) {
+        self.put(slot::FIELDS, self.pair(slot::FIELDS) as u32, best);
+    }
+
     /// Whether the packet is IPv4.
     #[inline(always)]
     pub const fn is_v4(&self) -> bool {
         self.pair(slot::TCP_FLAGS) >> 32 != 0
     }
 }
+
+/// What a [`Key`] has in the place of an address: the address (IPv4 in the first word, or the first and last half of IPv6), or a
+/// class of addresses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Place([u64; 2]);
 
 const MAPPED: u32 = u32::from_ne_bytes([0, 0, 0xff, 0xff]);

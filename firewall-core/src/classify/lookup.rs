@@ -1,21 +1,114 @@
 //! The walk.
 
-use super::image::{Blocks, Decision, MAX_STEPS, Node, Pending, header};
+use super::image::{Blocks, Class, Decision, MAX_STEPS, Node, Pending, header, tree};
 use super::key::Key;
 use super::record::{Record, RecordV4, RecordV6};
 
-/// The first rule that matches; the default when none does. `None` when the image is damaged.
-#[inline(always)]
-pub fn lookup<B: Blocks + ?Sized>(image: &B, key: &Key) -> Option<Decision> {
-    if key.is_v4() {
-        visit(image, key, header::TREE_V4, record_v4)
-    } else {
-        visit(image, key, header::TREE_V6, record_v6)
+/// A look-up at work: its key, and a way to visit a tree.
+pub trait Walk {
+    /// A word of the image's header, by [`header`].
+    fn header(&self, word: usize) -> Option<u64>;
+    /// The key. What it holds in the place of addresses changes on the way, and it has the best decision so far.
+    fn key(&mut self) -> &mut Key;
+    /// [`visit`]s the tree of this header word. `None` when the image is damaged.
+    fn visit(&mut self, tree: usize) -> Option<()>;
+    /// [`by_class`], where the trees of a family begin in the header. To be overridden where a call is better.
+    #[inline(always)]
+    fn by_class(&mut self, trees: usize) -> Option<()>
+    where
+        Self: Sized,
+    {
+        by_class(self, trees)
     }
 }
 
-/// Steps that were taken. All loops of a look-up share them: the compiler of rules bounds their sum, and the verifier follows
-/// no more rounds than a packet can take.
+/// The first rule that matches; the default when none does. `None` when the image is damaged.
+#[inline(always)]
+pub fn first_match<W: Walk>(walk: &mut W) -> Option<Decision> {
+    let trees = if walk.key().is_v4() { header::TREES_V4 } else { header::TREES_V6 };
+    let default = walk.header(header::DEFAULT)? as u32;
+    walk.key().set_best(default);
+    walk.visit(trees + tree::ADDRESSES)?;
+    if Pending(walk.header(trees + tree::CLASSES)?) != Pending::NONE {
+        walk.by_class(trees)?;
+    }
+    Some(Decision(walk.key().best()))
+}
+
+/// Goes on with the rules that name classes of addresses. `None` when the image is damaged.
+#[inline(always)]
+pub fn by_class<W: Walk>(walk: &mut W, trees: usize) -> Option<()> {
+    let (best, source, destination) = (walk.key().best(), walk.key().source(), walk.key().destination());
+    let source_class = class_of_source(walk, trees)?;
+    walk.key().set_source(destination);
+    let destination_class = class_of_source(walk, trees)?;
+    walk.key().set_best(best);
+    if source_class != Class::NONE {
+        let place = walk.key().place_of(source_class);
+        walk.key().set_source(place);
+        walk.visit(trees + tree::SOURCES)?;
+    }
+    if destination_class != Class::NONE {
+        let place = walk.key().place_of(destination_class);
+        walk.key().set_destination(place);
+        if source_class != Class::NONE {
+            walk.visit(trees + tree::BOTH)?;
+        }
+        walk.key().set_source(source);
+        walk.visit(trees + tree::DESTINATIONS)?;
+    }
+    Some(())
+}
+
+#[inline(always)]
+fn class_of_source<W: Walk>(walk: &mut W, trees: usize) -> Option<Class> {
+    walk.key().set_best(Class::NONE.0);
+    walk.visit(trees + tree::CLASSES)?;
+    Some(Class(walk.key().best()))
+}
+
+/// [`first_match`] in an image that is at hand.
+pub fn lookup<B: Blocks + ?Sized>(image: &B, key: &Key) -> Option<Decision> {
+    first_match(&mut AtHand { image, key: *key })
+}
+
+struct AtHand<'a, B: ?Sized> {
+    image: &'a B,
+    key: Key,
+}
+
+impl<B: Blocks + ?Sized> Walk for AtHand<'_, B> {
+    #[inline(always)]
+    fn header(&self, word: usize) -> Option<u64> {
+        self.image.header(word)
+    }
+
+    #[inline(always)]
+    fn key(&mut self) -> &mut Key {
+        &mut self.key
+    }
+
+    #[inline]
+    fn visit(&mut self, tree: usize) -> Option<()> {
+        visit(self.image, &mut self.key, tree)
+    }
+}
+
+/// Looks whether the tree of a header word says something better than the best so far. `None` when the image is damaged.
+#[inline(always)]
+pub fn visit<B: Blocks + ?Sized>(image: &B, key: &mut Key, tree: usize) -> Option<()> {
+    let pending = Pending(image.header(tree)?);
+    let best = if key.is_v4() {
+        visit_all(image, key, pending, record_v4)?
+    } else {
+        visit_all(image, key, pending, record_v6)?
+    };
+    key.set_best(best);
+    Some(())
+}
+
+/// Steps that were taken. All loops of a visit share them: the compiler of rules bounds their sum over all visits, and the
+/// verifier follows no more rounds than a packet can take.
 struct Steps(u32);
 
 impl Steps {
@@ -26,17 +119,15 @@ impl Steps {
     }
 }
 
-/// The best decision of a tree, and of the side trees on the way that can still win.
+/// The best of what was found before and what a tree says, with the side trees on the way that can still win.
 #[inline(always)]
-fn visit<B: Blocks + ?Sized, R: Record>(
+fn visit_all<B: Blocks + ?Sized, R: Record>(
     image: &B,
     key: &Key,
-    tree: usize,
+    mut pending: Pending,
     record: impl Fn(&B, u32) -> Option<R>,
-) -> Option<Decision> {
-    let mut best = image.header(header::DEFAULT)? as u32;
-    let mut pending = Pending(image.header(tree)?);
-    let mut steps = Steps(0);
+) -> Option<u32> {
+    let (mut best, mut steps) = (key.best(), Steps(0));
     while pending.best() < best {
         steps.take()?;
         let node = Node(image.word(pending.root())?);
@@ -44,7 +135,7 @@ fn visit<B: Blocks + ?Sized, R: Record>(
         let leaf = descend(image, key, node, &mut pending, &mut steps)?;
         best = decide(key, leaf, best, &mut steps, |index| record(image, index))?;
     }
-    Some(Decision(best))
+    Some(best)
 }
 
 /// The leaf below a node. What a cut on the way leaves to a side tree is pending from there on.

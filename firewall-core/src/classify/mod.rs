@@ -6,13 +6,16 @@
 //! left, in order. What would have to stand below many children of a node stands in a tree beside them, which is looked at
 //! behind the way that led by it, and only if it promises more than was found. How many steps a packet can take at most is
 //! computed by the compiler and stands in the image.
+//!
+//! Rules that name large sets of addresses are in trees of their own, where a class of addresses stands in the place of an
+//! address ([`image::tree`]).
 
 pub mod image;
 mod key;
 mod lookup;
 mod record;
 
-pub use image::{Block, Blocks, Decision};
-pub use key::{Key, fields, slot};
-pub use lookup::lookup;
+pub use image::{Block, Blocks, Class, Decision};
+pub use key::{Key, Place, fields, slot};
+pub use lookup::{Walk, by_class, first_match, lookup, visit};
 pub use record::{Record, RecordV4, RecordV6, Selector};

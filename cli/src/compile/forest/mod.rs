@@ -14,10 +14,10 @@ mod region;
 mod trial;
 mod worst;
 
-use firewall_core::classify::image::{Block, MAX_STEPS, Node, Pending, WORDS, WORDS_V4};
+use firewall_core::classify::image::{Block, MAX_STEPS, Node, Pending, WORDS, WORDS_V4, tree};
 use firewall_core::classify::{Decision, Selector};
 
-use bounds::{V4, V6};
+use bounds::{Space, V4, V6};
 use ground::Ground;
 use trial::Trial;
 
@@ -43,13 +43,46 @@ pub struct Entry {
     pub decision: Decision,
 }
 
+/// Entries of one family, a list for each [`tree`], each in order of its decisions.
+#[derive(Clone, Debug, Default)]
+pub struct Lists {
+    /// Rules that name addresses on both sides.
+    pub addresses: Vec<Entry>,
+    /// What is of which class: prefixes, in the place of sources.
+    pub classes: Vec<Entry>,
+    /// Rules whose source is a class.
+    pub sources: Vec<Entry>,
+    /// Rules whose destination is a class.
+    pub destinations: Vec<Entry>,
+    /// Rules with a class on each side.
+    pub both: Vec<Entry>,
+}
+
+impl Lists {
+    /// The lists in the order of their trees.
+    fn trees(&self) -> [&[Entry]; tree::COUNT] {
+        let mut trees: [&[Entry]; tree::COUNT] = [&[]; tree::COUNT];
+        trees[tree::ADDRESSES] = &self.addresses;
+        trees[tree::CLASSES] = &self.classes;
+        trees[tree::SOURCES] = &self.sources;
+        trees[tree::DESTINATIONS] = &self.destinations;
+        trees[tree::BOTH] = &self.both;
+        trees
+    }
+
+    /// How many entries there are.
+    pub fn count(&self) -> usize {
+        self.trees().iter().map(|list| list.len()).sum()
+    }
+}
+
 /// What is compiled.
 #[derive(Clone, Debug)]
 pub struct Entries {
-    /// For IPv4 packets, in order; prefixes lie inside of `::ffff:0:0/96`.
-    pub v4: Vec<Entry>,
-    /// For IPv6 packets, in order.
-    pub v6: Vec<Entry>,
+    /// For IPv4 packets; prefixes lie inside of `::ffff:0:0/96`.
+    pub v4: Lists,
+    /// For IPv6 packets.
+    pub v6: Lists,
     /// When nothing matches.
     pub default: Decision,
 }
@@ -77,16 +110,56 @@ pub struct TooManySteps {
 
 /// Compiles entries to an image.
 pub fn compile(entries: &Entries) -> Result<Forest, TooManySteps> {
-    let first = image::FIRST_NODE;
-    let v4 = plant(&Ground::new(&V4, &entries.v4), first, WORDS_V4, |v4| {
-        image::lay_out(entries, v4, &Planted::new(v4.end()))
-    })?;
-    let v6 = plant(&Ground::new(&V6, &entries.v6), v4.end(), WORDS, |v6| image::lay_out(entries, &v4, v6))?;
-    let worst_steps = [v4.worst_steps, v6.worst_steps];
-    Ok(Forest { blocks: image::lay_out(entries, &v4, &v6), worst_steps })
+    let lists = [entries.v4.trees(), entries.v6.trees()];
+    let [v4_lists, v6_lists] = lists;
+    let v4 = plant_all(&V4, v4_lists, image::FIRST_NODE, WORDS_V4)?;
+    let v6 = plant_all(&V6, v6_lists, v4.last().map_or(image::FIRST_NODE, Planted::end), WORDS)?;
+    let worst_steps = [&v4, &v6].map(|family| worst_of(family));
+    let stands = [stand(&v4, v4_lists), stand(&v6, v6_lists)];
+    Ok(Forest { blocks: image::lay_out(entries.default, &stands, worst_steps), worst_steps })
 }
 
-/// The trees of one family before their records have their places in the image.
+/// The trees of a family. The first node stands at word `first`; a record has so many `words`.
+fn plant_all<const N: usize>(
+    space: &Space<N>,
+    lists: [&[Entry]; tree::COUNT],
+    mut first: u32,
+    words: usize,
+) -> Result<Vec<Planted>, TooManySteps> {
+    let mut family = Vec::with_capacity(tree::COUNT);
+    for list in lists {
+        let planted = plant(&Ground::new(space, list), first, words)?;
+        first = planted.end();
+        family.push(planted);
+    }
+    let steps = worst_of(&family);
+    if steps > MAX_STEPS {
+        let named = |tree: &usize| *tree != tree::CLASSES;
+        let worst = (0..tree::COUNT).filter(named).max_by_key(|tree| family[*tree].worst_steps).unwrap_or(0);
+        return Err(TooManySteps { steps, rules: family[worst].worst_rules(lists[worst]) });
+    }
+    Ok(family)
+}
+
+/// Steps of a look-up that visits all trees of a family: that of classes once for each side.
+fn worst_of(family: &[Planted]) -> u32 {
+    let all: u32 = family.iter().map(|planted| planted.worst_steps).sum();
+    all + family.get(tree::CLASSES).map_or(0, |planted| planted.worst_steps)
+}
+
+/// Trees beside their entries.
+fn stand<'a>(family: &'a [Planted], lists: [&'a [Entry]; tree::COUNT]) -> Vec<Standing<'a>> {
+    family.iter().zip(lists).map(|(planted, entries)| Standing { planted, entries }).collect()
+}
+
+/// A tree beside its entries.
+#[derive(Clone, Copy)]
+struct Standing<'a> {
+    planted: &'a Planted,
+    entries: &'a [Entry],
+}
+
+/// A tree with its side trees before its records have their places in the image.
 #[derive(Clone, Debug)]
 struct Planted {
     /// Word index of the first node.
@@ -150,12 +223,7 @@ const QUICK: usize = 4096;
 
 /// The tree of a shape within bounds of size and worst steps: the first one, or of few entries the one in which packets find
 /// their rules fastest.
-fn plant<const N: usize>(
-    ground: &Ground<N>,
-    first: u32,
-    words: usize,
-    lay_out: impl Fn(&Planted) -> Vec<Block>,
-) -> Result<Planted, TooManySteps> {
+fn plant<const N: usize>(ground: &Ground<N>, first: u32, words: usize) -> Result<Planted, TooManySteps> {
     // Half as much again as records without copies take, the header included.
     let room = ground.entries.len().max(FEW) * words * 3 / 2 - image::OTHER_WORDS;
     let mut list: Vec<u32> = (0..ground.entries.len() as u32).collect();
@@ -168,7 +236,11 @@ fn plant<const N: usize>(
         let excess = (planted.worst_steps.saturating_sub(MAX_STEPS), size.saturating_sub(room));
         // Where the first shape that fits is taken, its cost is no matter.
         let is_tried = excess == (0, 0) && ground.entries.len() <= QUICK;
-        let cost = if is_tried { trial.cost(&lay_out(&planted)) } else { u64::MAX };
+        let cost = if is_tried {
+            trial.cost(&image::alone(Standing { planted: &planted, entries: ground.entries }, words))
+        } else {
+            u64::MAX
+        };
         ((excess, cost), planted)
     };
     let better = |best: Graded, next: Graded| if next.0 < best.0 { next } else { best };

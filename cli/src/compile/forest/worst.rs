@@ -113,7 +113,7 @@ mod tests {
     use super::super::bounds::V4;
     use super::super::ground::Ground;
     use super::super::trial::Trial;
-    use super::super::{Entries, Entry, Planted, Prefix, SHAPES, grow, image};
+    use super::super::{Entry, Planted, Prefix, SHAPES, Standing, grow, image};
     use super::*;
 
     /// Counts what the walk counts: nodes and records.
@@ -195,8 +195,7 @@ mod tests {
             let exact = steps(&planted, ground.space, 0);
             assert!(exact <= planted.worst_steps, "{exact} of {}", planted.worst_steps);
             let trial = Trial::new(&v4);
-            let all = Entries { v4, v6: Vec::new(), default: Decision::new(count, Action::Drop, false) };
-            let blocks = image::lay_out(&all, &planted, &Planted::new(planted.end()));
+            let blocks = image::alone(Standing { planted: &planted, entries: &v4 }, WORDS_V4);
             let taken = trial.packets().iter().map(|key| taken(&blocks, &planted, key)).max().unwrap_or(0);
             assert!(taken <= exact, "{taken} of {exact}, {count} entries");
             println!("{taken} {exact} {}", planted.worst_steps);
