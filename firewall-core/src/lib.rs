@@ -105,6 +105,7 @@ pub mod parse;
 pub mod pipeline;
 pub mod rewrite;
 pub mod route;
+pub mod shared;
 pub mod tables;
 pub mod verdict;
 pub mod zone;

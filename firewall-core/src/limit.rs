@@ -3,8 +3,7 @@
 //! A bucket fills with a steady rate up to its burst; what finds it empty is refused. It holds time instead of tokens (the
 //! generic cell rate algorithm, ITU-T I.371 annex A, in its leaky bucket form): one word of state, no division.
 
-use core::cell::Cell;
-
+use crate::shared::Shared;
 use crate::tables::{Tables, plain};
 
 /// Nanoseconds.
@@ -72,7 +71,7 @@ pub const fn resolve_tokens(length: u32) -> u32 {
 /// Packets on several CPUs share it without a lock: when two of them take at one moment, one token may count for both.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 #[repr(transparent)]
-pub struct Bucket(Cell<i64>);
+pub struct Bucket(Shared<i64>);
 
 /// The buckets of one zone, by [`Work`].
 pub type Buckets = [Bucket; WORKS];

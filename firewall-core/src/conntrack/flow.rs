@@ -1,10 +1,9 @@
 //! The record of one flow, shared by both directions, and the key that finds it.
 
-use core::cell::Cell;
-
 use crate::address::Address;
 use crate::packet::{Packet, protocol};
 use crate::parse::Quoted;
+use crate::shared::Shared;
 
 /// Identifies a flow in both directions: the endpoint with the lower address comes first.
 ///
@@ -232,11 +231,11 @@ pub const NO_NEIGHBOUR: u32 = u32::MAX;
 #[cfg_attr(not(target_arch = "bpf"), derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::KnownLayout))]
 pub struct NextHop {
     /// Slot of the next hop in the neighbour table, or [`NO_NEIGHBOUR`].
-    pub neighbour: Cell<u32>,
+    pub neighbour: Shared<u32>,
     /// Generation that the slot had.
-    pub generation: Cell<u16>,
+    pub generation: Shared<u16>,
     /// Zone through which they leave.
-    pub zone: Cell<u16>,
+    pub zone: Shared<u16>,
 }
 
 /// What was seen of one direction of a flow.
@@ -248,19 +247,19 @@ pub struct NextHop {
 #[cfg_attr(not(target_arch = "bpf"), derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::KnownLayout))]
 pub struct Half {
     /// Packets sent.
-    pub packets: Cell<u64>,
+    pub packets: Shared<u64>,
     /// Frame bytes sent.
-    pub bytes: Cell<u64>,
+    pub bytes: Shared<u64>,
     /// TCP: the highest sequence number sent, plus its length.
-    pub end: Cell<u32>,
+    pub end: Shared<u32>,
     /// TCP: the highest sequence number that the other side may send (acknowledgement plus window).
-    pub edge: Cell<u32>,
+    pub edge: Shared<u32>,
     /// TCP: the largest window announced, in bytes.
-    pub window: Cell<u32>,
+    pub window: Shared<u32>,
     /// TCP: window scale of this side (RFC 7323).
-    pub scale: Cell<u8>,
+    pub scale: Shared<u8>,
     /// TCP: bits of [`half_flag`].
-    pub flags: Cell<u8>,
+    pub flags: Shared<u8>,
     /// Zero.
     pub padding: [u8; 2],
 }
@@ -286,18 +285,17 @@ pub mod half_flag {
 /// fields before `halves` share the second line with the end of the key: what a packet of a flow without windows is
 /// decided by, so that a large table costs it no third one before the frame is on its way.
 ///
-/// Fields are cells because every CPU and the daemon share the record. Each is a word that is loaded and stored
-/// whole; two CPUs that count at once may lose a count, nothing else. (The BPF target has atomics of 64 bits only.)
+/// Fields are [`Shared`] by every CPU and the daemon; two CPUs that count at once may lose a count, nothing else.
 #[repr(C)]
 #[derive(Clone, Debug, Default)]
 #[cfg_attr(not(target_arch = "bpf"), derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::KnownLayout))]
 pub struct Flow {
     /// When the flow ends if no packet comes, nanoseconds of the monotonic clock.
-    pub expires: Cell<u64>,
+    pub expires: Shared<u64>,
     /// Rule that allowed it.
-    pub rule: Cell<u32>,
+    pub rule: Shared<u32>,
     /// A [`FlowState`] code.
-    pub state: Cell<u8>,
+    pub state: Shared<u8>,
     /// 1 when the endpoint with the lower address began the flow.
     pub low_began: u8,
     /// TCP flags of the packet that began it; 0 when it is not TCP.
@@ -309,7 +307,7 @@ pub struct Flow {
     /// When it began, seconds of the same clock.
     pub created: u32,
     /// Number of the policy that allowed it last; another one in force judges it anew.
-    pub epoch: Cell<u32>,
+    pub epoch: Shared<u32>,
     /// From the endpoint with the lower address, then from the other.
     pub halves: [Half; 2],
 }
