@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
-use vfw_tests::network::{Firewall, KernelObjects, Network, Shape, until};
+use vfw_tests::network::{Firewall, KernelObjects, Network, Shape, finish, until};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_vfw-under-test");
 const RULES: &str = "
@@ -61,6 +61,7 @@ fn orders_that_cannot_be_followed_are_refused() {
     for (settings, words) in [
         ("mode = \"afxdp\"\n[afxdp]\nzerocopy = \"require\"", ["interface `eth1`", "zerocopy = \"auto\""]),
         ("mode = \"afxdp\"\n[afxdp]\nkernel_zones = [\"dmz\"]", ["kernel_zones", "`dmz`"]),
+        ("mode = \"afxdp\"\n[afxdp]\ncpus = [1023]", ["CPU 1023", "afxdp.cpus"]),
     ] {
         network.write_settings(settings);
         let output = network.vfw_run(&["run", "--config", "vfw.toml", "rules.fw"]);
@@ -126,6 +127,36 @@ fn an_idle_engine_costs_next_to_nothing() {
     // A tick is a hundredth of a second: 2 % of a processor.
     let taken = ticks() - before;
     assert!(taken <= 2 * SECONDS, "{taken} ticks in {SECONDS} s: {:?}", threads(firewall.pid()));
+}
+
+/// The two directions of a flow come to two workers, each on a CPU of its own.
+#[test]
+fn workers_share_flows() {
+    const QUEUES: &str = "numtxqueues 4 numrxqueues 4";
+    let Some(network) = Shape::new(PROGRAM, RULES).up() else { return };
+    for (interface, zone) in [("eth1", "app"), ("eth2", "db")] {
+        let cable = format!("{} {QUEUES}", network.cable(interface, QUEUES, zone));
+        network.ip_batch(&[format!("link delete {interface}"), cable, format!("link set {interface} up")]);
+        network.configure_host(zone);
+    }
+    let workers = std::thread::available_parallelism().expect("CPUs").get().min(2);
+    let cpus: Vec<usize> = (0..workers).collect();
+    let firewall = network.firewall(&format!("mode = \"afxdp\"\n[afxdp]\ncpus = {cpus:?}"));
+    let _server = network.serve("db", &["iperf3", "--server"], 5201);
+    for turned in [&[][..], &["--reverse"]] {
+        let to = network.address("db", false).to_string();
+        let command = ["iperf3", "--json", "--parallel", "8", "--bytes", "64M", "--client", &to];
+        let output = finish(network.start("app", &[&command, turned].concat()), Duration::from_secs(20));
+        let report: Value = serde_json::from_slice(&output.stdout).expect("the JSON of iperf3");
+        assert!(report["end"]["sum_received"]["bytes"].as_u64() >= Some(50_000_000), "{report}");
+    }
+    pings(&network, "50");
+    assert_eq!(firewall.drop_reasons(&["multicast"]), [""; 0]);
+    let why = interfaces(&firewall)[0]["reasons"].to_string();
+    assert!(workers == 1 || why.contains("2 workers"), "{why}");
+    let busy = threads(firewall.pid()).into_iter().filter(|(name, ticks)| name == "afxdp" && *ticks > 0);
+    assert_eq!(busy.count(), workers, "{:?}", threads(firewall.pid()));
+    firewall.stop(Signal::SIGTERM);
 }
 
 /// Its sockets go with the interface, and others come with the next one.

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use vfw_tests::network::{Firewall, Network, Process, Shape, finish, until};
+use vfw_tests::network::{Firewall, Network, Shape, finish};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_vfw-under-test");
 
@@ -143,7 +143,7 @@ fn files_arrive_whole(network: &Network, firewall: &Firewall) {
     fs::write(network.folder().join("file"), &bytes).expect("the file");
     let folder = network.folder().to_str().expect("UTF-8");
     let _server =
-        serve(network, &["python3", "-m", "http.server", "8000", "--bind", "::", "--directory", folder], 8000);
+        network.serve("db", &["python3", "-m", "http.server", "8000", "--bind", "::", "--directory", folder], 8000);
     for v6 in [false, true] {
         let url = format!("http://{}/file", SocketAddr::new(network.address("db", v6), 8000));
         let fetched = network.folder().join("fetched");
@@ -165,7 +165,7 @@ fn files_arrive_whole(network: &Network, firewall: &Firewall) {
 
 fn bulk_data_moves(network: &Network, firewall: &Firewall) {
     for v6 in [false, true] {
-        let _server = serve(network, &["iperf3", "--server", "--one-off"], 5201);
+        let _server = network.serve("db", &["iperf3", "--server", "--one-off"], 5201);
         let to = network.address("db", v6).to_string();
         let client = network.start("app", &["iperf3", "--json", "--bytes", BULK, "--client", &to]);
         let output = finish(client, Duration::from_secs(20));
@@ -174,23 +174,6 @@ fn bulk_data_moves(network: &Network, firewall: &Firewall) {
         assert!(received > Some(BULK_LEAST), "{}", report["error"]);
     }
     assert!(rule(firewall, PERF, "bytes") > 2 * BULK_LEAST);
-}
-
-/// Starts a server of the database's host and waits until it listens: seen in the kernel's table, since a connection
-/// would be the one that some servers wait for.
-fn serve(network: &Network, command: &[&str], port: u16) -> Process {
-    let mut server = network.start("db", command);
-    until(&format!("{command:?} listens"), || {
-        assert!(server.is_running(), "{command:?} has ended");
-        let tables = ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"];
-        let tables = network.within("db", || tables.map(|path| fs::read_to_string(path).unwrap_or_default()));
-        let (port, listening) = (format!(":{port:04X} "), " 0A ");
-        tables
-            .iter()
-            .any(|table| table.lines().any(|line| line.contains(&port) && line.contains(listening)))
-            .then_some(())
-    });
-    server
 }
 
 fn what_no_rule_allows_is_dropped(network: &Network, firewall: &Firewall) {

@@ -8,7 +8,7 @@ use firewall_core::tables::{FlowTable, NO_ZONE};
 use firewall_core::{Address, DropReason};
 use vfw::backend::PolicyTables;
 use vfw::backend::afxdp::sys::{Census, Umem};
-use vfw::backend::afxdp::{EnginePolicy, EngineTables, Worker};
+use vfw::backend::afxdp::{EnginePolicy, EngineState, EngineTables, Worker};
 use vfw::backend::memory::{Limits, Memory};
 use vfw::config::Config;
 use vfw_tests::engine::{Adapter, MemoryStore, Silent};
@@ -33,7 +33,8 @@ impl Bed {
             memory.add_neighbour(host.zone(), address, host.mac);
         }
         let policy = Arc::new(EnginePolicy { tables: PolicyTables::of(&image), slot: 0 });
-        let tables = EngineTables::new(policy, MemoryStore::new(memory), (16, 16), shared_until);
+        let state = Arc::new(EngineState::new((16, 16), shared_until));
+        let tables = EngineTables::new(policy, MemoryStore::new(memory), state);
         let queues = (1..=INTERFACES.len() as u32).map(|index| Adapter::new(index, entries, entries).expect("rings"));
         let (adapters, queues) = queues.unzip();
         let mut worker = Worker::new(Umem::new(128, 2048).expect("memory"), queues, tables);

@@ -225,6 +225,21 @@ impl Network {
         self.within(place, || vfw::interface::inspect(interface)).expect("the interface").mac
     }
 
+    /// Starts a server in a place and waits until it listens: seen in the kernel's table, since a connection would be the one
+    /// that some servers wait for.
+    pub fn serve(&self, place: &str, command: &[&str], port: u16) -> Process {
+        let mut server = self.start(place, command);
+        until(&format!("{command:?} listens"), || {
+            assert!(server.is_running(), "{command:?} has ended");
+            let tables = ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"];
+            let tables = self.within(place, || tables.map(|path| fs::read_to_string(path).unwrap_or_default()));
+            let (port, listening) = (format!(":{port:04X} "), " 0A ");
+            let lists = |table: &String| table.lines().any(|line| line.contains(&port) && line.contains(listening));
+            tables.iter().any(lists).then_some(())
+        });
+        server
+    }
+
     /// The command of iproute2 that makes the link between `interface` of the firewall and the host of an untagged zone
     /// anew; `options` are of the firewall's end. The old one must be deleted.
     pub fn cable(&self, interface: &str, options: &str, zone: &str) -> String {

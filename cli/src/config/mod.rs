@@ -14,7 +14,7 @@ use firewall_core::limit::Rate;
 use serde::{Deserialize, Serialize};
 
 pub use error::ConfigError;
-pub use value::{AbsolutePath, Bounded, Capacity, InterfaceName, Seconds, SocketPath};
+pub use value::{AbsolutePath, Bounded, Capacity, Cpus, InterfaceName, Seconds, SocketPath};
 
 /// All settings of the engine, checked.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -207,6 +207,10 @@ impl Limits {
 pub struct Afxdp {
     /// Whether frames may be copied between the kernel and the engine.
     pub zerocopy: ZeroCopy,
+    /// CPUs of the workers, one each. When there are none: as many workers as queues allow, wherever the scheduler has them.
+    pub cpus: Cpus,
+    /// Microseconds for which a worker without frames polls the driver; 0: it waits for interrupts.
+    pub busy_poll: Bounded<0, 10_000>,
     /// Zones whose flows the kernel programs keep all the same.
     pub kernel_zones: Vec<String>,
 }

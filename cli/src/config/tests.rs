@@ -90,6 +90,13 @@ fn documented_ranges_are_the_ranges_that_are_enforced() {
 }
 
 #[test]
+fn a_cpu_is_named_once() {
+    assert_eq!(Config::parse("vfw.toml", "[afxdp]\ncpus = [2, 0]").unwrap().afxdp.cpus.as_slice(), [2, 0]);
+    assert_eq!(invalid("[afxdp]\ncpus = [1, 2, 1]").message, "CPU 1 is named twice");
+    assert_eq!(invalid("[afxdp]\ncpus = [1024]").message, "CPU 1024 is outside of 0 to 1023");
+}
+
+#[test]
 fn documented_words_are_the_words_that_are_taken() {
     for (key, row) in rows() {
         if !row.range.starts_with('"') {

@@ -69,6 +69,45 @@ impl<const MIN: u32, const MAX: u32> fmt::Display for Bounded<MIN, MAX> {
     }
 }
 
+impl<const MAX: u32> Default for Bounded<0, MAX> {
+    fn default() -> Self {
+        Self(0)
+    }
+}
+
+/// Numbers of CPUs, each one once.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Cpus(Vec<u16>);
+
+impl Cpus {
+    /// Most that a set of CPUs of Linux has room for (`CPU_SETSIZE`).
+    const MOST: u16 = 1024;
+
+    /// `cpus`, or what is wrong with them.
+    pub fn new(cpus: Vec<u16>) -> Result<Self, String> {
+        if let Some(cpu) = cpus.iter().find(|cpu| **cpu >= Self::MOST) {
+            return Err(format!("CPU {cpu} is outside of 0 to {}", Self::MOST - 1));
+        }
+        let twice = cpus.iter().enumerate().find(|(at, cpu)| cpus.iter().take(*at).any(|other| other == *cpu));
+        match twice {
+            Some((_, cpu)) => Err(format!("CPU {cpu} is named twice")),
+            None => Ok(Self(cpus)),
+        }
+    }
+
+    /// The numbers.
+    pub fn as_slice(&self) -> &[u16] {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Cpus {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::new(Vec::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
 /// The name of an interface, as the kernel would take it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]

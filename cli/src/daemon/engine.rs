@@ -44,6 +44,8 @@ impl EngineHost {
         let (mailbox, letters) = mailbox()?;
         let plan = Plan {
             needs_zero_copy: config.afxdp.zerocopy == ZeroCopy::Require,
+            cpus: config.afxdp.cpus.as_slice().to_vec(),
+            busy_poll: config.afxdp.busy_poll.get(),
             flows: (config.flows.established.get() + config.flows.half_open.get()).min(MOST_FLOWS) as usize,
             fragments: config.flows.fragments.get() as usize,
         };
@@ -75,6 +77,10 @@ impl EngineHost {
         };
         view.frames = Some(frames.to_owned());
         view.reasons.push(reason.to_owned());
+        view.reasons.push(match engine.workers() {
+            1 => "one worker: an interface has one queue, or there is one CPU for it".to_owned(),
+            workers => format!("{workers} workers, each with queues of every interface"),
+        });
         let lost = engine.statistics(attached.interface.index);
         let frames = lost.lost + lost.without_chunk;
         if frames > 0 {
@@ -106,8 +112,12 @@ impl Setup {
 
     /// Refuses what is known not to work, before anything is taken over.
     pub(super) fn check_engine(&self) -> Result<(), SetupError> {
+        let ports = self.ports_of_engine(&self.policy)?;
+        if !ports.is_empty() {
+            self.engine.plan.check_cpus()?;
+        }
         if self.engine.plan.needs_zero_copy {
-            Sockets::open(&self.ports_of_engine(&self.policy)?, self.engine.plan)?;
+            Sockets::open(&ports, &self.engine.plan)?;
         }
         Ok(())
     }
@@ -137,15 +147,15 @@ impl Setup {
         if let Some(engine) = self.engine.engine.as_ref().filter(|engine| engine.is_running())
             && engine.ports() == ports
         {
-            engine.set_policy(policy);
+            engine.set_policy(&policy);
             return Ok(());
         }
         self.end_engine();
         if ports.is_empty() {
             return Ok(());
         }
-        let store = self.kernel.user_space(self.engine.mailbox.clone())?;
-        let engine = Engine::start(ports, self.engine.plan, policy, store)?;
+        let store = || Ok::<_, SetupError>(self.kernel.user_space(self.engine.mailbox.clone())?);
+        let engine = Engine::start(ports, &self.engine.plan, &policy, store)?;
         self.kernel.set_sockets(engine.listening())?;
         self.engine.engine = Some(engine);
         self.engine.fault = None;

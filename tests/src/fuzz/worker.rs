@@ -8,7 +8,7 @@ use std::sync::{Arc, LazyLock};
 use firewall_core::{PuntTask, Verdict};
 use vfw::backend::PolicyTables;
 use vfw::backend::afxdp::sys::{Census, Descriptor, Umem};
-use vfw::backend::afxdp::{EnginePolicy, EngineTables, Worker};
+use vfw::backend::afxdp::{EnginePolicy, EngineState, EngineTables, Worker};
 use vfw::backend::memory::{Limits, Memory, MemoryFrame};
 use vfw::compile::Image;
 use vfw::config::Config;
@@ -60,7 +60,8 @@ impl Run {
         let store = MemoryStore::new(own);
         let punted = Rc::clone(&store.punted);
         let policy = Arc::new(EnginePolicy { tables: PolicyTables::of(image), slot: 0 });
-        let tables = EngineTables::new(policy, store, (FOLLOWED, LIMITS.fragments), 0);
+        let state = Arc::new(EngineState::new((FOLLOWED, LIMITS.fragments), 0));
+        let tables = EngineTables::new(policy, store, state);
         let queues = (1..=INTERFACES.len() as u32).map(|index| Adapter::new(index, ENTRIES, TO_FILL).expect("rings"));
         let (adapters, queues) = queues.unzip();
         let worker = Worker::new(Umem::new(CHUNKS, 2048).expect("memory"), queues, tables);

@@ -10,7 +10,9 @@ use firewall_core::PuntTask;
 use firewall_core::event::{Event, Topic};
 use vfw::backend::PolicyTables;
 use vfw::backend::afxdp::sys::{Census, Socket};
-use vfw::backend::afxdp::{EnginePolicy, EngineTables, Letterbox, Plan, PortPlan, Sockets, Worker, mailbox};
+use vfw::backend::afxdp::{
+    EnginePolicy, EngineState, EngineTables, Letterbox, Plan, PortPlan, Sockets, Worker, mailbox,
+};
 use vfw::backend::kernel::UserSpace;
 use vfw::clock;
 use vfw::interface::Hook;
@@ -52,12 +54,13 @@ impl Engine {
             firewall.kernel.attach(&link.name, link.ifindex, Hook::Xdp).expect("attaches");
         }
         let (mailbox, letters) = mailbox().expect("a mailbox");
-        let plan = Plan { needs_zero_copy: false, flows: 4096, fragments: 64 };
-        let sockets = Sockets::open(&plans, plan).expect("sockets");
+        let plan = Plan { needs_zero_copy: false, cpus: Vec::new(), busy_poll: 0, flows: 4096, fragments: 64 };
+        let sockets = Sockets::open(&plans, &plan).expect("sockets").pop().expect("one queue, one worker");
         firewall.kernel.set_sockets(&sockets.listening()).expect("room");
         let store = firewall.kernel.user_space(mailbox).expect("tables");
         let nothing = Arc::new(EnginePolicy { tables: PolicyTables::default(), slot: 0 });
-        let worker = sockets.worker(EngineTables::new(nothing, store, (plan.flows, plan.fragments), 0));
+        let state = Arc::new(EngineState::new((plan.flows, plan.fragments), 0));
+        let worker = sockets.worker(EngineTables::new(nothing, store, state));
         Self { firewall, worker, letters, nics, received: 0 }
     }
 

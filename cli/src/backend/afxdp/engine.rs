@@ -1,4 +1,4 @@
-//! The engine: sockets on the queues of its interfaces, and the thread of the worker that serves them.
+//! The engine: sockets on the queues of its interfaces, and the threads of the workers that serve them.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -9,12 +9,14 @@ use std::time::{Duration, Instant};
 
 use firewall_core::tables::{SOCKET_QUEUES, socket_index};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::unistd::Pid;
 use thiserror::Error;
 
 use super::store::Store;
 use super::sys::{Binding, Copying, Rings, Socket, Statistics, Umem, open};
-use super::tables::{EnginePolicy, EngineTables};
+use super::tables::{EnginePolicy, EngineState, EngineTables};
 use super::worker::{Kick, Queue, Worker};
 use crate::clock;
 
@@ -58,14 +60,28 @@ pub struct PortPlan {
 }
 
 /// How the engine is to work.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// Frames must not be copied between kernel and engine.
     pub needs_zero_copy: bool,
+    /// Where workers run, one on each of these CPUs; as many as there are queues, wherever the scheduler has them, when there
+    /// are none.
+    pub cpus: Vec<u16>,
+    /// Microseconds for which a worker without frames polls the driver itself; 0: it waits for interrupts.
+    pub busy_poll: u32,
     /// Flows that it follows at one time.
     pub flows: usize,
     /// Fragmented packets.
     pub fragments: usize,
+}
+
+impl Plan {
+    /// Whether this process may run on all of the CPUs.
+    pub fn check_cpus(&self) -> Result<(), EngineError> {
+        let own = sched_getaffinity(Pid::from_raw(0)).map_err(io::Error::from)?;
+        let missing = self.cpus.iter().copied().find(|cpu| !own.is_set(usize::from(*cpu)).unwrap_or(false));
+        missing.map_or(Ok(()), |cpu| Err(EngineError::Cpu { cpu }))
+    }
 }
 
 /// Why the engine does not work.
@@ -100,6 +116,15 @@ pub enum EngineError {
         /// Its queues.
         queues: u32,
     },
+    /// A CPU that is not there, or not for this process.
+    #[error(
+        "`afxdp.cpus` names CPU {cpu}, which this process cannot use: `taskset -cp {}` shows those that it can",
+        std::process::id()
+    )]
+    Cpu {
+        /// Its number.
+        cpu: u16,
+    },
     /// Memory or a thread is missing.
     #[error("the AF_XDP engine cannot start: {0}")]
     System(#[from] io::Error),
@@ -116,7 +141,7 @@ pub struct Listening {
     pub socket: Arc<Socket>,
 }
 
-/// Sockets with their rings and memory, not at work yet.
+/// The sockets of one worker with their rings and memory, not at work yet.
 pub struct Sockets {
     umem: Umem,
     opened: Vec<(Listening, Rings)>,
@@ -124,15 +149,17 @@ pub struct Sockets {
 }
 
 impl Sockets {
-    /// Opens one for each queue, all on one UMEM, so that a frame that is forwarded stays where it is.
-    pub fn open(ports: &[PortPlan], plan: Plan) -> Result<Self, EngineError> {
+    /// Opens one for each queue, and deals them out to workers. Each worker has a queue of every interface at the least, all on
+    /// one UMEM, so that a frame that is forwarded stays where it is: there are as many as the interface with the fewest queues
+    /// allows.
+    pub fn open(ports: &[PortPlan], plan: &Plan) -> Result<Vec<Self>, EngineError> {
         if let Some(port) = ports.iter().find(|port| port.queues > SOCKET_QUEUES) {
             return Err(EngineError::Queues { name: port.name.clone(), queues: port.queues });
         }
         let wanted = if plan.needs_zero_copy { Copying::Zero } else { Copying::Auto };
-        match Self::open_as(ports, wanted) {
+        match Self::open_as(ports, wanted, plan) {
             // One driver can do without copies and another one cannot: the memory is shared, so all copy.
-            Err(EngineError::Socket { .. }) if !plan.needs_zero_copy => Self::open_as(ports, Copying::Copy),
+            Err(EngineError::Socket { .. }) if !plan.needs_zero_copy => Self::open_as(ports, Copying::Copy, plan),
             Err(EngineError::Socket { name, source, .. })
                 if plan.needs_zero_copy && matches!(source.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EINVAL)) =>
             {
@@ -142,18 +169,33 @@ impl Sockets {
         }
     }
 
-    fn open_as(ports: &[PortPlan], copying: Copying) -> Result<Self, EngineError> {
+    fn open_as(ports: &[PortPlan], copying: Copying, plan: &Plan) -> Result<Vec<Self>, EngineError> {
+        let most = if plan.cpus.is_empty() { thread::available_parallelism()?.get() } else { plan.cpus.len() };
+        let queues = ports.iter().map(|port| port.queues).min().unwrap_or(1);
+        let workers = queues.clamp(1, most as u32);
+        (0..workers).map(|worker| Self::open_for(ports, copying, plan.busy_poll, (worker, workers))).collect()
+    }
+
+    /// Those of one worker.
+    fn open_for(
+        ports: &[PortPlan],
+        copying: Copying,
+        busy_poll: u32,
+        (worker, workers): (u32, u32),
+    ) -> Result<Self, EngineError> {
+        let queues = |port: &PortPlan| (worker..port.queues).step_by(workers as usize);
         let largest = ports.iter().map(|port| port.mtu + LINK_BYTES).max().unwrap_or(0);
-        let queues: u32 = ports.iter().map(|port| port.queues).sum();
-        let mut umem = Umem::new(queues.max(1) * CHUNKS, CHUNK)?;
+        let count = ports.iter().map(|port| queues(port).count() as u32).sum::<u32>().max(1);
+        let mut umem = Umem::new(count * CHUNKS, CHUNK)?;
         if largest > umem.frame_bytes() {
-            umem = Umem::new(queues.max(1) * CHUNKS, LARGE_CHUNK)?;
+            umem = Umem::new(count * CHUNKS, LARGE_CHUNK)?;
         }
         let multi_buffer = largest > umem.frame_bytes();
         let mut opened: Vec<(Listening, Rings)> = Vec::new();
         for port in ports {
-            for queue in 0..port.queues {
-                let binding = Binding { ifindex: port.ifindex, queue, entries: RING, copying, multi_buffer };
+            for queue in queues(port) {
+                let ifindex = port.ifindex;
+                let binding = Binding { ifindex, queue, entries: RING, copying, multi_buffer, busy_poll };
                 let first = opened.first().map(|(first, _)| &*first.socket);
                 let (socket, rings) = open_when_free(&umem, binding, first).map_err(|source| EngineError::Socket {
                     name: port.name.clone(),
@@ -161,7 +203,7 @@ impl Sockets {
                     source,
                 })?;
                 let index = socket_index(port.port, queue);
-                opened.push((Listening { index, ifindex: port.ifindex, socket: Arc::new(socket) }, rings));
+                opened.push((Listening { index, ifindex, socket: Arc::new(socket) }, rings));
             }
         }
         let is_zero_copy = opened.first().is_some_and(|(first, _)| first.socket.is_zero_copy().unwrap_or(false));
@@ -213,38 +255,53 @@ enum Order {
     End,
 }
 
+/// A worker at work.
+struct Hand {
+    orders: Sender<Order>,
+    bell: Arc<EventFd>,
+    thread: JoinHandle<()>,
+}
+
+impl Hand {
+    fn order(&self, order: Order) {
+        // One that has ended answers by dropping its end.
+        if self.orders.send(order).is_ok() {
+            let _ = self.bell.write(1);
+        }
+    }
+}
+
 /// The engine at work. Dropping it ends it as [`Self::end`] does.
 pub struct Engine {
     /// The interfaces that it serves.
     ports: Vec<PortPlan>,
     listening: Vec<Listening>,
     is_zero_copy: bool,
-    orders: Sender<Order>,
-    bell: Arc<EventFd>,
-    thread: Option<JoinHandle<()>>,
+    hands: Vec<Hand>,
 }
 
 impl Engine {
-    /// Opens the sockets and starts the worker. Nothing comes until the programs know of [`Self::listening`].
-    pub fn start<S: Store + Send + 'static>(
+    /// Opens the sockets and starts the workers, each with a store of its own. Nothing comes until the programs know of
+    /// [`Self::listening`].
+    pub fn start<S: Store + Send + 'static, E: From<EngineError>>(
         ports: Vec<PortPlan>,
-        plan: Plan,
-        policy: Arc<EnginePolicy>,
-        store: S,
-    ) -> Result<Self, EngineError> {
-        let sockets = Sockets::open(&ports, plan)?;
-        let (listening, is_zero_copy) = (sockets.listening(), sockets.is_zero_copy);
-        let (orders, incoming) = mpsc::channel();
-        let flags = EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC;
-        let bell = Arc::new(EventFd::from_value_and_flags(0, flags).map_err(io::Error::from)?);
-        let heard = Arc::clone(&bell);
-        let thread = thread::Builder::new().name("afxdp".into()).spawn(move || {
-            // Made here: the records of flows stay in one thread.
-            let room = (plan.flows, plan.fragments);
-            let worker = sockets.worker(EngineTables::new(policy, store, room, clock::now() + SHARED));
-            Loop { worker, bell: heard, orders: incoming }.run();
-        })?;
-        Ok(Self { ports, listening, is_zero_copy, orders, bell, thread: Some(thread) })
+        plan: &Plan,
+        policy: &Arc<EnginePolicy>,
+        store: impl Fn() -> Result<S, E>,
+    ) -> Result<Self, E> {
+        plan.check_cpus()?;
+        let crew = Sockets::open(&ports, plan)?;
+        let state = Arc::new(EngineState::new((plan.flows, plan.fragments), clock::now() + SHARED));
+        let listening = crew.iter().flat_map(Sockets::listening).collect();
+        let is_zero_copy = crew.iter().all(|sockets| sockets.is_zero_copy);
+        let mut engine = Self { ports, listening, is_zero_copy, hands: Vec::new() };
+        let mut cpus = plan.cpus.iter();
+        for sockets in crew {
+            let tables = EngineTables::new(Arc::clone(policy), store()?, Arc::clone(&state));
+            let start = Start { is_polling: plan.busy_poll > 0, cpu: cpus.next().copied() };
+            engine.hands.push(start.work(sockets, tables).map_err(EngineError::from)?);
+        }
+        Ok(engine)
     }
 
     /// The interfaces that it serves.
@@ -262,9 +319,14 @@ impl Engine {
         self.is_zero_copy
     }
 
-    /// Whether the worker is at work; it ends by itself only when something is wrong with it.
+    /// How many workers there are.
+    pub fn workers(&self) -> usize {
+        self.hands.len()
+    }
+
+    /// Whether the workers are at work; one ends by itself only when something is wrong with it.
     pub fn is_running(&self) -> bool {
-        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+        !self.hands.is_empty() && self.hands.iter().all(|hand| !hand.thread.is_finished())
     }
 
     /// What the kernel has lost of an interface's frames on their way to the engine.
@@ -279,31 +341,33 @@ impl Engine {
         })
     }
 
-    /// Puts a policy in force, and waits until it is.
-    pub fn set_policy(&self, policy: Arc<EnginePolicy>) {
-        self.order(|done| Order::Policy(policy, done));
+    /// Puts a policy in force, and waits until no worker goes by another one.
+    pub fn set_policy(&self, policy: &Arc<EnginePolicy>) {
+        let (done, wait) = mpsc::channel();
+        for hand in &self.hands {
+            hand.order(Order::Policy(Arc::clone(policy), done.clone()));
+        }
+        drop(done);
+        while wait.recv().is_ok() {}
     }
 
     /// Has the kernel's records say what is known of the flows, and waits until they do.
     pub fn write_flows(&self) {
-        self.order(Order::WriteFlows);
-    }
-
-    fn order(&self, order: impl FnOnce(Sender<()>) -> Order) {
         let (done, wait) = mpsc::channel();
-        if self.orders.send(order(done)).is_ok() && self.bell.write(1).is_ok() {
-            // A worker that ended answers by dropping its end.
-            let _ = wait.recv();
+        // The flows are the same for all workers.
+        if let Some(hand) = self.hands.first() {
+            hand.order(Order::WriteFlows(done));
         }
+        let _ = wait.recv();
     }
 
     /// Forwards what has come and ends. The programs must have been told before to hand nothing over any more.
     pub fn end(&mut self) {
-        let Some(thread) = self.thread.take() else { return };
-        let _ = self.orders.send(Order::End);
-        let _ = self.bell.write(1);
-        if thread.join().is_err() {
-            tracing::error!("the AF_XDP engine had ended with an error");
+        self.hands.iter().for_each(|hand| hand.order(Order::End));
+        for hand in self.hands.drain(..) {
+            if hand.thread.join().is_err() {
+                tracing::error!("a worker of the AF_XDP engine had ended with an error");
+            }
         }
     }
 }
@@ -314,17 +378,54 @@ impl Drop for Engine {
     }
 }
 
+/// How a worker starts.
+struct Start {
+    is_polling: bool,
+    /// Where it stays.
+    cpu: Option<u16>,
+}
+
+impl Start {
+    fn work<S: Store + Send + 'static>(self, sockets: Sockets, tables: EngineTables<S>) -> io::Result<Hand> {
+        let (orders, incoming) = mpsc::channel();
+        let bell = Arc::new(EventFd::from_value_and_flags(0, EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?);
+        let heard = Arc::clone(&bell);
+        let thread = thread::Builder::new().name("afxdp".into()).spawn(move || {
+            if let Some(cpu) = self.cpu
+                && let Err(error) = stay_on(cpu)
+            {
+                tracing::warn!(%error, cpu, "a worker of the AF_XDP engine runs where the scheduler has it");
+            }
+            // Made here: a worker stays in one thread.
+            let worker = sockets.worker(tables);
+            Loop { worker, bell: heard, orders: incoming, is_polling: self.is_polling }.run();
+        })?;
+        Ok(Hand { orders, bell, thread })
+    }
+}
+
+fn stay_on(cpu: u16) -> nix::Result<()> {
+    let mut cpus = CpuSet::new();
+    cpus.set(usize::from(cpu))?;
+    sched_setaffinity(Pid::from_raw(0), &cpus)
+}
+
 /// What the thread owns.
 struct Loop<S> {
     worker: Worker<S, Arc<Socket>>,
     bell: Arc<EventFd>,
     orders: Receiver<Order>,
+    /// It asks the driver for frames.
+    is_polling: bool,
 }
 
 impl<S: Store> Loop<S> {
     fn run(&mut self) {
         let mut empty = 0;
         loop {
+            if self.is_polling {
+                self.worker.poll();
+            }
             let work = self.worker.step(clock::now());
             empty = if work.received > 0 { 0 } else { empty + 1 };
             if empty >= PATIENCE {

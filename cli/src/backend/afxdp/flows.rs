@@ -1,27 +1,36 @@
 //! The flows that the engine follows: records of its own, so that a packet costs no system call.
 
-use std::cell::Cell;
-use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::ops::Deref;
-use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use firewall_core::conntrack::{Flow, FlowKey, FlowState, half_flag};
 use firewall_core::packet::protocol;
+use firewall_core::shared::Shared;
 use firewall_core::tables::FlowTable;
+use hashbrown::HashTable;
 
-/// A flow that the engine follows.
+/// A flow that the engine follows. Its two directions may be in the hands of two workers, which share it as CPUs share a record
+/// of the kernel's.
 pub struct Followed {
     key: FlowKey,
     flow: Flow,
-    /// Where its record lives outside.
-    table: Cell<FlowTable>,
+    /// Its record outside is in the established table.
+    is_established: AtomicBool,
     /// Since the hand of the clock has come by.
-    is_used: Cell<bool>,
-    /// State, epoch and time of the record outside, as it was written last.
-    written: Cell<(u8, u32, u64)>,
+    is_used: AtomicBool,
+    /// The record outside, as it was written last.
+    written: Written,
     /// It is no flow any more: nothing is written.
-    is_gone: Cell<bool>,
+    is_gone: AtomicBool,
+}
+
+#[derive(Default)]
+struct Written {
+    state: Shared<u8>,
+    epoch: Shared<u32>,
+    time: Shared<u64>,
 }
 
 /// How old the record outside may get while packets come, nanoseconds, where that is less than a quarter of what the flow has to
@@ -29,6 +38,19 @@ pub struct Followed {
 const REFRESH: u64 = 5_000_000_000;
 
 impl Followed {
+    fn new(key: &FlowKey, table: FlowTable, flow: Flow, written: u64) -> Self {
+        let followed = Self {
+            key: *key,
+            flow,
+            is_established: AtomicBool::new(table == FlowTable::Established),
+            is_used: AtomicBool::new(true),
+            written: Written::default(),
+            is_gone: AtomicBool::new(false),
+        };
+        followed.note_written(written);
+        followed
+    }
+
     /// The key.
     pub fn key(&self) -> &FlowKey {
         &self.key
@@ -36,16 +58,16 @@ impl Followed {
 
     /// Where its record lives.
     pub fn table(&self) -> FlowTable {
-        self.table.get()
+        if self.is_established.load(Ordering::Relaxed) { FlowTable::Established } else { FlowTable::HalfOpen }
     }
 
     /// Whether the record outside has to be written: the flow has moved on, or a while has passed.
     pub fn is_due(&self, now: u64) -> bool {
-        let (state, epoch, time) = self.written.get();
-        !self.is_gone.get()
-            && (self.flow.state.get() != state
-                || self.flow.epoch.get() != epoch
-                || now.saturating_sub(time) >= REFRESH.min(self.flow.expires.get().saturating_sub(now) / 4)
+        let Written { state, epoch, time } = &self.written;
+        !self.is_gone.load(Ordering::Relaxed)
+            && (self.flow.state.get() != state.get()
+                || self.flow.epoch.get() != epoch.get()
+                || now.saturating_sub(time.get()) >= REFRESH.min(self.flow.expires.get().saturating_sub(now) / 4)
                 || self.is_opening())
     }
 
@@ -67,12 +89,14 @@ impl Followed {
 
     /// Notes that the record outside is as this one is now.
     pub fn note_written(&self, now: u64) {
-        self.written.set((self.flow.state.get(), self.flow.epoch.get(), now));
+        self.written.state.set(self.flow.state.get());
+        self.written.epoch.set(self.flow.epoch.get());
+        self.written.time.set(now);
     }
 
-    /// Its record is in this table from now on.
-    pub fn move_to(&self, table: FlowTable) {
-        self.table.set(table);
+    /// Its record is in the established table from now on.
+    pub fn establish(&self) {
+        self.is_established.store(true, Ordering::Relaxed);
     }
 }
 
@@ -91,57 +115,143 @@ impl Deref for Followed {
     }
 }
 
-/// Those flows, as many as there are places; one that was not used for long makes room (the clock algorithm).
+/// Flows of one lock, at the least: workers seldom meet, and few flows have one clock.
+const SHARD: usize = 1024;
+const MOST_SHARDS: usize = 64;
+
+/// Those flows, for all workers. As many as there are places; one that was not used for long makes room (the clock algorithm).
 pub struct Flows {
-    index: HashMap<FlowKey, (usize, Rc<Followed>), KeyHashing>,
-    places: Vec<Option<Rc<Followed>>>,
-    hand: usize,
-    capacity: usize,
+    /// A power of two.
+    shards: Vec<Mutex<Shard>>,
+    hashing: KeyHashing,
+}
+
+/// A flow that makes room for another one.
+pub struct Evicted {
+    followed: Arc<Followed>,
+    /// A packet of it is in the hands of another worker.
+    is_in_use: bool,
+}
+
+impl Evicted {
+    /// The flow.
+    pub fn followed(&self) -> &Followed {
+        &self.followed
+    }
+
+    /// The record for the store. Nobody follows the flow from here on: the windows are exact, if no packet of it is anywhere.
+    pub fn record(&self) -> Flow {
+        if self.is_in_use { self.followed.record() } else { self.followed.flow.clone() }
+    }
 }
 
 impl Flows {
     /// Room for `capacity` flows, one at least.
     pub fn new(capacity: usize) -> Self {
-        Self { index: HashMap::with_hasher(KeyHashing::new()), places: Vec::new(), hand: 0, capacity: capacity.max(1) }
+        let shards = (capacity / SHARD).clamp(1, MOST_SHARDS).next_power_of_two();
+        let shard = || Mutex::new(Shard::new(capacity.div_ceil(shards).max(1)));
+        Self { shards: (0..shards).map(|_| shard()).collect(), hashing: KeyHashing::new() }
+    }
+
+    fn shard(&self, hash: u64) -> MutexGuard<'_, Shard> {
+        // Other bits than those by which the table of a shard goes.
+        let number = (hash >> 32) as usize & (self.shards.len() - 1);
+        self.shards[number].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn all_shards(&self) -> impl Iterator<Item = MutexGuard<'_, Shard>> {
+        self.shards.iter().map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// A flow that is followed.
-    pub fn find(&self, key: &FlowKey) -> Option<Rc<Followed>> {
-        let (_, followed) = self.index.get(key)?;
-        followed.is_used.set(true);
-        Some(Rc::clone(followed))
+    pub fn find(&self, key: &FlowKey) -> Option<Arc<Followed>> {
+        let hash = self.hashing.hash_one(key);
+        let followed = self.shard(hash).find(hash, key)?;
+        if !followed.is_used.load(Ordering::Relaxed) {
+            followed.is_used.store(true, Ordering::Relaxed);
+        }
+        Some(followed)
     }
 
-    /// Follows a flow whose record is in `table` and was written at `now`. The flow that makes room for it, if one has to, is
-    /// the second answer.
+    /// Follows a flow whose record is in `table` and was written at `written`, unless another worker follows it already. The flow
+    /// that makes room for it, if one has to, is the second answer.
     pub fn follow(
-        &mut self,
+        &self,
         key: &FlowKey,
         table: FlowTable,
         flow: Flow,
-        now: u64,
-    ) -> (Rc<Followed>, Option<Rc<Followed>>) {
-        let followed = Followed {
-            key: *key,
-            flow,
-            table: Cell::new(table),
-            is_used: Cell::new(true),
-            written: Cell::default(),
-            is_gone: Cell::new(false),
-        };
-        followed.note_written(now);
-        let followed = Rc::new(followed);
-        self.forget(key);
-        let (place, evicted) = self.place();
-        if let Some(place) = self.places.get_mut(place) {
-            *place = Some(Rc::clone(&followed));
+        written: u64,
+    ) -> (Arc<Followed>, Option<Evicted>) {
+        let hash = self.hashing.hash_one(key);
+        let mut shard = self.shard(hash);
+        if let Some(followed) = shard.find(hash, key) {
+            return (followed, None);
         }
-        self.index.insert(*key, (place, Rc::clone(&followed)));
+        let followed = Arc::new(Followed::new(key, table, flow, written));
+        let evicted = shard.add(hash, &followed, &self.hashing);
         (followed, evicted)
     }
 
+    /// Follows a flow no more; nothing is written.
+    pub fn forget(&self, key: &FlowKey) {
+        let hash = self.hashing.hash_one(key);
+        if let Some(followed) = self.shard(hash).remove(hash, key) {
+            followed.is_gone.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Follows none any more; all that were followed.
+    pub fn take_all(&self) -> Vec<Arc<Followed>> {
+        self.all_shards().flat_map(|mut shard| shard.take_all()).collect()
+    }
+
+    /// All that are followed.
+    pub fn all(&self) -> Vec<Arc<Followed>> {
+        self.all_shards().flat_map(|shard| shard.places.iter().flatten().cloned().collect::<Vec<_>>()).collect()
+    }
+
+    /// How many are followed.
+    pub fn len(&self) -> usize {
+        self.all_shards().map(|shard| shard.index.len()).sum()
+    }
+}
+
+/// Flows under one lock.
+struct Shard {
+    /// Places, by key.
+    index: HashTable<usize>,
+    places: Vec<Option<Arc<Followed>>>,
+    hand: usize,
+    capacity: usize,
+}
+
+impl Shard {
+    const fn new(capacity: usize) -> Self {
+        Self { index: HashTable::new(), places: Vec::new(), hand: 0, capacity }
+    }
+
+    fn find(&self, hash: u64, key: &FlowKey) -> Option<Arc<Followed>> {
+        let place = *self.index.find(hash, |place| has_key(&self.places, *place, key))?;
+        self.places.get(place)?.clone()
+    }
+
+    fn add(&mut self, hash: u64, followed: &Arc<Followed>, hashing: &KeyHashing) -> Option<Evicted> {
+        let (place, evicted) = self.place(hashing);
+        if let Some(place) = self.places.get_mut(place) {
+            *place = Some(Arc::clone(followed));
+        }
+        let places = &self.places;
+        let hash_of = |place: &usize| {
+            let followed = places.get(*place).and_then(Option::as_ref);
+            followed.map_or(0, |followed| hashing.hash_one(followed.key))
+        };
+        self.index.insert_unique(hash, place, hash_of);
+        // No clone is made of what is not in a place any more.
+        evicted.map(|followed| Evicted { is_in_use: Arc::strong_count(&followed) > 1, followed })
+    }
+
     /// A place for one flow more, and whose it was.
-    fn place(&mut self) -> (usize, Option<Rc<Followed>>) {
+    fn place(&mut self, hashing: &KeyHashing) -> (usize, Option<Arc<Followed>>) {
         if self.places.len() < self.capacity {
             self.places.push(None);
             return (self.places.len() - 1, None);
@@ -150,46 +260,33 @@ impl Flows {
             let at = self.hand;
             self.hand = (self.hand + 1) % self.capacity;
             // Twice round at the most: each that is passed is not used the next time.
-            match self.places.get_mut(at) {
-                Some(Some(followed)) if followed.is_used.replace(false) => {}
-                Some(place) => {
-                    let evicted = place.take();
-                    if let Some(evicted) = &evicted {
-                        self.index.remove(&evicted.key);
-                    }
-                    return (at, evicted);
+            match self.places.get(at) {
+                Some(Some(followed)) if followed.is_used.swap(false, Ordering::Relaxed) => {}
+                Some(Some(followed)) => {
+                    let key = followed.key;
+                    return (at, self.remove(hashing.hash_one(key), &key));
                 }
+                Some(None) => return (at, None),
                 None => self.hand = 0,
             }
         }
     }
 
-    /// Follows a flow no more; nothing is written.
-    pub fn forget(&mut self, key: &FlowKey) {
-        if let Some((place, followed)) = self.index.remove(key) {
-            followed.is_gone.set(true);
-            if let Some(place) = self.places.get_mut(place) {
-                *place = None;
-            }
-        }
+    fn remove(&mut self, hash: u64, key: &FlowKey) -> Option<Arc<Followed>> {
+        let found = self.index.find_entry(hash, |place| has_key(&self.places, *place, key)).ok()?;
+        let (place, _) = found.remove();
+        self.places.get_mut(place)?.take()
     }
 
-    /// Follows none any more; all that were followed.
-    pub fn take_all(&mut self) -> Vec<Rc<Followed>> {
+    fn take_all(&mut self) -> Vec<Arc<Followed>> {
         self.index.clear();
         self.hand = 0;
         std::mem::take(&mut self.places).into_iter().flatten().collect()
     }
+}
 
-    /// All that are followed.
-    pub fn all(&self) -> Vec<Rc<Followed>> {
-        self.places.iter().flatten().cloned().collect()
-    }
-
-    /// How many are followed.
-    pub fn len(&self) -> usize {
-        self.index.len()
-    }
+fn has_key(places: &[Option<Arc<Followed>>], place: usize, key: &FlowKey) -> bool {
+    places.get(place).and_then(Option::as_ref).is_some_and(|followed| followed.key == *key)
 }
 
 /// Hashes keys by multiplication, from a start that nobody outside knows: a packet costs one hash, and whoever picks ports cannot
@@ -264,28 +361,28 @@ mod tests {
         FlowKey { low_port: number, ..FlowKey::default() }
     }
 
-    fn add(flows: &mut Flows, number: u16) -> Option<u16> {
+    fn add(flows: &Flows, number: u16) -> Option<u16> {
         let (_, evicted) = flows.follow(&key(number), FlowTable::HalfOpen, Flow::default(), 0);
-        evicted.map(|evicted| evicted.key.low_port)
+        evicted.map(|evicted| evicted.followed.key.low_port)
     }
 
     #[test]
     fn what_is_not_used_makes_room() {
-        let mut flows = Flows::new(3);
-        assert_eq!([1, 2, 3].map(|number| add(&mut flows, number)), [None; 3]);
-        assert_eq!(add(&mut flows, 4), Some(1), "all were used: the hand has come round");
+        let flows = Flows::new(3);
+        assert_eq!([1, 2, 3].map(|number| add(&flows, number)), [None; 3]);
+        assert_eq!(add(&flows, 4), Some(1), "all were used: the hand has come round");
         assert!(flows.find(&key(2)).is_some());
-        assert_eq!(add(&mut flows, 5), Some(3), "2 was used since");
+        assert_eq!(add(&flows, 5), Some(3), "2 was used since");
         assert_eq!((flows.len(), flows.find(&key(3)).is_none()), (3, true));
         flows.forget(&key(2));
-        assert_eq!((flows.len(), add(&mut flows, 6)), (2, None), "a place that is free");
+        assert_eq!((flows.len(), add(&flows, 6)), (2, None), "a place that is free");
         assert_eq!(flows.take_all().len(), 3);
-        assert_eq!(add(&mut flows, 7), None);
+        assert_eq!(add(&flows, 7), None);
     }
 
     #[test]
     fn a_record_is_due_when_it_moves_on_or_gets_old() {
-        let mut flows = Flows::new(3);
+        let flows = Flows::new(3);
         let (flow, _) = flows.follow(&key(1), FlowTable::HalfOpen, Flow::default(), 10);
         flow.expires.set(10 + 100 * REFRESH);
         assert!(!flow.is_due(10) && !flow.is_due(9 + REFRESH) && flow.is_due(10 + REFRESH));

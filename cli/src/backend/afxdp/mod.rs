@@ -30,6 +30,12 @@
 //! record says so ([`firewall_core::conntrack::half_flag::BEHIND`]), and whoever goes on with it learns them from the next
 //! packet of each side in place of dropping it. So neither the end of the engine, nor its start, nor `kill -9` cuts a flow.
 //!
+//! # Who does the work
+//!
+//! A worker is a thread with a queue of every interface at the least, all frames in one UMEM of its own; so nothing is handed from
+//! one worker to another. The two directions of a flow may come to two of them. They share its record as CPUs share a record of the
+//! kernel's ([`firewall_core::shared::Shared`]), and find it in a table with a lock for each of its parts.
+//!
 //! # Where frames are
 //!
 //! All sockets of a worker share one UMEM, so a frame that is forwarded is not copied in user space. Every chunk has one owner,
@@ -52,5 +58,5 @@ pub use engine::{Engine, EngineError, Listening, Plan, PortPlan, Sockets};
 pub use frame::{Part, UmemFrame};
 pub use mailbox::{Letterbox, Mailbox, mailbox};
 pub use store::Store;
-pub use tables::{EnginePolicy, EngineTables};
+pub use tables::{EnginePolicy, EngineState, EngineTables};
 pub use worker::{Kick, Queue, Work, Worker};

@@ -35,6 +35,9 @@ pub trait Store {
     /// Counts an event that the daemon will not see.
     fn count_lost(&self, zone: u16, topic: Topic);
 
+    /// A worker has gone round its queues: what was counted is to be seen.
+    fn end_step(&self) {}
+
     /// Tells the daemon; whether there was room.
     fn tell(&self, topic: Topic, event: &Event) -> bool;
     /// Hands a frame to the daemon; whether there was room.

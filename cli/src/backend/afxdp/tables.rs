@@ -1,8 +1,7 @@
 //! [`Tables`] of the engine: the policy in memory, the flows that it follows, and the [`Store`] behind them.
 
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use firewall_core::Address;
 use firewall_core::classify::Decision;
@@ -28,26 +27,48 @@ pub struct EnginePolicy {
     pub slot: u32,
 }
 
-/// Policy, flows, and the store.
-pub struct EngineTables<S> {
-    policy: Arc<EnginePolicy>,
-    store: S,
-    flows: RefCell<Flows>,
-    fragments: RefCell<Fragments>,
+/// State that all workers share.
+pub struct EngineState {
+    flows: Flows,
+    fragments: Mutex<Fragments>,
     /// By zone; those of frames from no zone come last.
     buckets: Vec<Buckets>,
-    /// The flow of the packet in hand.
-    last: RefCell<Option<Rc<Followed>>>,
-    /// A flow that the established table was just asked for in vain.
-    missed: Cell<Option<FlowKey>>,
-    /// The time of the packet in hand.
-    now: Cell<u64>,
     /// Until then programs in the kernel may be at work on packets of flows that come here from now on.
     shared_until: u64,
 }
 
+impl EngineState {
+    /// Room for so many flows and fragmented packets. `shared_until`: the time until which the kernel may still be at work on
+    /// packets of the same flows.
+    pub fn new((flows, fragments): (usize, usize), shared_until: u64) -> Self {
+        Self {
+            flows: Flows::new(flows),
+            fragments: Mutex::new(Fragments::new(fragments)),
+            buckets: vec![Buckets::default(); MAX_ZONES as usize + 1],
+            shared_until,
+        }
+    }
+
+    fn fragments(&self) -> MutexGuard<'_, Fragments> {
+        self.fragments.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The tables of one worker: policy, state, and the store behind it.
+pub struct EngineTables<S> {
+    policy: Arc<EnginePolicy>,
+    store: S,
+    state: Arc<EngineState>,
+    /// The flow of the packet in hand.
+    last: RefCell<Option<Arc<Followed>>>,
+    /// A flow that the established table was just asked for in vain.
+    missed: Cell<Option<FlowKey>>,
+    /// The time of the packet in hand.
+    now: Cell<u64>,
+}
+
 /// A flow that the engine follows.
-pub struct FlowRef(Rc<Followed>);
+pub struct FlowRef(Arc<Followed>);
 
 impl std::ops::Deref for FlowRef {
     type Target = Flow;
@@ -58,20 +79,9 @@ impl std::ops::Deref for FlowRef {
 }
 
 impl<S: Store> EngineTables<S> {
-    /// Tables with room for so many flows and fragmented packets. `shared_until`: the time until which the kernel may still
-    /// be at work on packets of the same flows.
-    pub fn new(policy: Arc<EnginePolicy>, store: S, (flows, fragments): (usize, usize), shared_until: u64) -> Self {
-        Self {
-            policy,
-            store,
-            flows: RefCell::new(Flows::new(flows)),
-            fragments: RefCell::new(Fragments::new(fragments)),
-            buckets: vec![Buckets::default(); MAX_ZONES as usize + 1],
-            last: RefCell::default(),
-            missed: Cell::default(),
-            now: Cell::default(),
-            shared_until,
-        }
+    /// Tables under this policy.
+    pub fn new(policy: Arc<EnginePolicy>, store: S, state: Arc<EngineState>) -> Self {
+        Self { policy, store, state, last: RefCell::default(), missed: Cell::default(), now: Cell::default() }
     }
 
     /// Puts another policy in force.
@@ -91,17 +101,17 @@ impl<S: Store> EngineTables<S> {
 
     /// Flows that are followed.
     pub fn followed(&self) -> usize {
-        self.flows.borrow().len()
+        self.state.flows.len()
     }
 
     /// Forgets what the zones have asked of the daemon.
     pub fn fill_buckets(&self) {
-        self.buckets.iter().flatten().for_each(Bucket::fill);
+        self.state.buckets.iter().flatten().for_each(Bucket::fill);
     }
 
     /// As if `nanos` had passed for what the zones ask of the daemon: for tests whose clock stands still.
     pub fn pass(&self, nanos: u64) {
-        self.buckets.iter().flatten().for_each(|bucket| bucket.pass(nanos));
+        self.state.buckets.iter().flatten().for_each(|bucket| bucket.pass(nanos));
     }
 
     /// Begins with a packet.
@@ -125,14 +135,14 @@ impl<S: Store> EngineTables<S> {
             followed.note_written(now);
         } else {
             // Swept, or evicted: what comes next begins anew, as it does in the kernel.
-            self.flows.borrow_mut().forget(followed.key());
+            self.state.flows.forget(followed.key());
         }
     }
 
     /// Writes what is known of the flows and follows none any more. `is_quiet`: no packet of them is anywhere, so that the
     /// windows are exact.
     pub fn let_go(&self, is_quiet: bool) {
-        for followed in self.flows.borrow_mut().take_all() {
+        for followed in self.state.flows.take_all() {
             let record = if is_quiet { Flow::clone(&followed) } else { followed.record() };
             self.store.write(followed.table(), followed.key(), &record);
         }
@@ -140,23 +150,23 @@ impl<S: Store> EngineTables<S> {
 
     /// Writes what is known of the flows. They are followed on.
     pub fn write_all(&self, now: u64) {
-        let all = self.flows.borrow().all();
+        let all = self.state.flows.all();
         for followed in &all {
             self.write(followed, now);
         }
     }
 
     fn follow(&self, key: &FlowKey, table: FlowTable, flow: Flow, written: u64) -> FlowRef {
-        let (followed, evicted) = self.flows.borrow_mut().follow(key, table, flow, written);
+        let (followed, evicted) = self.state.flows.follow(key, table, flow, written);
         if let Some(evicted) = evicted {
-            // It is nobody's now: no packet of it is here, so the windows are exact.
-            self.store.write(evicted.table(), evicted.key(), &Flow::clone(&evicted));
+            let followed = evicted.followed();
+            self.store.write(followed.table(), followed.key(), &evicted.record());
         }
         self.note(followed)
     }
 
-    fn note(&self, followed: Rc<Followed>) -> FlowRef {
-        *self.last.borrow_mut() = Some(Rc::clone(&followed));
+    fn note(&self, followed: Arc<Followed>) -> FlowRef {
+        *self.last.borrow_mut() = Some(Arc::clone(&followed));
         FlowRef(followed)
     }
 }
@@ -177,7 +187,7 @@ impl<S: Store> Tables for EngineTables<S> {
     }
 
     fn flow(&self, table: FlowTable, key: &FlowKey) -> Option<FlowRef> {
-        let followed = self.flows.borrow().find(key);
+        let followed = self.state.flows.find(key);
         if let Some(followed) = followed {
             return (followed.table() == table).then(|| self.note(followed));
         }
@@ -191,7 +201,7 @@ impl<S: Store> Tables for EngineTables<S> {
             }
             return None;
         };
-        if self.now.get() < self.shared_until {
+        if self.now.get() < self.state.shared_until {
             set_behind(&flow);
         }
         Some(self.follow(key, table, flow, 0))
@@ -210,12 +220,12 @@ impl<S: Store> Tables for EngineTables<S> {
         if !self.store.confirm(key, &flow.0.record()) {
             return None;
         }
-        flow.0.move_to(FlowTable::Established);
-        Some(FlowRef(Rc::clone(&flow.0)))
+        flow.0.establish();
+        Some(FlowRef(Arc::clone(&flow.0)))
     }
 
     fn remove_flow(&self, table: FlowTable, key: &FlowKey) {
-        self.flows.borrow_mut().forget(key);
+        self.state.flows.forget(key);
         self.store.remove(table, key);
     }
 
@@ -236,11 +246,11 @@ impl<S: Store> Tables for EngineTables<S> {
     }
 
     fn fragment(&self, key: &FragmentKey) -> Option<FragmentPorts> {
-        self.fragments.borrow_mut().find(key)
+        self.state.fragments().find(key)
     }
 
     fn add_fragment(&self, key: &FragmentKey, ports: &FragmentPorts) {
-        self.fragments.borrow_mut().insert(key, ports);
+        self.state.fragments().insert(key, ports);
     }
 
     fn count_rule(&self, rule: u32, bytes: u32, now: u64) {
@@ -260,7 +270,7 @@ impl<S: Store> Tables for EngineTables<S> {
     }
 
     fn bucket(&self, zone: u16, work: Work) -> Option<&Bucket> {
-        self.buckets.get(usize::from(zone))?.get(work as usize)
+        self.state.buckets.get(usize::from(zone))?.get(work as usize)
     }
 
     fn tell(&self, topic: Topic, fill: impl FnOnce(&mut Event)) -> bool {

@@ -64,10 +64,10 @@ impl Words {
         self.words().get(index as usize).map(|word| word.load(Ordering::Acquire))
     }
 
-    /// Adds to one word; an index out of range is ignored. For words that one thread alone changes.
+    /// Adds to one word; an index out of range is ignored.
     pub fn add(&self, index: u32, more: u64) {
         if let Some(word) = self.words().get(index as usize) {
-            word.store(word.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
+            word.fetch_add(more, Ordering::Relaxed);
         }
     }
 

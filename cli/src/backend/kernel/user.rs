@@ -7,7 +7,7 @@
 //! - Counters: the engine has no CPU's element of the programs' counters to itself, so it has words of its own, which whoever
 //!   reads adds. They outlive it as those do.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ops::Range;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::sync::Arc;
@@ -114,6 +114,7 @@ impl Kernel {
             counters: Arc::clone(&self.user.counters),
             rules: Arc::clone(&self.user.rules),
             rule_room: self.rule_room,
+            counted: Counted::default(),
             mailbox,
         })
     }
@@ -156,7 +157,38 @@ pub struct UserSpace {
     counters: Arc<Words>,
     rules: Arc<Words>,
     rule_room: u32,
+    counted: Counted,
     mailbox: Mailbox,
+}
+
+/// Counts of one worker that are not in the words yet. Workers share these; added packet by packet, each would wait for the lines
+/// of the others.
+#[derive(Default)]
+struct Counted([Cell<Pending>; 8]);
+
+/// What is to be added to two words that follow each other.
+#[derive(Clone, Copy, Default)]
+struct Pending {
+    word: u32,
+    packets: u64,
+    bytes: u64,
+}
+
+impl Counted {
+    /// Counts a packet; what has to make room for it, with its words.
+    fn add(&self, word: u32, bytes: u32) -> Option<Pending> {
+        // Words come in pairs, and those of a zone's two directions follow each other.
+        let cell = self.0.get((word / 2 % 8) as usize)?;
+        let pending = cell.get();
+        let is_same = pending.word == word;
+        let (packets, sum) = if is_same { (pending.packets, pending.bytes) } else { (0, 0) };
+        cell.set(Pending { word, packets: packets + 1, bytes: sum + u64::from(bytes) });
+        (!is_same && pending.packets > 0).then_some(pending)
+    }
+
+    fn take_all(&self) -> impl Iterator<Item = Pending> {
+        self.0.iter().map(Cell::take).filter(|pending| pending.packets > 0)
+    }
 }
 
 impl UserSpace {
@@ -172,8 +204,14 @@ impl UserSpace {
     }
 
     fn count(&self, word: u32, bytes: u32) {
-        self.counters.add(word, 1);
-        self.counters.add(word + 1, u64::from(bytes));
+        if let Some(pending) = self.counted.add(word, bytes) {
+            self.add(pending);
+        }
+    }
+
+    fn add(&self, Pending { word, packets, bytes }: Pending) {
+        self.counters.add(word, packets);
+        self.counters.add(word + 1, bytes);
     }
 }
 
@@ -240,6 +278,10 @@ impl Store for UserSpace {
 
     fn count_lost(&self, zone: u16, topic: Topic) {
         self.counters.add(user_count::EVENTS + u32::from(zone) * Topic::ALL.len() as u32 + topic as u32, 1);
+    }
+
+    fn end_step(&self) {
+        self.counted.take_all().for_each(|pending| self.add(pending));
     }
 
     fn tell(&self, topic: Topic, event: &Event) -> bool {

@@ -186,6 +186,15 @@ impl<T: Copy> Consumer<T> {
         Some(value)
     }
 
+    /// The entry that comes `ahead` after the next one, if it was seen to be there.
+    pub fn peek(&self, ahead: u32) -> Option<T> {
+        if self.produced.wrapping_sub(self.next) <= ahead {
+            return None;
+        }
+        // SAFETY: as in `pop`.
+        Some(unsafe { self.shared.entry(self.next.wrapping_add(ahead)).read() })
+    }
+
     /// Gives the places of what was read back to the other side.
     pub fn release(&mut self) {
         self.shared.consumer().store(self.next, Ordering::Release);
@@ -211,7 +220,9 @@ mod tests {
         assert!((0..4).all(|value| producer.push(value)) && !producer.push(4), "full");
         assert_eq!(consumer.pop(), None, "not published yet");
         producer.publish();
+        assert_eq!(consumer.peek(0), None, "not seen yet");
         assert_eq!((consumer.pop(), consumer.pop(), producer.pending()), (Some(0), Some(1), 4));
+        assert_eq!([0, 1, 2].map(|ahead| consumer.peek(ahead)), [Some(2), Some(3), None]);
         assert!(!producer.push(4), "not given back yet");
         consumer.release();
         assert_eq!((producer.room(3), producer.pending()), (2, 2));
