@@ -1,30 +1,14 @@
-//! `vfw bench`: measurements on this machine.
+//! `vfw bench classify`: rule tables of rule sets in files.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use clap::Subcommand;
 use comfy_table::{Table, presets};
 use serde::Serialize;
 
-use super::{Exit, Failure};
 use crate::bench::{classbench, headers::headers, measure};
-
-/// `vfw bench WHAT`
-#[derive(Debug, clap::Args)]
-pub struct Arguments {
-    /// What to measure.
-    #[command(subcommand)]
-    what: What,
-}
-
-#[derive(Debug, Subcommand)]
-enum What {
-    /// Compile rule sets in the format of ClassBench and look headers up, in user space and in the kernel; every answer is
-    /// checked against the rules one after the other.
-    Classify(Classify),
-}
+use crate::command::{Exit, Failure};
 
 const EXAMPLE: &str = "\
 Example:
@@ -34,9 +18,10 @@ Headers are corners of the rules' ranges, every fourth one with fields of differ
 several rounds. Exit code: 0 all answers are right, 1 a file is no rule set, cannot be compiled or gave a wrong answer, 2 the
 system refused.";
 
+/// `vfw bench classify FILE...`
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLE)]
-struct Classify {
+pub struct Arguments {
     /// Rule sets.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
@@ -67,12 +52,11 @@ struct Report {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
-    let What::Classify(classify) = &arguments.what;
     let mut reports = Vec::new();
-    for file in &classify.files {
-        reports.push(report(file, classify.headers as usize)?);
+    for file in &arguments.files {
+        reports.push(report(file, arguments.headers as usize)?);
     }
-    if classify.json {
+    if arguments.json {
         println!("{}", serde_json::to_string_pretty(&reports).map_err(Failure::refused)?);
     } else {
         println!("{}", table(&reports));
