@@ -1,5 +1,9 @@
 //! Measurements that users can repeat: `vfw bench`.
 
+#![allow(clippy::cast_precision_loss, reason = "counts and nanoseconds of a run are far below 2^52")]
+
 pub mod classbench;
 pub mod headers;
 pub mod measure;
+pub mod report;
+pub mod samples;

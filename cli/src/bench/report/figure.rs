@@ -1,0 +1,161 @@
+//! The figures that tests give, in one list: tables, plots, comparisons and the documentation are made from it.
+
+use serde::{Deserialize, Serialize};
+
+/// A figure. Its name in JSON is that of the variant in snake case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Figure {
+    /// Payload that the receiver got.
+    Mbps,
+    /// CPU time of the whole machine for a gigabit of payload.
+    CpuSPerGbit,
+    /// TCP segments sent again.
+    Retransmits,
+    /// Share of datagrams or frames that did not arrive.
+    Loss,
+    /// Variation of the time between datagrams (RFC 3550).
+    JitterUs,
+    /// Requests answered.
+    Transactions,
+    /// Latency of the middle transaction.
+    P50Us,
+    /// Latency that nine of ten do not exceed.
+    P90Us,
+    /// Latency that 99 of 100 do not exceed.
+    P99Us,
+    /// Latency that 999 of 1,000 do not exceed.
+    P999Us,
+    /// Connections opened, used once and closed.
+    Connections,
+    /// Frames that arrived.
+    Mpps,
+    /// Time that the path adds to a frame: generator, one veth and sink taken off.
+    NetNs,
+    /// Flows begun.
+    NewFlows,
+    /// Flows established at the same time.
+    Held,
+    /// Share of the flows opened before that were established while the figure was taken.
+    Established,
+    /// Transactions as a share of those without an attack.
+    Kept,
+    /// Frames of the attack that were sent.
+    FloodMpps,
+    /// Share of the established flows that are there after the attack.
+    Survived,
+}
+
+/// Which of two figures is the better one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Better {
+    /// The larger one.
+    Higher,
+    /// The smaller one.
+    Lower,
+    /// Neither: it tells how the others were found.
+    Neither,
+}
+
+/// What is said about a figure.
+struct Facts {
+    name: &'static str,
+    title: &'static str,
+    unit: &'static str,
+    better: Better,
+    decimals: usize,
+}
+
+const fn facts(name: &'static str, title: &'static str, unit: &'static str, better: Better, decimals: usize) -> Facts {
+    Facts { name, title, unit, better, decimals }
+}
+
+impl Figure {
+    /// All of them.
+    pub const ALL: [Self; 19] = [
+        Self::Mbps,
+        Self::CpuSPerGbit,
+        Self::Retransmits,
+        Self::Loss,
+        Self::JitterUs,
+        Self::Transactions,
+        Self::P50Us,
+        Self::P90Us,
+        Self::P99Us,
+        Self::P999Us,
+        Self::Connections,
+        Self::Mpps,
+        Self::NetNs,
+        Self::NewFlows,
+        Self::Held,
+        Self::Established,
+        Self::Kept,
+        Self::FloodMpps,
+        Self::Survived,
+    ];
+
+    const fn facts(self) -> Facts {
+        use Better::{Higher, Lower, Neither};
+        match self {
+            Self::Mbps => facts("mbps", "throughput", "Mbit/s", Higher, 1),
+            Self::CpuSPerGbit => facts("cpu_s_per_gbit", "CPU time", "s/Gbit", Lower, 3),
+            Self::Retransmits => facts("retransmits", "retransmits", "segments", Lower, 0),
+            Self::Loss => facts("loss", "loss", "share", Lower, 4),
+            Self::JitterUs => facts("jitter_us", "jitter", "us", Lower, 1),
+            Self::Transactions => facts("transactions", "transactions", "/s", Higher, 0),
+            Self::P50Us => facts("p50_us", "p50", "us", Lower, 1),
+            Self::P90Us => facts("p90_us", "p90", "us", Lower, 1),
+            Self::P99Us => facts("p99_us", "p99", "us", Lower, 1),
+            Self::P999Us => facts("p999_us", "p99.9", "us", Lower, 1),
+            Self::Connections => facts("connections", "connections", "/s", Higher, 0),
+            Self::Mpps => facts("mpps", "packet rate", "Mpps", Higher, 3),
+            Self::NetNs => facts("net_ns", "net cost", "ns/packet", Lower, 0),
+            Self::NewFlows => facts("new_flows", "new flows", "/s", Higher, 0),
+            Self::Held => facts("held", "held at once", "flows", Higher, 0),
+            Self::Established => facts("established", "established", "share", Neither, 3),
+            Self::Kept => facts("kept", "kept", "share", Higher, 3),
+            Self::FloodMpps => facts("flood_mpps", "flood", "Mpps", Neither, 3),
+            Self::Survived => facts("survived", "survived", "share", Higher, 3),
+        }
+    }
+
+    /// Its name in JSON and CSV.
+    pub const fn name(self) -> &'static str {
+        self.facts().name
+    }
+
+    /// What readers see.
+    pub const fn title(self) -> &'static str {
+        self.facts().title
+    }
+
+    /// Its unit.
+    pub const fn unit(self) -> &'static str {
+        self.facts().unit
+    }
+
+    /// Which way it should go.
+    pub const fn better(self) -> Better {
+        self.facts().better
+    }
+
+    /// A value as readers see it, without the unit.
+    pub fn format(self, value: f64) -> String {
+        // Four digits are more than any of these measurements is good for.
+        let decimals = if value.abs() >= 1_000.0 { 0 } else { self.facts().decimals };
+        format!("{value:.decimals$}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_json_and_unique() {
+        for (place, figure) in Figure::ALL.into_iter().enumerate() {
+            assert_eq!(serde_json::to_value(figure).expect("a name"), figure.name());
+            assert_eq!(figure as usize, place, "{figure:?} is missing in the list, or at another place");
+        }
+    }
+}
