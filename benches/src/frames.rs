@@ -1,52 +1,12 @@
-//! The frames of the benchmark.
+//! The frames that programs are run on.
 
 use anyhow::Result;
 use etherparse::PacketBuilder;
+use vfw::bench::lab::{ADDRESS_A, ADDRESS_B, KEPT, MAC_A, MAC_B, MAC_F0, MAC_F1};
 
-use crate::rig::{KEPT, Plan};
-use crate::topology::{ADDRESS_A, ADDRESS_B, MAC_A, MAC_B, MAC_F0, MAC_F1};
-
-/// Lowest port of the clients, and how many there are.
-const CLIENT_PORT: u16 = 2_000;
-const CLIENTS: u32 = 60_000;
-/// Lowest port of the server.
-pub const SERVICE_PORT: u16 = 5_000;
 const TTL: u8 = 64;
 const V6_A: [u8; 16] = [0xfd, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7];
 const V6_B: [u8; 16] = [0xfd, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7];
-
-/// UDP in 60-byte frames from A to B (or, as `reply`, from B to A) on flows `first` to `first + flows`; to the
-/// firewall's MAC, or without firewall to the receiver's.
-pub fn udp_plan(first: u32, flows: u32, reply: bool) -> Result<Plan> {
-    let ((from, to), (source, destination)) =
-        if reply { ((MAC_B, MAC_F1), (ADDRESS_B, ADDRESS_A)) } else { ((MAC_A, MAC_F0), (ADDRESS_A, ADDRESS_B)) };
-    let mut bytes = Vec::new();
-    PacketBuilder::ethernet2(from, to).ipv4(source, destination, TTL).udp(0, 0).write(&mut bytes, &[0; 18])?;
-    let mut frame = [0; 56];
-    frame.copy_from_slice(&bytes[..56]);
-    // No checksum (RFC 768): the ports change from frame to frame.
-    frame[40..42].fill(0);
-    Ok(Plan {
-        frame,
-        flows,
-        first,
-        clients: CLIENTS,
-        client_port: CLIENT_PORT,
-        service_port: SERVICE_PORT,
-        reply: u32::from(reply),
-        hosts: 0,
-    })
-}
-
-/// The same straight to B from `clients` addresses, from that of A on, each to `services` ports: all combinations.
-pub fn hosts_plan(clients: u32, services: u32) -> Result<Plan> {
-    let plan = udp_plan(0, clients * services, false)?;
-    let mut frame = plan.frame;
-    frame[..6].copy_from_slice(&MAC_B);
-    // Zero by another name, which leaves the checksum as it is and room for as many clients.
-    frame[18..20].fill(0xff);
-    Ok(Plan { frame, clients, hosts: 1, ..plan })
-}
 
 /// Which way a frame of a test run goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -80,11 +40,11 @@ pub fn udp(way: Way, client_port: u16, service_port: u16) -> Result<[u8; KEPT]> 
     let mut bytes = Vec::new();
     match way {
         Way::Forth => PacketBuilder::ethernet2(MAC_A, MAC_F0)
-            .ipv4(ADDRESS_A, ADDRESS_B, TTL)
+            .ipv4(ADDRESS_A.octets(), ADDRESS_B.octets(), TTL)
             .udp(client_port, service_port)
             .write(&mut bytes, &[0; 18])?,
         Way::Back => PacketBuilder::ethernet2(MAC_B, MAC_F1)
-            .ipv4(ADDRESS_B, ADDRESS_A, TTL)
+            .ipv4(ADDRESS_B.octets(), ADDRESS_A.octets(), TTL)
             .udp(service_port, client_port)
             .write(&mut bytes, &[0; 18])?,
     }
@@ -99,8 +59,8 @@ pub fn tcp(way: Way, v6: bool, segment: Segment) -> Result<[u8; KEPT]> {
         Way::Back => (PacketBuilder::ethernet2(MAC_B, MAC_F1), (5_201, 40_000)),
     };
     let ip = match (way, v6) {
-        (Way::Forth, false) => ethernet.ipv4(ADDRESS_A, ADDRESS_B, TTL),
-        (Way::Back, false) => ethernet.ipv4(ADDRESS_B, ADDRESS_A, TTL),
+        (Way::Forth, false) => ethernet.ipv4(ADDRESS_A.octets(), ADDRESS_B.octets(), TTL),
+        (Way::Back, false) => ethernet.ipv4(ADDRESS_B.octets(), ADDRESS_A.octets(), TTL),
         (Way::Forth, true) => ethernet.ipv6(V6_A, V6_B, TTL),
         (Way::Back, true) => ethernet.ipv6(V6_B, V6_A, TTL),
     };
@@ -122,7 +82,7 @@ pub fn arp_request() -> [u8; KEPT] {
     bytes.extend(MAC_A);
     bytes.extend([8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);
     bytes.extend(MAC_A);
-    bytes.extend(ADDRESS_A);
+    bytes.extend(ADDRESS_A.octets());
     bytes.extend([0; 6]);
     bytes.extend([10, 0, 1, 1]);
     padded(&bytes)

@@ -11,12 +11,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use serde::Serialize;
 use vfw::bench::classbench::{Header, Rule};
+use vfw::bench::lab::{ADDRESS_A, ADDRESS_B, Path, Rig, SERVICE_PORT, Topology, hosts_plan};
 use vfw::bench::measure;
-
-use crate::frames::{SERVICE_PORT, hosts_plan};
-use crate::median;
-use crate::rig::Rig;
-use crate::topology::{ADDRESS_A, ADDRESS_B, Topology};
+use vfw::bench::samples::median;
 
 /// Numbers of rules, as clients and services.
 pub const SIZES: [(u32, u32); 4] = [(10, 1), (10, 10), (100, 10), (1_000, 10)];
@@ -70,7 +67,7 @@ pub fn measure(cpu: usize) -> Result<Vec<Peers>> {
 
 /// Address and port of each rule.
 fn pairs(clients: u32, services: u32) -> impl Iterator<Item = (Ipv4Addr, u16)> {
-    let first = u32::from(Ipv4Addr::from(ADDRESS_A));
+    let first = u32::from(ADDRESS_A);
     let pair = move |number: u32| {
         let service = SERVICE_PORT.wrapping_add((number / clients) as u16);
         (Ipv4Addr::from(first + number % clients), service)
@@ -89,7 +86,7 @@ fn vfw(clients: u32, services: u32) -> Result<[f64; 2]> {
     };
     let header = |(source, port): (Ipv4Addr, u16)| Header {
         source: source.into(),
-        destination: Ipv4Addr::from(ADDRESS_B).into(),
+        destination: ADDRESS_B.into(),
         source_port: 2_000,
         destination_port: port,
         protocol: UDP,
@@ -184,7 +181,7 @@ struct Stand {
 
 impl Stand {
     fn new(peer: Peer, cpu: usize, clients: u32, services: u32) -> Result<Self> {
-        let topology = Topology::new(false)?;
+        let topology = Topology::new(Path::Direct, false)?;
         for input in peer.rules(clients, services) {
             topology.b.feed(input.program, input.arguments, &input.text)?;
         }

@@ -3,17 +3,17 @@
 //! A wrapper puts the frame back before each run and calls the program; the same wrapper around a program that does
 //! nothing is taken off.
 
+use std::fmt::Write as _;
+
 use anyhow::{Result, anyhow, bail};
 use aya::programs::{Program, ProgramFd};
 use serde::Serialize;
-use vfw::config::Mode;
+use vfw::bench::lab::{KEPT, Lab, Path, Place, Rig, Sink};
+use vfw::bench::samples::median;
 use vfw::daemon::Setup;
 use vfw::interface::inspect;
 
-use crate::firewall::{InForce, start_vfw};
 use crate::frames::{Segment, Way, arp_request, tcp, udp};
-use crate::rig::{KEPT, Rig, Sink};
-use crate::topology::Topology;
 
 /// Verdict of a program that sends the frame on: `XDP_REDIRECT`, `TC_ACT_REDIRECT`.
 const SENT: [u32; 2] = [4, 7];
@@ -57,8 +57,7 @@ pub struct Programs {
 
 /// A firewall whose programs are run on frames of our making.
 struct Bed {
-    topology: Topology,
-    setup: InForce,
+    lab: Lab,
     rig: Rig,
     hook: Sink,
     f0: u32,
@@ -78,10 +77,10 @@ pub fn measure(cpu: usize, rounds: usize, repeat: u32) -> Result<Programs> {
                 nanos.push(bed.net(packet, &frame, verdicts, repeat)?);
             }
         }
-        let [xdp_ns, tc_ns] = nanos.map(|samples| crate::median(&samples));
+        let [xdp_ns, tc_ns] = nanos.map(|samples| median(&samples));
         runs.push(Run { packet, xdp_ns, tc_ns });
     }
-    Ok(Programs { runs, sizes: sizes(&mut xdp.setup)? })
+    Ok(Programs { runs, sizes: sizes(xdp.setup()?)? })
 }
 
 type Case = (&'static str, [u8; KEPT], [u32; 2]);
@@ -99,11 +98,9 @@ fn frames() -> Result<Vec<Case>> {
 
 impl Bed {
     fn new(hook: Sink, cpu: usize) -> Result<Self> {
-        let topology = Topology::new(true)?;
-        let Some(firewall) = &topology.firewall else { bail!("the topology has no firewall") };
-        let setup = start_vfw(firewall, if hook == Sink::Xdp { Mode::Xdp } else { Mode::Tc }, 1)?;
-        let (f0, f1) = firewall.run(|| Ok((inspect("f0")?.index, inspect("f1")?.index)))?;
-        let mut bed = Self { topology, setup, rig: Rig::load()?, hook, f0, f1, cpu };
+        let lab = Lab::new(if hook == Sink::Xdp { Path::VfwXdp } else { Path::VfwTc })?;
+        let (f0, f1) = firewall(&lab)?.run(|| Ok((inspect("f0")?.index, inspect("f1")?.index)))?;
+        let mut bed = Self { lab, rig: Rig::load()?, hook, f0, f1, cpu };
         bed.open_flows()?;
         Ok(bed)
     }
@@ -127,16 +124,22 @@ impl Bed {
         if SENT.contains(&verdict) { Ok(()) } else { bail!("a packet that opens a flow got verdict {verdict}") }
     }
 
+    fn setup(&mut self) -> Result<&mut Setup> {
+        match self.lab.vfw() {
+            Some(in_force) => Ok(in_force),
+            None => bail!("no vfw is in force"),
+        }
+    }
+
     fn test_vfw(&mut self) -> Result<()> {
         let name = if self.hook == Sink::Xdp { "vfw_xdp" } else { "vfw_tc" };
-        let program = descriptor(&mut self.setup, name)?;
+        let program = descriptor(self.setup()?, name)?;
         self.rig.set_tested(self.hook, Some(&program))
     }
 
     fn run(&mut self, ifindex: u32, frame: &[u8; KEPT], repeat: u32) -> Result<(u32, f64)> {
         let (rig, hook) = (&mut self.rig, self.hook);
-        let Some(firewall) = &self.topology.firewall else { bail!("the topology has no firewall") };
-        let result = firewall.run_on(self.cpu, || rig.again(hook, ifindex, frame, repeat))?;
+        let result = firewall(&self.lab)?.run_on(self.cpu, || rig.again(hook, ifindex, frame, repeat))?;
         Ok((result.return_value, result.duration.as_nanos() as f64))
     }
 
@@ -152,6 +155,10 @@ impl Bed {
         }
         Ok((nanos - nothing).max(0.0))
     }
+}
+
+fn firewall(lab: &Lab) -> Result<&Place> {
+    lab.topology.firewall.as_ref().ok_or_else(|| anyhow!("the lab has no firewall"))
 }
 
 fn descriptor(setup: &mut Setup, name: &str) -> Result<ProgramFd> {
@@ -178,4 +185,22 @@ fn sizes(setup: &mut Setup) -> Result<Vec<Size>> {
             })
         })
         .collect()
+}
+
+/// The figures as tables, at most 80 columns wide.
+pub fn text(programs: &Programs) -> String {
+    let mut text = String::from("PROGRAMS: ns per run (BPF_PROG_TEST_RUN, less an empty program)\n\n");
+    let _ = writeln!(text, "  {:<42}{:>10}{:>10}", "packet", "xdp", "tc");
+    for run in &programs.runs {
+        let _ = writeln!(text, "  {:<42}{:>10.0}{:>10.0}", run.packet, run.xdp_ns, run.tc_ns);
+    }
+    let _ = writeln!(text, "\n  {:<24}{:>16}{:>16}{:>16}", "program", "verified insns", "eBPF bytes", "machine bytes");
+    for size in &programs.sizes {
+        let _ = writeln!(
+            text,
+            "  {:<24}{:>16}{:>16}{:>16}",
+            size.program, size.verified_instructions, size.translated_bytes, size.machine_bytes
+        );
+    }
+    text
 }

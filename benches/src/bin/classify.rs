@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::Parser;
-use vfw_benches::machine::Machine;
+use vfw_benches::head::Head;
 use vfw_benches::{classify, dpdk, peers, report};
 
 const AFTER: &str = "\
@@ -36,14 +36,13 @@ struct Arguments {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let command = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
-    let machine = Machine::inspect(0, format!("classify {command}").trim().to_owned())?;
+    let head = Head::new("classify");
     let sets = classify::measure(&arguments.sizes, arguments.headers)?;
     let peers = peers::measure(arguments.cpu)?;
     let dpdk = dpdk::measure(arguments.cpu, arguments.headers)?;
     let targets = classify::targets(&sets);
     let text = [
-        machine.text("vfw rule table"),
+        head.text("vfw rule table"),
         classify::text(&sets),
         peers::text(&peers),
         dpdk::text(dpdk.as_deref()),
@@ -51,13 +50,8 @@ fn main() -> Result<()> {
     ];
     let text = text.join("\n");
     print!("{text}");
-    if let Some(path) = &arguments.json {
-        let text = serde_json::to_string_pretty(&(&machine, &sets, &peers, &dpdk, &targets))?;
-        std::fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    if let Some(path) = &arguments.report {
-        let page = report::page("Rule table", &machine, &text);
-        std::fs::write(path, page).with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    Ok(())
+    report::write(arguments.json.as_deref(), || {
+        Ok(serde_json::to_string_pretty(&(&head, &sets, &peers, &dpdk, &targets))? + "\n")
+    })?;
+    report::write(arguments.report.as_deref(), || Ok(report::page("Rule table", &head, &text)))
 }

@@ -95,6 +95,11 @@ impl Failure {
         Self { exit: Exit::Refused, message: chain(&error.into()) }
     }
 
+    /// What the user gave is wrong.
+    fn bad_input(message: String) -> Self {
+        Self { exit: Exit::BadInput, message }
+    }
+
     /// Says it, and gives the exit code.
     fn report(self) -> u8 {
         if !self.message.is_empty() {

@@ -12,7 +12,7 @@ use netlink_packet_core::{
     NetlinkSerializable,
 };
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_sys::constants::{NETLINK_GENERIC, NETLINK_ROUTE};
+use netlink_sys::constants::{NETLINK_GENERIC, NETLINK_NETFILTER, NETLINK_ROUTE};
 use netlink_sys::{Socket, SocketAddr};
 
 /// Id of the family that knows the other families.
@@ -41,6 +41,11 @@ impl Netlink {
     /// Families that are known by name: `ethtool`, `netdev`.
     pub(crate) fn generic() -> io::Result<Self> {
         Self::open(NETLINK_GENERIC)
+    }
+
+    /// Connection tracking.
+    pub(crate) fn netfilter() -> io::Result<Self> {
+        Self::open(NETLINK_NETFILTER)
     }
 
     fn open(protocol: isize) -> io::Result<Self> {

@@ -1,6 +1,15 @@
 //! `vfw bench`: measurements on this machine, one file each.
 
 pub mod classify;
+pub mod compare;
+pub mod flows;
+mod lab;
+mod output;
+pub mod pps;
+pub mod report;
+pub mod rules;
+
+use std::io::Write as _;
 
 use clap::Subcommand;
 
@@ -19,11 +28,32 @@ enum What {
     /// Compile rule sets in the format of ClassBench and look headers up, in user space and in the kernel; every answer is
     /// checked against the rules one after the other.
     Classify(classify::Arguments),
+    /// Rate and cost of the smallest frames, by path and number of flows
+    Pps(pps::Arguments),
+    /// New flows a second, and flows held at once
+    Flows(flows::Arguments),
+    /// Packet rate by number of rules
+    Rules(rules::Arguments),
+    /// Say what is faster, slower or within noise in two reports
+    Compare(compare::Arguments),
+    /// Make one page with plots of several reports
+    Report(report::Arguments),
 }
 
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
     match &arguments.what {
         What::Classify(arguments) => classify::run(arguments),
+        What::Pps(arguments) => pps::run(arguments),
+        What::Flows(arguments) => flows::run(arguments),
+        What::Rules(arguments) => rules::run(arguments),
+        What::Compare(arguments) => compare::run(arguments),
+        What::Report(arguments) => report::run(arguments),
     }
+}
+
+/// Prints a report.
+fn print(text: &str) {
+    // A reader that has seen enough (`| head`) is no failure.
+    let _ = std::io::stdout().write_all(text.as_bytes());
 }

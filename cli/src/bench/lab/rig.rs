@@ -1,8 +1,8 @@
-//! The eBPF programs of `benches/ebpf`: frames in, frames counted, frames put back.
+//! The eBPF programs of `xdp-prog/bench-ebpf`: frames in, frames counted, frames put back.
 #![allow(unsafe_code, reason = "aya wants a promise that map values are plain data")]
 
 use anyhow::{Context as _, Result, anyhow};
-use aya::maps::{Array, DevMap, MapData, PerCpuArray, ProgramArray};
+use aya::maps::{Array, MapData, PerCpuArray, ProgramArray};
 use aya::programs::tc::TcAttachType;
 use aya::programs::{
     Program, ProgramFd, SchedClassifier, TestRun as _, TestRunAttrs, TestRunOptions, TestRunResult, Xdp, XdpMode,
@@ -18,7 +18,7 @@ pub const KEPT: usize = 80;
 /// Frames that the generator hands over at once: as many as a NAPI poll takes.
 const BATCH: u32 = 64;
 
-/// What to generate; as in `benches/ebpf`.
+/// What to generate; as in `xdp-prog/bench-ebpf`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
@@ -37,7 +37,8 @@ pub struct Plan {
     /// 1: from the server to the client.
     pub reply: u32,
     /// 1: a client is an address, counted from that of the frame, and has the lowest client port. The frame's
-    /// identification must not be less than the last client.
+    /// identification must not be less than the last client. 2: the same with TCP, where the low half of the sequence number
+    /// must not be less than the last client and service together.
     pub hosts: u32,
 }
 
@@ -61,7 +62,6 @@ pub struct Rig {
     next: Array<MapData, u32>,
     seen: PerCpuArray<MapData, u64>,
     frame: Array<MapData, [u8; KEPT]>,
-    other_side: DevMap<MapData>,
 }
 
 impl Rig {
@@ -82,7 +82,6 @@ impl Rig {
             next: take("NEXT")?.try_into()?,
             seen: take("SEEN")?.try_into()?,
             frame: take("FRAME")?.try_into()?,
-            other_side: take("OTHER_SIDE")?.try_into()?,
             ebpf,
         })
     }
@@ -104,13 +103,6 @@ impl Rig {
             Sink::Tc => self.tc("bench_sink_tc")?.attach(interface, TcAttachType::Ingress).map(drop),
         }
         .with_context(|| format!("cannot attach the sink to {interface}"))
-    }
-
-    /// Redirects what arrives at `from` to `to`, both in the calling thread's namespace.
-    pub fn attach_forwarder(&mut self, from: u32, to: u32) -> Result<()> {
-        self.other_side.set(0, to, None, 0)?;
-        self.xdp("bench_forward")?.attach_to_if_index(from, XdpMode::Driver).context("cannot attach the forwarder")?;
-        Ok(())
     }
 
     /// Sends `frames` out of an interface of the calling thread's namespace; returns nanoseconds per frame.

@@ -1,0 +1,161 @@
+//! A lab: a client and a server in namespaces of this machine, with real TCP stacks, and one of the ways to forward between
+//! them. Nothing of it has a name that another lab could have, and the kernel removes it with the process.
+
+pub mod conntrack;
+mod firewall;
+mod frames;
+mod lane;
+mod path;
+mod place;
+mod rig;
+mod rules;
+mod topology;
+
+use std::net::Ipv4Addr;
+
+use anyhow::{Context as _, Result};
+
+pub use firewall::{InForce, clear_leftovers, default_room};
+pub use frames::{Next, SERVICE_PORT, denied_plan, hosts_plan, syn_plan, udp_plan};
+pub use lane::{Lane, Sample};
+pub use path::Path;
+pub use place::Place;
+pub use rig::{KEPT, MADE, Plan, Rig, Sink};
+pub use rules::{ATTACK_PORTS, Rules, TCP_PORTS, UDP_PORTS};
+pub use topology::{
+    ADDRESS_A, ADDRESS_B, ADDRESS_C, ADDRESS_NOBODY, MAC_A, MAC_B, MAC_C, MAC_F0, MAC_F1, MAC_F2, Topology,
+};
+
+/// What a lab is to have.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Needs {
+    /// Room in vfw's table of established flows; its default when absent.
+    pub established: Option<u32>,
+    /// The rules.
+    pub rules: Rules,
+}
+
+/// A client, a server and a way between them, until the value goes.
+pub struct Lab {
+    /// The way.
+    pub path: Path,
+    /// The hosts.
+    pub topology: Topology,
+    vfw: Option<InForce>,
+}
+
+impl Lab {
+    /// Builds the hosts and puts the way in force, with the rules of [`Rules::default`].
+    pub fn new(path: Path) -> Result<Self> {
+        Self::with(path, Needs::default())
+    }
+
+    /// The same with what is needed.
+    pub fn with(path: Path, needs: Needs) -> Result<Self> {
+        Self::build(path, needs).with_context(|| format!("cannot build the path {path}"))
+    }
+
+    fn build(path: Path, needs: Needs) -> Result<Self> {
+        let topology = Topology::new(path, needs.rules.attacked)?;
+        let mut vfw = None;
+        if let Some(firewall) = &topology.firewall {
+            match (path, path.mode()) {
+                (_, Some(mode)) => vfw = Some(InForce::start(firewall, mode, needs.rules, needs.established)?),
+                (Path::Bridge, _) => bridge(firewall)?,
+                _ => route(firewall, &topology)?,
+            }
+            match path {
+                Path::Nftables => drop(firewall.feed("nft", &["-f", "-"], &needs.rules.nftables())?),
+                Path::Iptables => drop(firewall.feed("iptables-restore", &[], &needs.rules.iptables())?),
+                _ => {}
+            }
+        }
+        Ok(Self { path, topology, vfw })
+    }
+
+    /// The client's namespace.
+    pub fn client(&self) -> &Place {
+        &self.topology.a
+    }
+
+    /// The server's namespace. The client reaches its ports [`TCP_PORTS`] and [`UDP_PORTS`].
+    pub fn server(&self) -> &Place {
+        &self.topology.b
+    }
+
+    /// The server's address.
+    pub fn server_address(&self) -> Ipv4Addr {
+        ADDRESS_B
+    }
+
+    /// The vfw that is in force, if one is.
+    pub fn vfw(&mut self) -> Option<&mut InForce> {
+        self.vfw.as_mut()
+    }
+
+    /// Flows that are established; 0 where none are known.
+    pub fn established(&self) -> Result<u64> {
+        match (&self.vfw, &self.topology.firewall) {
+            (Some(vfw), _) => Ok(vfw.kernel.flows()?.sweep(0)?),
+            (None, Some(firewall)) if self.path.is_firewall() => conntrack::established(firewall),
+            _ => Ok(0),
+        }
+    }
+
+    /// Forgets all flows.
+    pub fn forget_flows(&self) -> Result<()> {
+        match (&self.vfw, &self.topology.firewall) {
+            (Some(vfw), _) => Ok(vfw.kernel.flows()?.clear()?),
+            (None, Some(firewall)) if self.path.is_firewall() => conntrack::flush(firewall),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Builds one of something for each path. What cannot be built is left out with a note that says why; `direct`, which the
+/// others are compared with, and paths that the user `asked` for must be there.
+pub fn for_each_path<T>(
+    paths: &[Path],
+    asked: bool,
+    make: impl Fn(Path) -> Result<T>,
+) -> Result<(Vec<T>, Vec<String>)> {
+    clear_leftovers();
+    let (mut made, mut notes) = (Vec::new(), Vec::new());
+    for &path in paths {
+        match make(path) {
+            Ok(one) => made.push(one),
+            Err(error) if asked || path == Path::Direct => return Err(error),
+            Err(error) => notes.push(format!("{path} is not measured: {error:#}")),
+        }
+    }
+    Ok((made, notes))
+}
+
+/// Joins the hosts by a bridge.
+fn bridge(firewall: &Place) -> Result<()> {
+    let mut lines = vec!["link add br0 type bridge".to_owned()];
+    lines.extend(["f0", "f1"].map(|port| format!("link set {port} master br0")));
+    lines.push("link set br0 up".to_owned());
+    firewall.ip(&lines)?;
+    // A bridge that only forwards: where netfilter looks into bridges, not here.
+    firewall.run(|| {
+        let _ = std::fs::write("/proc/sys/net/bridge/bridge-nf-call-iptables", "0");
+        Ok(())
+    })
+}
+
+/// Lets the firewall's kernel route.
+fn route(firewall: &Place, topology: &Topology) -> Result<()> {
+    let mut lines = vec![
+        "address add 10.0.1.1/24 dev f0".to_owned(),
+        "address add 10.0.2.1/24 dev f1".to_owned(),
+        topology::neighbour(ADDRESS_A, MAC_A, "f0"),
+        topology::neighbour(ADDRESS_B, MAC_B, "f1"),
+        topology::neighbour(ADDRESS_NOBODY, MAC_B, "f1"),
+    ];
+    if topology.c.is_some() {
+        lines.push("address add 10.3.255.254/16 dev f2".to_owned());
+    }
+    firewall.ip(&lines)?;
+    firewall.set("/proc/sys/net/ipv4/ip_forward", "1")
+}

@@ -1,0 +1,138 @@
+//! A client, a server and what stands between them, each in a namespace, joined by veth pairs.
+//!
+//! ```text
+//! A  a0 10.0.1.7 --- f0 10.0.1.1  F  f1 10.0.2.1 --- 10.0.2.7 b0  B
+//!                                 f2 10.3.255.254
+//!                                 |
+//!                                 c0 10.3.0.1 and following  C, the attacker, where one is wanted
+//! ```
+//!
+//! By the direct way there is no F, and a0 and b0 are one pair.
+
+use std::net::Ipv4Addr;
+
+use anyhow::Result;
+
+use super::path::Path;
+use super::place::Place;
+use crate::interface::{inspect, set_feature};
+
+/// MAC of host A.
+pub const MAC_A: [u8; 6] = [2, 0, 0, 0, 1, 7];
+/// MAC of the firewall towards A.
+pub const MAC_F0: [u8; 6] = [2, 0, 0, 0, 1, 1];
+/// MAC of the firewall towards B.
+pub const MAC_F1: [u8; 6] = [2, 0, 0, 0, 2, 1];
+/// MAC of host B.
+pub const MAC_B: [u8; 6] = [2, 0, 0, 0, 2, 7];
+/// MAC of the firewall towards C.
+pub const MAC_F2: [u8; 6] = [2, 0, 0, 0, 3, 1];
+/// MAC of host C.
+pub const MAC_C: [u8; 6] = [2, 0, 0, 0, 3, 7];
+/// Address of host A.
+pub const ADDRESS_A: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 7);
+/// Address of host B.
+pub const ADDRESS_B: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 7);
+/// An address in B's network that leads to B, and that B does not take for its own: what goes there ends early in B's stack.
+pub const ADDRESS_NOBODY: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 8);
+/// First address of C, which has 60,000.
+pub const ADDRESS_C: Ipv4Addr = Ipv4Addr::new(10, 3, 0, 1);
+
+/// The namespaces of one path.
+pub struct Topology {
+    /// Host A: the generator, the client.
+    pub a: Place,
+    /// What forwards; nothing when A and B are joined directly.
+    pub firewall: Option<Place>,
+    /// Host B: the sink, the server.
+    pub b: Place,
+    /// Host C, if wanted.
+    pub c: Option<Place>,
+    /// Index of `a0`.
+    pub a0: u32,
+    /// Index of `b0`.
+    pub b0: u32,
+    /// Index of `c0`, or 0.
+    pub c0: u32,
+}
+
+impl Topology {
+    /// The hosts of a path, with addresses; between them nothing forwards yet. `attacked`: with host C, where something forwards.
+    pub fn new(path: Path, attacked: bool) -> Result<Self> {
+        let (a, b) = (Place::new()?, Place::new()?);
+        let firewall = (path != Path::Direct).then(Place::new).transpose()?;
+        let c = (attacked && firewall.is_some()).then(Place::new).transpose()?;
+        match &firewall {
+            Some(f) => {
+                a.ip(&[pair(("a0", MAC_A), ("f0", MAC_F0), f)])?;
+                b.ip(&[pair(("b0", MAC_B), ("f1", MAC_F1), f)])?;
+                f.ip(&up(&["f0", "f1"]))?;
+            }
+            None => a.ip(&[pair(("a0", MAC_A), ("b0", MAC_B), &b)])?,
+        }
+        let mut c0 = 0;
+        if let (Some(c), Some(f)) = (&c, &firewall) {
+            c.ip(&[pair(("c0", MAC_C), ("f2", MAC_F2), f)])?;
+            f.ip(&up(&["f2"]))?;
+            c.ip(&up(&["c0"]))?;
+            c0 = poll(c, "c0")?;
+            poll(f, "f2")?;
+        }
+        a.ip(&host(path, ("a0", ADDRESS_A), (ADDRESS_B, MAC_B), MAC_F0))?;
+        b.ip(&host(path, ("b0", ADDRESS_B), (ADDRESS_A, MAC_A), MAC_F1))?;
+        let (a0, b0) = (poll(&a, "a0")?, poll(&b, "b0")?);
+        if let Some(f) = &firewall {
+            poll(f, "f0")?;
+            poll(f, "f1")?;
+        }
+        Ok(Self { a, firewall, b, c, a0, b0, c0 })
+    }
+}
+
+/// The configuration of a host. Whom it talks to is known beforehand: no measurement waits for ARP.
+fn host(
+    path: Path,
+    (interface, own): (&str, Ipv4Addr),
+    (other, other_mac): (Ipv4Addr, [u8; 6]),
+    gateway_mac: [u8; 6],
+) -> Vec<String> {
+    let mut lines = up(&["lo", interface]);
+    lines.push(format!("address add {own}/24 dev {interface}"));
+    if path.is_one_network() {
+        lines.push(format!("route add default dev {interface}"));
+        lines.push(neighbour(other, other_mac, interface));
+    } else {
+        let [first, second, third, _] = own.octets();
+        let gateway = Ipv4Addr::new(first, second, third, 1);
+        lines.push(neighbour(gateway, gateway_mac, interface));
+        lines.push(format!("route add default via {gateway}"));
+    }
+    lines
+}
+
+/// The line of `ip -batch` that makes a neighbour known for good.
+pub(super) fn neighbour(address: Ipv4Addr, mac: [u8; 6], interface: &str) -> String {
+    format!("neigh add {address} lladdr {} dev {interface} nud permanent", text(mac))
+}
+
+fn pair(own: (&str, [u8; 6]), other: (&str, [u8; 6]), place: &Place) -> String {
+    let (own_mac, other_mac, path) = (text(own.1), text(other.1), place.path());
+    format!("link add {} address {own_mac} type veth peer name {} address {other_mac} netns {path}", own.0, other.0)
+}
+
+/// The lines of `ip -batch` that set interfaces up.
+pub(super) fn up(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| format!("link set {name} up")).collect()
+}
+
+/// A veth takes frames that XDP sends to it only while it polls, which GRO makes it do, also towards the stack.
+fn poll(place: &Place, name: &str) -> Result<u32> {
+    place.run(|| {
+        set_feature(name, "rx-gro", true)?;
+        Ok(inspect(name)?.index)
+    })
+}
+
+fn text(mac: [u8; 6]) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
+}

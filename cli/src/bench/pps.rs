@@ -1,0 +1,107 @@
+//! The smallest frames: how many a second, and what a path adds to one.
+
+use anyhow::Result;
+
+use super::lab::{Lane, MADE, Needs, Path, conntrack, default_room, for_each_path};
+use super::report::{Condition, Document, Figure, Row};
+use super::rounds::Rounds;
+
+/// What is to be measured.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The paths, and whether the user asked for them.
+    pub paths: Vec<Path>,
+    /// See [`for_each_path`].
+    pub asked: bool,
+    /// Numbers of flows that take turns.
+    pub flows: Vec<u32>,
+    /// Rounds.
+    pub rounds: u32,
+    /// Frames of each measurement.
+    pub frames: u32,
+    /// The CPU for all work.
+    pub cpu: usize,
+}
+
+/// A path and what was found on it.
+struct Subject {
+    lane: Lane,
+    established: Option<f64>,
+    nanos: Vec<f64>,
+    lost: Vec<f64>,
+}
+
+/// Measures every path with each number of flows and adds the rows to `document`.
+pub fn measure(plan: &Plan, document: &mut Document) -> Result<()> {
+    let steps = plan.flows.len() * plan.paths.len() * plan.rounds as usize;
+    let mut rounds = Rounds::new(plan.rounds, steps as u64)?;
+    for &flows in &plan.flows {
+        let paths = with_room(&plan.paths, flows, document)?;
+        rounds.prepare(&format!("{flows} flows: building the paths"))?;
+        let make = |path| Subject::new(path, plan.cpu, flows);
+        let (mut subjects, notes) = for_each_path(&paths, plan.asked, make)?;
+        document.note(notes);
+        let what = |subject: &Subject| format!("{flows} flows, {}", subject.lane.lab.path);
+        rounds.each(&mut subjects, what, |subject, _| subject.measure(flows, plan.frames))?;
+        document.results.extend(rows(&subjects, flows));
+    }
+    Ok(())
+}
+
+/// The paths that can know so many flows; a note about the others.
+fn with_room(paths: &[Path], flows: u32, document: &mut Document) -> Result<Vec<Path>> {
+    let tracks = |path: &&Path| matches!(path, Path::Nftables | Path::Iptables);
+    if !paths.iter().any(|path| tracks(&path)) || flows <= conntrack::room()? {
+        return Ok(paths.to_vec());
+    }
+    document.note([format!(
+        "nftables and iptables are not measured with {flows} flows: connection tracking has room for {}; \
+         `sysctl -w net.netfilter.nf_conntrack_max={}` makes more",
+        conntrack::room()?,
+        flows.saturating_mul(2)
+    )]);
+    Ok(paths.iter().filter(|path| !tracks(path)).copied().collect())
+}
+
+impl Subject {
+    fn new(path: Path, cpu: usize, flows: u32) -> Result<Self> {
+        // Twice as many where that is more than the default: a table that is nearly full is slower.
+        let established = Some(flows.saturating_mul(2).max(default_room()));
+        let needs = Needs { established, ..Needs::default() };
+        let mut lane = Lane::new(path, cpu, needs)?;
+        let (established, _) = lane.establish(flows)?;
+        Ok(Self { lane, established, nanos: Vec::new(), lost: Vec::new() })
+    }
+
+    fn measure(&mut self, flows: u32, frames: u32) -> Result<()> {
+        let sample = self.lane.measure(0, flows, frames)?;
+        self.nanos.push(sample.nanos);
+        self.lost.push(sample.lost);
+        Ok(())
+    }
+}
+
+fn rows(subjects: &[Subject], flows: u32) -> Vec<Row> {
+    let direct = subjects.iter().find(|subject| subject.lane.lab.path == Path::Direct);
+    let row = |subject: &Subject| {
+        let path = subject.lane.lab.path;
+        let condition = Condition {
+            path: path.name().to_owned(),
+            flows: Some(flows),
+            frame_size: Some(MADE as u32),
+            ..Condition::default()
+        };
+        let net = |direct: &Subject| subject.nanos.iter().zip(&direct.nanos).map(|(own, base)| own - base).collect();
+        let net = direct.filter(|_| path != Path::Direct).map(net);
+        Row::new(
+            condition,
+            [
+                (Figure::Mpps, subject.nanos.iter().map(|nanos| 1e3 / nanos).collect()),
+                (Figure::NetNs, net.unwrap_or_default()),
+                (Figure::Loss, subject.lost.clone()),
+                (Figure::Established, subject.established.into_iter().collect()),
+            ],
+        )
+    };
+    subjects.iter().map(row).collect()
+}

@@ -1,0 +1,61 @@
+//! `vfw bench flows`: new and concurrent flows.
+
+use super::lab::{LabArguments, paths};
+use super::output::Output;
+use crate::bench::flows::{Plan, measure};
+use crate::bench::lab::Path;
+use crate::bench::report::Test;
+use crate::command::{Exit, Failure};
+
+const EXAMPLE: &str = "\
+Examples:
+  vfw bench flows --lab
+  vfw bench flows --lab --flows 500000 --limit 500000 --paths vfw-tc,vfw-xdp
+
+In empty tables, each flow is opened by a UDP packet in each direction and one
+more, after which it counts as established: `new flows` is how many a second that
+makes. `held at once` is how many are established then. More flows than fit show
+that those within the limit stay. Then frames take turns over all flows.
+Exit code: 0 measured, 1 bad input, 2 the system refused.";
+
+/// Those that know flows.
+const PATHS: [Path; 5] = [Path::Nftables, Path::Iptables, Path::VfwTc, Path::VfwXdp, Path::VfwAfxdp];
+
+/// `vfw bench flows --lab`
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLE)]
+pub struct Arguments {
+    #[command(flatten)]
+    lab: LabArguments,
+    /// Paths to measure, of those that know flows; all of these when absent
+    #[arg(long, value_name = "PATHS", value_delimiter = ',')]
+    paths: Vec<Path>,
+    /// Numbers of flows to open
+    #[arg(long, value_name = "NUMBERS", value_delimiter = ',', default_values_t = [1_000, 30_000, 131_072],
+        value_parser = clap::value_parser!(u32).range(1..=4_000_000))]
+    flows: Vec<u32>,
+    /// Room in vfw's table of established flows (`flows.established` of vfw.toml); its default when absent
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=4_000_000))]
+    limit: Option<u32>,
+    /// Frames of each measurement over the flows, at least one for each
+    #[arg(long, default_value_t = 200_000, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1_000..=100_000_000))]
+    frames: u32,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// Measures and prints.
+pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
+    let cpu = arguments.lab.cpu()?;
+    if let Some(path) = arguments.paths.iter().find(|path| !path.is_firewall()) {
+        let known: Vec<&str> = PATHS.iter().map(|path| path.name()).collect();
+        return Err(Failure::bad_input(format!("the path {path} knows no flows; these do: {}", known.join(", "))));
+    }
+    let (paths, asked) = paths(&arguments.paths, &PATHS, None);
+    let (flows, limit, rounds, frames) =
+        (arguments.flows.clone(), arguments.limit, arguments.lab.rounds, arguments.frames);
+    let mut document = arguments.lab.document(Test::Flows, cpu, &["nft", "iptables"]);
+    measure(&Plan { paths, asked, flows, limit, rounds, frames, cpu }, &mut document).map_err(Failure::refused)?;
+    arguments.output.show(&document)?;
+    Ok(Exit::Success as u8)
+}

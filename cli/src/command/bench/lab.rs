@@ -1,0 +1,60 @@
+//! Flags of the tests that run in a lab.
+
+use std::collections::BTreeSet;
+
+use super::Failure;
+use crate::bench::lab::Path;
+use crate::bench::report::{Document, Machine, Test};
+
+/// Flags of all tests that run in network namespaces of this machine.
+#[derive(Debug, clap::Args)]
+pub struct LabArguments {
+    /// Measure in network namespaces on this machine, which end with the command
+    #[arg(long, required = true)]
+    pub lab: bool,
+    /// Rounds, in each of which all paths take their turn
+    #[arg(long, default_value_t = 9, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub rounds: u32,
+    /// CPU for the measurements; the last one when absent
+    #[arg(long, value_name = "NUMBER")]
+    pub cpu: Option<usize>,
+}
+
+impl LabArguments {
+    /// The CPU for the measurements, if there is one of that number.
+    pub fn cpu(&self) -> Result<usize, Failure> {
+        let cpus = std::thread::available_parallelism().map_err(Failure::refused)?.get();
+        match self.cpu {
+            Some(cpu) if cpu >= cpus => {
+                Err(Failure::bad_input(format!("there is no CPU {cpu}: this machine has {cpus}, counted from 0")))
+            }
+            cpu => Ok(cpu.unwrap_or(cpus - 1)),
+        }
+    }
+
+    /// A document for what will be found.
+    pub fn document(&self, test: Test, cpu: usize, programs: &[&str]) -> Document {
+        let mut machine = Machine::inspect();
+        machine.cpu = Some(cpu);
+        for program in programs {
+            machine.note_version(program);
+        }
+        Document::new(test, self.rounds, command_line(), machine)
+    }
+}
+
+/// The paths, each once and `direct` among them where others are compared with it; whether the user asked for them.
+pub fn paths(wanted: &[Path], all: &[Path], base: Option<Path>) -> (Vec<Path>, bool) {
+    let asked = !wanted.is_empty();
+    let chosen: BTreeSet<Path> = if asked { wanted } else { all }.iter().copied().chain(base).collect();
+    (chosen.into_iter().collect(), asked)
+}
+
+/// This command line, to be typed again.
+pub fn command_line() -> String {
+    let words = std::env::args().skip(1).map(|word| {
+        let is_plain = !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || "-_./,:=".contains(c));
+        if is_plain { word } else { format!("'{}'", word.replace('\'', r"'\''")) }
+    });
+    std::iter::once("vfw".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,50 @@
+//! `vfw bench pps`: the smallest frames.
+
+use super::lab::{LabArguments, paths};
+use super::output::Output;
+use crate::bench::lab::Path;
+use crate::bench::pps::{Plan, measure};
+use crate::bench::report::Test;
+use crate::command::{Exit, Failure};
+
+const EXAMPLE: &str = "\
+Examples:
+  vfw bench pps --lab
+  vfw bench pps --lab --paths nftables,vfw-xdp --flows 1,1000,1000000 --json
+
+A generator in the kernel sends 60-byte UDP frames of established flows from
+one namespace to another; all work is on one CPU. The net cost of a path is its
+time per frame less that of generator, one veth and sink, which is what `direct`
+takes. Other paths are measured in the same rounds, in random order.
+Exit code: 0 measured, 1 bad input, 2 the system refused.";
+
+/// `vfw bench pps --lab`
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLE)]
+pub struct Arguments {
+    #[command(flatten)]
+    lab: LabArguments,
+    /// Paths to measure; all when absent
+    #[arg(long, value_name = "PATHS", value_delimiter = ',')]
+    paths: Vec<Path>,
+    /// Numbers of flows that take turns
+    #[arg(long, value_name = "NUMBERS", value_delimiter = ',', default_values_t = [1, 1_000, 60_000],
+        value_parser = clap::value_parser!(u32).range(1..=4_000_000))]
+    flows: Vec<u32>,
+    /// Frames of each measurement
+    #[arg(long, default_value_t = 500_000, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1_000..=100_000_000))]
+    frames: u32,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// Measures and prints.
+pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
+    let cpu = arguments.lab.cpu()?;
+    let (paths, asked) = paths(&arguments.paths, &Path::ALL, Some(Path::Direct));
+    let (flows, rounds, frames) = (arguments.flows.clone(), arguments.lab.rounds, arguments.frames);
+    let mut document = arguments.lab.document(Test::Pps, cpu, &["nft", "iptables"]);
+    measure(&Plan { paths, asked, flows, rounds, frames, cpu }, &mut document).map_err(Failure::refused)?;
+    arguments.output.show(&document)?;
+    Ok(Exit::Success as u8)
+}
