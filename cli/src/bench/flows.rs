@@ -42,6 +42,9 @@ pub fn measure(plan: &Plan, document: &mut Document) -> Result<()> {
     let needs = Needs { established: plan.limit, ..Needs::default() };
     let (lanes, notes) = for_each_path(&plan.paths, plan.asked, |path| Lane::new(path, plan.cpu, needs))?;
     document.note(notes);
+    if let Some(first) = lanes.first() {
+        first.lab.note_offloads(&mut document.machine)?;
+    }
     let mut subjects: Vec<Subject> = lanes.into_iter().map(Subject::new).collect();
     for &flows in &plan.flows {
         let what = |subject: &Subject| format!("{flows} flows, {}", subject.lane.lab.path);
@@ -59,9 +62,10 @@ impl Subject {
     /// Opens the flows in empty tables, counts those that are established, and sends over all of them.
     fn measure(&mut self, flows: u32, frames: u32) -> Result<()> {
         self.lane.lab.forget_flows()?;
-        let nanos = self.lane.open(flows)?;
-        self.new_flows.push(1e9 / nanos);
-        self.held.push(self.lane.lab.established()? as f64);
+        let seconds = self.lane.open(flows)? * f64::from(flows) / 1e9;
+        let held = self.lane.lab.established()? as f64;
+        self.new_flows.push(held / seconds);
+        self.held.push(held);
         let sample = self.lane.measure(0, flows, frames.max(flows))?;
         self.mpps.push(1e3 / sample.nanos);
         self.lost.push(sample.lost);

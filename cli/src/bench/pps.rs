@@ -41,6 +41,9 @@ pub fn measure(plan: &Plan, document: &mut Document) -> Result<()> {
         let make = |path| Subject::new(path, plan.cpu, flows);
         let (mut subjects, notes) = for_each_path(&paths, plan.asked, make)?;
         document.note(notes);
+        if let Some(first) = subjects.first() {
+            first.lane.lab.note_offloads(&mut document.machine)?;
+        }
         let what = |subject: &Subject| format!("{flows} flows, {}", subject.lane.lab.path);
         rounds.each(&mut subjects, what, |subject, _| subject.measure(flows, plan.frames))?;
         document.results.extend(rows(&subjects, flows));

@@ -58,6 +58,9 @@ pub fn measure(plan: &Plan, document: &mut Document) -> Result<()> {
         rounds.prepare(&format!("{rules} rules: building the paths"))?;
         let (mut subjects, notes) = for_each_path(&plan.paths, plan.asked, |path| Subject::new(path, plan, rules))?;
         document.note(notes);
+        if let Some(first) = subjects.first() {
+            first.lane.lab.note_offloads(&mut document.machine)?;
+        }
         let what = |subject: &Subject| format!("{rules} rules, {}", subject.lane.lab.path);
         rounds.each(&mut subjects, what, |subject, _| subject.measure(plan.frames))?;
         document.results.extend(rows(&subjects, rules));

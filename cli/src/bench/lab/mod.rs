@@ -15,6 +15,9 @@ use std::net::Ipv4Addr;
 
 use anyhow::{Context as _, Result};
 
+use super::report::Machine;
+use crate::interface::inspect;
+
 pub use firewall::{InForce, clear_leftovers, default_room};
 pub use frames::{Next, SERVICE_PORT, denied_plan, hosts_plan, syn_plan, udp_plan};
 pub use lane::{Lane, Sample};
@@ -102,6 +105,14 @@ impl Lab {
         }
     }
 
+    /// Notes the offloads of both hosts.
+    pub fn note_offloads(&self, machine: &mut Machine) -> Result<()> {
+        for (name, place, interface) in [("client", self.client(), "a0"), ("server", self.server(), "b0")] {
+            machine.note_offloads(name, &place.run(|| Ok(inspect(interface)?))?);
+        }
+        Ok(())
+    }
+
     /// Forgets all flows.
     pub fn forget_flows(&self) -> Result<()> {
         match (&self.vfw, &self.topology.firewall) {
@@ -159,3 +170,6 @@ fn route(firewall: &Place, topology: &Topology) -> Result<()> {
     firewall.ip(&lines)?;
     firewall.set("/proc/sys/net/ipv4/ip_forward", "1")
 }
+
+#[cfg(test)]
+mod tests;

@@ -116,7 +116,10 @@ fn probability(before: &[f64], after: &[f64]) -> Option<f64> {
     if before.len().min(after.len()) < FEWEST_ROUNDS {
         return None;
     }
-    let test = mannwhitneyu(before, after, MannWhitneyUMethod::Automatic, Alternative::TwoSided);
+    // The normal approximation: it takes ties, and is as good as exact where it matters (four rounds against four, apart: 0.030
+    // for 0.029). The exact method of statrs 0.19 turns the probability round when the first sample is not the larger one.
+    let method = MannWhitneyUMethod::AsymptoticInclContinuityCorrection;
+    let test = mannwhitneyu(before, after, method, Alternative::TwoSided);
     // Rounds that are all the same have no order that could be tested: they do not differ.
     Some(test.ok().map(|(_, p)| p).filter(|p| p.is_finite()).unwrap_or(1.0).min(1.0))
 }
@@ -189,6 +192,15 @@ mod tests {
         assert_eq!(verdicts(&[("a", Figure::NetNs, few)], &[("a", Figure::NetNs, many)]), [Verdict::Slower]);
         let same = verdicts(&[("a", Figure::Mpps, few)], &[("a", Figure::Mpps, &[1.12, 1.02, 1.18, 1.08, 1.11])]);
         assert_eq!(same, [Verdict::WithinNoise]);
+    }
+
+    #[test]
+    fn probabilities_are_those_of_tables() {
+        let p = |one: &[f64], other: &[f64]| probability(one, other).expect("enough rounds");
+        // Exact: 2 of 70, and 2 of 252.
+        assert!((p(&[1.0, 2.0, 3.0, 4.0], &[5.0, 6.0, 7.0, 8.0]) - 2.0 / 70.0).abs() < 0.005);
+        assert!((p(&[6.0, 7.0, 8.0, 9.0, 10.0], &[1.0, 2.0, 3.0, 4.0, 5.0]) - 2.0 / 252.0).abs() < 0.005);
+        assert!((p(&[2.0; 5], &[2.0; 5]) - 1.0).abs() < 1e-9);
     }
 
     #[test]

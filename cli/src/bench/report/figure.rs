@@ -141,15 +141,31 @@ impl Figure {
 
     /// A value as readers see it, without the unit.
     pub fn format(self, value: f64) -> String {
-        // Four digits are more than any of these measurements is good for.
-        let decimals = if value.abs() >= 1_000.0 { 0 } else { self.facts().decimals };
+        // More than four digits none of these measurements is good for, and less than two say too little.
+        let decimals = match value.abs() {
+            large if large >= 1_000.0 => 0,
+            small if small > 0.0 && small < 0.1 => self.facts().decimals.max(leading_zeros(small) + 2),
+            _ => self.facts().decimals,
+        };
         format!("{value:.decimals$}")
     }
+}
+
+/// Zeros between the point and the first other digit, at most six.
+fn leading_zeros(value: f64) -> usize {
+    (1..=6).take_while(|zeros| value * 10f64.powi(*zeros) < 1.0).count()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_have_the_digits_that_mean_something() {
+        let said = [17_234.56, 999.96, 0.0123, 0.001_23, 0.0].map(|value| Figure::Mbps.format(value));
+        assert_eq!(said, ["17235", "1000.0", "0.012", "0.0012", "0.0"]);
+        assert_eq!(Figure::Retransmits.format(0.0), "0");
+    }
 
     #[test]
     fn names_are_those_of_json_and_unique() {

@@ -41,7 +41,7 @@ fn tables(document: &Document, group: &Group<'_>) -> Vec<String> {
             let figures = document.test.figures().iter().filter(|figure| group.has(**figure));
             figures.map(|figure| pivot(group, axis, *figure)).collect()
         }
-        _ => vec![list(group)],
+        _ => vec![list(document, group)],
     }
 }
 
@@ -70,8 +70,8 @@ fn spread(row: &Row, figure: Figure) -> String {
 }
 
 /// All figures of each row; the spread is that of the first one.
-fn list(group: &Group<'_>) -> String {
-    let figures: Vec<Figure> = Figure::ALL.into_iter().filter(|figure| group.has(*figure)).collect();
+fn list(document: &Document, group: &Group<'_>) -> String {
+    let figures = group.figures(document.test);
     let mut table = empty(figures.len() + 1);
     let titles = figures.iter().map(|figure| format!("{}\n{}", figure.title().replace(' ', "\n"), figure.unit()));
     let mut header: Vec<String> = std::iter::once("path".to_owned()).chain(titles).collect();

@@ -127,6 +127,12 @@ impl Group<'_> {
         self.rows.iter().copied().find(|row| row.condition.path == path && axis.of(&row.condition) == Some(value))
     }
 
+    /// The figures that any row has, those first that are looked at first.
+    pub fn figures(&self, test: Test) -> Vec<Figure> {
+        let rest = Figure::ALL.into_iter().filter(|figure| !test.figures().contains(figure));
+        test.figures().iter().copied().chain(rest).filter(|figure| self.has(*figure)).collect()
+    }
+
     /// Whether any row has a figure.
     pub fn has(&self, figure: Figure) -> bool {
         self.rows.iter().any(|row| row.median(figure).is_some())

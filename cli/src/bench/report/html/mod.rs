@@ -71,8 +71,8 @@ fn section(document: &Document) -> Result<Markup> {
             pre { (document.command) }
             @if document.rounds > 1 {
                 p {
-                    "Medians of " (document.rounds) " rounds, taken in random order; ± and the line on a bar are the range that "
-                    "the middle half of the rounds lies in."
+                    "Medians of " (document.rounds) " rounds, taken in random order. ± is half of the range that the middle half "
+                    "of the rounds lies in; the line on a bar is that range."
                 }
             }
             @for note in &document.notes { p { (note) } }
@@ -85,6 +85,18 @@ fn part(document: &Document, group: &Group<'_>) -> Result<Markup> {
     let plots = plots(document, group)?;
     Ok(markup! {
         @if !group.title.is_empty() { h3 { (group.title) } }
+        (legend(group))
+        div.plots {
+            @for (title, plot) in &plots {
+                figure { figcaption { (title) } (PreEscaped(plot)) }
+            }
+        }
+        (table(document, group))
+    })
+}
+
+fn legend(group: &Group<'_>) -> Markup {
+    markup! {
         ul.legend {
             @for path in group.paths() {
                 @let RGBColor(red, green, blue) = color(path);
@@ -96,13 +108,7 @@ fn part(document: &Document, group: &Group<'_>) -> Result<Markup> {
                 }
             }
         }
-        div.plots {
-            @for (title, plot) in &plots {
-                figure { figcaption { (title) } (PreEscaped(plot)) }
-            }
-        }
-        (table(document, group))
-    })
+    }
 }
 
 /// Titles and plots of a group.
@@ -156,7 +162,7 @@ fn cdf(row: &Row) -> Curve {
 /// Every figure of every row.
 fn table(document: &Document, group: &Group<'_>) -> Markup {
     let axis = document.test.axis();
-    let figures: Vec<Figure> = Figure::ALL.into_iter().filter(|figure| group.has(*figure)).collect();
+    let figures = group.figures(document.test);
     markup! {
         div.scroll {
             table {

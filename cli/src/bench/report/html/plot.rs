@@ -7,11 +7,11 @@ use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint};
 use plotters::prelude::*;
 
 /// Width and height of a plot, before the page scales it.
-const SIZE: (u32, u32) = (480, 300);
+const SIZE: (u32, u32) = (480, 320);
 /// Height of a bar and of what surrounds all bars.
 const BAR: u32 = 30;
-const BARS_MARGIN: u32 = 56;
-const FONT: (&str, u32) = ("sans-serif", 13);
+const BARS_MARGIN: u32 = 64;
+const FONT: (&str, u32) = ("sans-serif", 17);
 /// Values further apart than this factor are shown on a logarithmic axis.
 const WIDE: f64 = 30.0;
 
@@ -154,8 +154,8 @@ fn draw(curves: &[Curve], x: &Scale, y: &Scale, [x_title, y_title]: [&str; 2]) -
         let mut chart = ChartBuilder::on(&area)
             .margin(8)
             .margin_right(16)
-            .x_label_area_size(44)
-            .y_label_area_size(58)
+            .x_label_area_size(50)
+            .y_label_area_size(66)
             .build_cartesian_2d(x.coordinate(), y.coordinate())?;
         chart
             .configure_mesh()
@@ -193,7 +193,7 @@ pub fn bars(bars: &[Bar], title: &str) -> Result<String> {
         let mut chart = ChartBuilder::on(&area)
             .margin(8)
             .margin_right(16)
-            .x_label_area_size(40)
+            .x_label_area_size(48)
             .y_label_area_size(88)
             .build_cartesian_2d(scale.coordinate(), rows)?;
         let name = |row: &f64| {
