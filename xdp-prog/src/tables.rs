@@ -258,27 +258,28 @@ struct KernelWalk {
 
 impl Walk for KernelWalk {
     #[inline(always)]
-    fn header(&self, word: usize) -> Option<u64> {
-        KernelBlocks::of(self.slot)?.header(word)
-    }
-
-    #[inline(always)]
     fn key(&mut self) -> &mut classify::Key {
         self.key
     }
 
     #[inline(always)]
-    fn visit(&mut self, tree: usize) -> Option<()> {
-        (visit_rules(self.slot, tree as u32) == 0).then_some(())
+    fn visit(&mut self, tree: usize) -> Option<bool> {
+        match visit_rules(self.slot, tree as u32) {
+            DAMAGED => None,
+            classes => Some(classes != 0),
+        }
     }
 
     #[inline(always)]
-    fn by_class(&mut self, trees: usize) -> Option<()> {
-        (match_by_class(self.slot, trees as u32) == 0).then_some(())
+    fn by_class(&mut self) -> Option<()> {
+        (match_by_class(self.slot) != DAMAGED).then_some(())
     }
 }
 
-/// [`classify::visit`] in the rule table of `slot`, for the key in [`maps::RULE_KEY_SCRATCH`]; 0, or 1 when the image is damaged.
+/// The image is none.
+const DAMAGED: u64 = u64::MAX;
+
+/// [`classify::visit`] in the rule table of `slot`, for the key in [`maps::RULE_KEY_SCRATCH`]: 0 or 1, or [`DAMAGED`].
 ///
 /// A global function, which the verifier follows once, whatever leads to its call; inlined, it would follow the walk for every
 /// way through the parser. Such a function takes numbers only, so the key comes and goes by a map.
@@ -286,16 +287,16 @@ impl Walk for KernelWalk {
 #[inline(never)]
 extern "C" fn visit_rules(slot: u32, tree: u32) -> u64 {
     // The table last: a look-up of a map would clobber the half of a stack slot that holds its mask.
-    let (Some(key), Some(table)) = (rule_key_scratch(), KernelBlocks::of(slot)) else { return 1 };
-    classify::visit(&table, key, tree as usize).map_or(1, |()| 0)
+    let (Some(key), Some(table)) = (rule_key_scratch(), KernelBlocks::of(slot)) else { return DAMAGED };
+    classify::visit(&table, key, tree as usize).map_or(DAMAGED, u64::from)
 }
 
-/// [`classify::by_class`], likewise.
+/// [`classify::by_class`], likewise: 0, or [`DAMAGED`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn match_by_class(slot: u32, trees: u32) -> u64 {
-    let Some(key) = rule_key_scratch() else { return 1 };
-    classify::by_class(&mut KernelWalk { slot, key }, trees as usize).map_or(1, |()| 0)
+extern "C" fn match_by_class(slot: u32) -> u64 {
+    let Some(key) = rule_key_scratch() else { return DAMAGED };
+    classify::by_class(&mut KernelWalk { slot, key }).map_or(DAMAGED, |()| 0)
 }
 
 /// Room for the key of one look-up.

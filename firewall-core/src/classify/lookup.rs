@@ -6,64 +6,58 @@ use super::record::{Record, RecordV4, RecordV6};
 
 /// A look-up at work: its key, and a way to visit a tree.
 pub trait Walk {
-    /// A word of the image's header, by [`header`].
-    fn header(&self, word: usize) -> Option<u64>;
     /// The key. What it holds in the place of addresses changes on the way, and it has the best decision so far.
     fn key(&mut self) -> &mut Key;
-    /// [`visit`]s the tree of this header word. `None` when the image is damaged.
-    fn visit(&mut self, tree: usize) -> Option<()>;
-    /// [`by_class`], where the trees of a family begin in the header. To be overridden where a call is better.
+    /// [`visit`]s a tree. `None` when the image is damaged.
+    fn visit(&mut self, tree: usize) -> Option<bool>;
+    /// [`by_class`]. To be overridden where a call is better.
     #[inline(always)]
-    fn by_class(&mut self, trees: usize) -> Option<()>
+    fn by_class(&mut self) -> Option<()>
     where
         Self: Sized,
     {
-        by_class(self, trees)
+        by_class(self)
     }
 }
 
 /// The first rule that matches; the default when none does. `None` when the image is damaged.
 #[inline(always)]
 pub fn first_match<W: Walk>(walk: &mut W) -> Option<Decision> {
-    let trees = if walk.key().is_v4() { header::TREES_V4 } else { header::TREES_V6 };
-    let default = walk.header(header::DEFAULT)? as u32;
-    walk.key().set_best(default);
-    walk.visit(trees + tree::ADDRESSES)?;
-    if Pending(walk.header(trees + tree::CLASSES)?) != Pending::NONE {
-        walk.by_class(trees)?;
+    if walk.visit(tree::ADDRESSES)? {
+        walk.by_class()?;
     }
     Some(Decision(walk.key().best()))
 }
 
 /// Goes on with the rules that name classes of addresses. `None` when the image is damaged.
 #[inline(always)]
-pub fn by_class<W: Walk>(walk: &mut W, trees: usize) -> Option<()> {
+pub fn by_class<W: Walk>(walk: &mut W) -> Option<()> {
     let (best, source, destination) = (walk.key().best(), walk.key().source(), walk.key().destination());
-    let source_class = class_of_source(walk, trees)?;
+    let source_class = class_of_source(walk)?;
     walk.key().set_source(destination);
-    let destination_class = class_of_source(walk, trees)?;
+    let destination_class = class_of_source(walk)?;
     walk.key().set_best(best);
     if source_class != Class::NONE {
         let place = walk.key().place_of(source_class);
         walk.key().set_source(place);
-        walk.visit(trees + tree::SOURCES)?;
+        walk.visit(tree::SOURCES)?;
     }
     if destination_class != Class::NONE {
         let place = walk.key().place_of(destination_class);
         walk.key().set_destination(place);
         if source_class != Class::NONE {
-            walk.visit(trees + tree::BOTH)?;
+            walk.visit(tree::BOTH)?;
         }
         walk.key().set_source(source);
-        walk.visit(trees + tree::DESTINATIONS)?;
+        walk.visit(tree::DESTINATIONS)?;
     }
     Some(())
 }
 
 #[inline(always)]
-fn class_of_source<W: Walk>(walk: &mut W, trees: usize) -> Option<Class> {
+fn class_of_source<W: Walk>(walk: &mut W) -> Option<Class> {
     walk.key().set_best(Class::NONE.0);
-    walk.visit(trees + tree::CLASSES)?;
+    walk.visit(tree::CLASSES)?;
     Some(Class(walk.key().best()))
 }
 
@@ -79,32 +73,33 @@ struct AtHand<'a, B: ?Sized> {
 
 impl<B: Blocks + ?Sized> Walk for AtHand<'_, B> {
     #[inline(always)]
-    fn header(&self, word: usize) -> Option<u64> {
-        self.image.header(word)
-    }
-
-    #[inline(always)]
     fn key(&mut self) -> &mut Key {
         &mut self.key
     }
 
     #[inline]
-    fn visit(&mut self, tree: usize) -> Option<()> {
+    fn visit(&mut self, tree: usize) -> Option<bool> {
         visit(self.image, &mut self.key, tree)
     }
 }
 
-/// Looks whether the tree of a header word says something better than the best so far. `None` when the image is damaged.
+/// Looks whether a [`tree`] of the key's family says something better than the best so far, which for the first tree is the default.
+/// The answer is whether there are rules that name classes of addresses; `None` when the image is damaged.
 #[inline(always)]
-pub fn visit<B: Blocks + ?Sized>(image: &B, key: &mut Key, tree: usize) -> Option<()> {
-    let pending = Pending(image.header(tree)?);
-    let best = if key.is_v4() {
-        visit_all(image, key, pending, record_v4)?
+pub fn visit<B: Blocks + ?Sized>(image: &B, key: &mut Key, tree: usize) -> Option<bool> {
+    if tree == tree::ADDRESSES {
+        key.set_best(image.header(header::DEFAULT)? as u32);
+    }
+    let trees = if key.is_v4() {
+        let best = visit_all(image, key, Pending(image.header(header::TREES_V4 + tree)?), record_v4)?;
+        key.set_best(best);
+        header::TREES_V4
     } else {
-        visit_all(image, key, pending, record_v6)?
+        let best = visit_all(image, key, Pending(image.header(header::TREES_V6 + tree)?), record_v6)?;
+        key.set_best(best);
+        header::TREES_V6
     };
-    key.set_best(best);
-    Some(())
+    Some(Pending(image.header(trees + tree::CLASSES)?) != Pending::NONE)
 }
 
 /// Steps that were taken. All loops of a visit share them: the compiler of rules bounds their sum over all visits, and the
