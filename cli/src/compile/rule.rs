@@ -27,8 +27,9 @@ pub struct RuleName {
     pub label: Option<String>,
 }
 
-/// Entries above which large lists of addresses become classes where that makes fewer: below, packets find their rule more quickly
-/// without.
+/// Entries above which large lists of addresses become classes where that makes fewer. Two lists of 600 addresses in one rule were
+/// measured with 118,000 entries (5 MB, 74 ns for a first packet) and with classes (940 entries, 45 KB, 112 ns): below, memory is
+/// cheaper than time.
 const MANY: usize = 65_536;
 
 /// Entries, and a name for each rule.
