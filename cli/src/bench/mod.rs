@@ -7,6 +7,7 @@ pub mod flows;
 pub mod headers;
 pub mod lab;
 pub mod measure;
+pub mod net;
 pub mod pps;
 pub mod report;
 pub mod rounds;
