@@ -26,6 +26,7 @@ mod datagram;
 mod door;
 mod error;
 mod exchange;
+pub mod iperf3;
 mod latency;
 pub mod message;
 mod server;
