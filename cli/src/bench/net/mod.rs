@@ -19,6 +19,7 @@
 //! Everything is plain threads and blocking sockets.
 
 mod client;
+pub mod compare;
 mod connect;
 mod control;
 mod cpu;
@@ -37,6 +38,7 @@ mod target;
 mod tests;
 mod timing;
 mod token;
+pub mod way;
 
 pub use client::{Agent, StreamFigures};
 pub use error::NetError;

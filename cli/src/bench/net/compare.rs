@@ -1,0 +1,170 @@
+//! What is compared: each way under each condition, measured once a round in an order that is new each time.
+
+use anyhow::{Result, anyhow};
+
+use super::latency::Latencies;
+use super::way::Way;
+use super::{NetError, StreamFigures, Timing};
+use crate::bench::report::{Condition, Document, Figure, Protocol, Row};
+use crate::bench::rounds::Rounds;
+
+/// What is measured of each way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A stream of messages.
+    Stream(Protocol, u32),
+    /// Transactions.
+    Exchange(Protocol, u32),
+    /// Connections.
+    Connections,
+}
+
+/// A run.
+pub struct Plan {
+    /// The ways.
+    pub ways: Vec<Way>,
+    /// What is measured of each.
+    pub kinds: Vec<Kind>,
+    /// For how long each time.
+    pub timing: Timing,
+    /// How often.
+    pub rounds: u32,
+}
+
+/// One way under one condition.
+struct Subject<'a> {
+    way: &'a Way,
+    kind: Kind,
+    samples: Samples,
+    /// Why there are no more samples.
+    failure: Option<anyhow::Error>,
+}
+
+/// What the rounds gave.
+enum Samples {
+    Streams(Vec<StreamFigures>),
+    Latencies(Vec<Latencies>),
+}
+
+/// Measures everything and adds the rows to `document`. What cannot be measured is left out with a note that says why; it is an
+/// error when nothing is left, or when it would be the same everywhere.
+pub fn measure(plan: &Plan, document: &mut Document) -> Result<()> {
+    let mut subjects: Vec<Subject> =
+        plan.kinds.iter().flat_map(|kind| plan.ways.iter().map(|way| Subject::new(way, *kind))).collect();
+    let mut rounds = Rounds::new(plan.rounds, subjects.len() as u64 * u64::from(plan.rounds))?;
+    rounds.each(&mut subjects, Subject::title, |subject, _| subject.measure(plan.timing))?;
+    drop(rounds);
+    let mut failure = None;
+    for subject in subjects {
+        let title = subject.title();
+        match subject.finish() {
+            Ok(row) => document.results.push(row),
+            Err(error) => {
+                document.note([format!("{title}: not measured: {error:#}")]);
+                failure.get_or_insert(error);
+            }
+        }
+    }
+    failure.filter(|_| document.results.is_empty()).map_or(Ok(()), Err)
+}
+
+impl<'a> Subject<'a> {
+    fn new(way: &'a Way, kind: Kind) -> Self {
+        let samples = match kind {
+            Kind::Stream(..) => Samples::Streams(Vec::new()),
+            Kind::Exchange(..) | Kind::Connections => Samples::Latencies(Vec::new()),
+        };
+        Self { way, kind, samples, failure: None }
+    }
+
+    fn title(&self) -> String {
+        let way = self.way.name();
+        match self.kind {
+            Kind::Stream(protocol, size) | Kind::Exchange(protocol, size) => {
+                format!("{way}, {} {size} bytes", protocol.title())
+            }
+            Kind::Connections => format!("{way}, connections"),
+        }
+    }
+
+    /// One measurement. A way on which nothing comes through is not tried again; other errors end the run.
+    fn measure(&mut self, timing: Timing) -> Result<()> {
+        if self.failure.is_some() {
+            return Ok(());
+        }
+        match self.once(timing) {
+            Err(error) if error.downcast_ref::<NetError>().is_some_and(NetError::is_of_the_path) => {
+                self.failure = Some(error);
+                Ok(())
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn once(&mut self, timing: Timing) -> Result<()> {
+        match (&mut self.samples, self.kind) {
+            (Samples::Streams(all), Kind::Stream(protocol, size)) => {
+                all.push(self.way.stream(protocol, size, timing)?);
+            }
+            (Samples::Latencies(all), Kind::Exchange(protocol, size)) => {
+                all.push(self.way.exchange(protocol, size, timing)?);
+            }
+            (Samples::Latencies(all), _) => all.push(self.way.connections(timing)?),
+            (Samples::Streams(_), _) => {}
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Row> {
+        if let Some(error) = self.failure {
+            return Err(error);
+        }
+        let (protocol, size) = match self.kind {
+            Kind::Stream(protocol, size) | Kind::Exchange(protocol, size) => (protocol, Some(size)),
+            Kind::Connections => (Protocol::Tcp, None),
+        };
+        let path = self.way.name().to_owned();
+        let condition = Condition { path, protocol: Some(protocol), size, ..Condition::default() };
+        match (self.samples, self.kind) {
+            (Samples::Streams(all), _) => Ok(stream_row(condition, &all)),
+            (Samples::Latencies(all), kind) => latency_row(condition, &all, kind),
+        }
+    }
+}
+
+fn stream_row(condition: Condition, all: &[StreamFigures]) -> Row {
+    let each = |figure: fn(&StreamFigures) -> Option<f64>| all.iter().filter_map(figure).collect::<Vec<f64>>();
+    Row::new(
+        condition,
+        [
+            (Figure::Mbps, each(|found| Some(found.mbps))),
+            (Figure::CpuSPerGbit, each(|found| found.cpu_s_per_gbit)),
+            (Figure::Retransmits, each(|found| found.retransmits.map(|count| count as f64))),
+            (Figure::Loss, each(|found| found.loss)),
+        ],
+    )
+}
+
+fn latency_row(condition: Condition, all: &[Latencies], kind: Kind) -> Result<Row> {
+    let each = |figure: &dyn Fn(&Latencies) -> f64| all.iter().map(figure).collect::<Vec<f64>>();
+    let quantile = |share: f64| each(&|found| found.quantile_us(share));
+    let rate = if kind == Kind::Connections { Figure::Connections } else { Figure::Transactions };
+    // Over TCP, a transaction that is not answered ends the measurement.
+    let can_fail = kind == Kind::Connections || condition.protocol == Some(Protocol::Udp);
+    let mut row = Row::new(
+        condition,
+        [
+            (rate, each(&Latencies::rate)),
+            (Figure::P50Us, quantile(0.5)),
+            (Figure::P90Us, quantile(0.9)),
+            (Figure::P99Us, quantile(0.99)),
+            (Figure::P999Us, quantile(0.999)),
+            (Figure::Loss, if can_fail { each(&Latencies::lost) } else { Vec::new() }),
+        ],
+    );
+    row.cdf_us = Latencies::sum(all)?.distribution();
+    if row.cdf_us.is_empty() {
+        return Err(anyhow!("no transaction came to its end"));
+    }
+    Ok(row)
+}
