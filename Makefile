@@ -18,6 +18,7 @@ SECONDS ?= 60
 fuzz: setup
 	command -v cargo-fuzz >/dev/null || cargo install --quiet --locked cargo-fuzz
 	VFW_FUZZ_CORPUS=$(CURDIR)/fuzz/corpus cargo test --quiet -p vfw-tests --test fuzz -- --ignored write_corpus
+	cargo +nightly fuzz run bench -- -max_total_time=$(SECONDS) -max_len=8192
 	cargo +nightly fuzz run pipeline -- -max_total_time=$(SECONDS) -max_len=8192
 	cargo +nightly fuzz run rules -- -max_total_time=$(SECONDS) -max_len=8192
 	cargo +nightly fuzz run worker -- -max_total_time=$(SECONDS) -max_len=8192

@@ -67,6 +67,11 @@ fn worker() {
     fuzz(&TARGETS[2]);
 }
 
+#[test]
+fn bench() {
+    fuzz(&TARGETS[3]);
+}
+
 /// Not a test: `make fuzz` calls it to give libFuzzer something to start from.
 #[test]
 #[ignore = "writes the seeds to the folder VFW_FUZZ_CORPUS"]

@@ -2,6 +2,7 @@
 //!
 //! A body takes any bytes, and panics when something that must hold does not.
 
+mod bench;
 pub mod input;
 mod mutate;
 mod oracle;
@@ -27,10 +28,11 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 3] = [
+pub const TARGETS: [Target; 4] = [
     Target { name: "pipeline", run: pipeline::run, seeds: pipeline::seeds },
     Target { name: "rules", run: rules::run, seeds: rules::seeds },
     Target { name: "worker", run: worker::run, seeds: pipeline::seeds },
+    Target { name: "bench", run: bench::run, seeds: bench::seeds },
 ];
 
 /// Runs the target of this name.
