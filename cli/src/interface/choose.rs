@@ -40,6 +40,24 @@ const NATIVE_XDP: [&str; 26] = [
     "virtio_net",
 ];
 
+/// Warnings of a [`HookChoice`] that others have something to add to.
+pub mod hazard {
+    /// Super-packets of a veth's peer are cut before XDP.
+    pub const CUT_AT_PEER: &str =
+        "the peer's stack cuts GSO super-packets to MTU size before XDP: bulk TCP is slower than with tc";
+    /// The peer of a veth takes no redirected frames.
+    pub const PEER_DOES_NOT_POLL: &str =
+        "frames redirected to this veth are lost until its peer polls: run `ethtool -K PEER gro on` at the other end";
+    /// Tagged zones behind a veth whose peer keeps tags beside the frame.
+    pub const TAGS_BESIDE_FRAMES: &str = "senders must have `tx-vlan-offload off`: a tag beside the frame is invisible to XDP, and \
+                                          such frames are dropped as untagged";
+    /// Untagged zones behind such a veth.
+    pub const TAGS_COUNT_AS_NONE: &str =
+        "a tag that the sender keeps beside the frame is invisible to XDP: such frames count as untagged";
+    /// The NIC merges segments.
+    pub const LRO: &str = "lro is on: some drivers refuse XDP until `ethtool -K` turns it off";
+}
+
 /// Where the program is attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -209,32 +227,33 @@ fn xdp(interface: &Interface, zones: ZoneTags, why: String) -> Result<HookChoice
         choice.reasons.push("checksums that the sender left to offload are finished in the program".to_owned());
     }
     if interface.is_veth() {
-        choice.warnings.push(
-            "the peer's stack cuts GSO super-packets to MTU size before XDP: bulk TCP is slower than with tc"
-                .to_owned(),
-        );
+        choice.warnings.push(hazard::CUT_AT_PEER.to_owned());
     }
     if interface.features.lro.is_on() {
-        choice.warnings.push("lro is on: some drivers refuse XDP until `ethtool -K` turns it off".to_owned());
+        choice.warnings.push(hazard::LRO.to_owned());
     }
     Ok(choice)
 }
 
+/// Whether the driver runs XDP programs that redirect: as the kernel tells, else by the driver's name.
+pub fn runs_native_xdp(interface: &Interface) -> bool {
+    match interface.xdp {
+        Some(xdp) => xdp.basic && xdp.redirect,
+        None => NATIVE_XDP.contains(&interface.driver.as_str()),
+    }
+}
+
 fn check_driver(interface: &Interface, choice: &mut HookChoice) -> Result<(), HookError> {
     let Interface { name, driver, .. } = interface;
-    let native = match interface.xdp {
-        Some(xdp) => xdp.basic && xdp.redirect,
-        None => NATIVE_XDP.contains(&driver.as_str()),
-    };
-    if !native {
+    if !runs_native_xdp(interface) {
         return Err(HookError::NoNativeXdp { name: name.clone(), driver: driver.clone() });
     }
     match interface.xdp {
-        None => choice.reasons.push("this kernel does not tell XDP abilities (6.3 does); judged by the driver's name".to_owned()),
+        None => choice
+            .reasons
+            .push("this kernel does not tell XDP abilities (6.3 does); judged by the driver's name".to_owned()),
         Some(xdp) if xdp.ndo_xmit => {}
-        Some(_) if interface.is_veth() => choice.warnings.push(
-            "frames redirected to this veth are lost until its peer polls: run `ethtool -K PEER gro on` at the other end".to_owned(),
-        ),
+        Some(_) if interface.is_veth() => choice.warnings.push(hazard::PEER_DOES_NOT_POLL.to_owned()),
         Some(_) => choice.reasons.push("the driver takes redirected frames once a program is attached".to_owned()),
     }
     Ok(())
@@ -246,14 +265,8 @@ fn check_tags(interface: &Interface, zones: ZoneTags, choice: &mut HookChoice) -
         // The switch of this end does nothing on veth: what counts is the sender's tx-vlan-offload.
         match (zones.tagged, zones.untagged) {
             (true, true) => return Err(HookError::HiddenTags { name: name.clone(), driver: driver.clone() }),
-            (true, false) => choice.warnings.push(
-                "senders must have `tx-vlan-offload off`: a tag beside the frame is invisible to XDP, and such frames are dropped \
-                 as untagged"
-                    .to_owned(),
-            ),
-            (false, _) => choice.warnings.push(
-                "a tag that the sender keeps beside the frame is invisible to XDP: such frames count as untagged".to_owned(),
-            ),
+            (true, false) => choice.warnings.push(hazard::TAGS_BESIDE_FRAMES.to_owned()),
+            (false, _) => choice.warnings.push(hazard::TAGS_COUNT_AS_NONE.to_owned()),
         }
         return Ok(());
     }

@@ -1,14 +1,19 @@
-//! The questions of ethtool that an ioctl asks: the name of an interface's driver, which netlink does not give, and its queues.
+//! The questions of ethtool that an ioctl asks: the name of an interface's driver, which netlink does not give, its queues and
+//! its rings.
 #![allow(unsafe_code, reason = "SIOCETHTOOL exists only as an ioctl with a pointer inside its argument")]
 
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::AsRawFd;
 
+use serde::Serialize;
+
 use super::netlink::Netlink;
 
 /// `ETHTOOL_GDRVINFO`
 const GET_DRIVER_INFO: u32 = 3;
+/// `ETHTOOL_GRINGPARAM`
+const GET_RINGS: u32 = 0x10;
 /// `ETHTOOL_GCHANNELS`
 const GET_CHANNELS: u32 = 0x3c;
 
@@ -36,7 +41,10 @@ unsafe impl Question for DriverInfo {}
 #[derive(Default)]
 struct Channels {
     command: u32,
-    most: [u32; 4],
+    most_receive: u32,
+    most_send: u32,
+    most_other: u32,
+    most_combined: u32,
     receive: u32,
     send: u32,
     other: u32,
@@ -46,6 +54,38 @@ struct Channels {
 const _: () = assert!(size_of::<Channels>() == 36);
 // SAFETY: the fields are those of the kernel, the size is asserted, and `command` is GCHANNELS.
 unsafe impl Question for Channels {}
+
+/// `struct ethtool_ringparam`
+#[repr(C)]
+#[derive(Default)]
+struct Rings {
+    command: u32,
+    most_receive: u32,
+    most_mini: u32,
+    most_jumbo: u32,
+    most_send: u32,
+    receive: u32,
+    mini: u32,
+    jumbo: u32,
+    send: u32,
+}
+
+const _: () = assert!(size_of::<Rings>() == 36);
+// SAFETY: the fields are those of the kernel, the size is asserted, and `command` is GRINGPARAM.
+unsafe impl Question for Rings {}
+
+/// Something of which an interface has some for receiving and some for sending, and may have more.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// For receiving.
+    pub receive: u32,
+    /// For sending.
+    pub send: u32,
+    /// Most for receiving.
+    pub most_receive: u32,
+    /// Most for sending.
+    pub most_send: u32,
+}
 
 /// The driver of `name`; nothing when the interface has none to name.
 pub(super) fn driver(name: &str) -> io::Result<Option<String>> {
@@ -58,8 +98,29 @@ pub(super) fn driver(name: &str) -> io::Result<Option<String>> {
 
 /// The queues that receive or send, whichever are more; 1 for an interface that does not tell.
 pub fn queues(name: &str) -> io::Result<u32> {
+    Ok(queue_counts(name)?.map_or(1, |counts| counts.receive.max(counts.send).max(1)))
+}
+
+/// Queues of an interface; those that serve both ways count for both. Nothing when its driver does not tell.
+pub fn queue_counts(name: &str) -> io::Result<Option<Counts>> {
     let channels = ask(name, Channels { command: GET_CHANNELS, ..Channels::default() })?;
-    Ok(channels.map_or(1, |told| (told.combined + told.receive.max(told.send)).max(1)))
+    Ok(channels.map(|told| Counts {
+        receive: told.combined + told.receive,
+        send: told.combined + told.send,
+        most_receive: told.most_combined.max(told.most_receive),
+        most_send: told.most_combined.max(told.most_send),
+    }))
+}
+
+/// Slots of each ring of an interface; nothing when its driver does not tell.
+pub fn ring_sizes(name: &str) -> io::Result<Option<Counts>> {
+    let rings = ask(name, Rings { command: GET_RINGS, ..Rings::default() })?;
+    Ok(rings.map(|told| Counts {
+        receive: told.receive,
+        send: told.send,
+        most_receive: told.most_receive,
+        most_send: told.most_send,
+    }))
 }
 
 /// What an interface answers; nothing when its driver does not know the question.

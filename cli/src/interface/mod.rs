@@ -9,12 +9,14 @@ mod clsact;
 mod error;
 mod ethtool;
 mod ethtool_ioctl;
+mod link_state;
 pub(crate) mod netlink;
 mod offload;
 mod prepare;
 mod receive_buffer;
 mod watch;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
@@ -25,11 +27,12 @@ use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkInfo, LinkMessage
 use serde::Serialize;
 
 pub use changes::Changes;
-pub use choose::{EngineOrder, Hook, HookChoice, HookError, ZoneTags, choose_hook};
+pub use choose::{EngineOrder, Hook, HookChoice, HookError, ZoneTags, choose_hook, hazard, runs_native_xdp};
 pub use clsact::{Filter, add_clsact, ingress_filters, remove_empty_clsact};
 pub use error::InterfaceError;
 pub use ethtool::{Feature, Features, XdpFeatures};
-pub use ethtool_ioctl::queues;
+pub use ethtool_ioctl::{Counts, queue_counts, queues, ring_sizes};
+pub use link_state::{LinkState, Losses, XdpAttachment, XdpPlace, link_state, set_promiscuous};
 pub use offload::turn_off_rx_vlan_offload;
 pub use prepare::{prepare, refuse_addresses, refuse_controller};
 pub use watch::{LinkChanges, Notices};
@@ -76,7 +79,7 @@ impl Interface {
     }
 
     /// Whether frames come straight from another stack on this host or a guest, which leaves work to the "hardware".
-    fn is_virtual(&self) -> bool {
+    pub fn is_virtual(&self) -> bool {
         matches!(
             self.driver.as_str(),
             "veth"
@@ -124,6 +127,15 @@ pub fn list() -> Result<Vec<Interface>, InterfaceError> {
         .filter_map(|link| Some(complete(link_name(link)?, link)))
         .filter(|found| !found.as_ref().is_err_and(InterfaceError::is_gone))
         .collect()
+}
+
+/// The states of `features`, by the kernel's names for them (`ethtool -k`).
+pub fn feature_states(
+    name: &str,
+    features: &[&'static str],
+) -> Result<BTreeMap<&'static str, Feature>, InterfaceError> {
+    let sets = read_features(name, index_of(name)?)?;
+    Ok(features.iter().map(|feature| (*feature, sets.state(feature))).collect())
 }
 
 /// Turns one feature, by the kernel's name for it (`ethtool -k`), on or off, and makes sure that the driver has done it.

@@ -52,6 +52,11 @@ use mmap::Words;
 use object::{map_error, take_data, take_map};
 use rules::RuleMap;
 
+/// Whether a program of this name is the first one of a hook of vfw: the one that hangs on interfaces.
+pub fn is_own_program(name: &str) -> bool {
+    [object::XDP[0], object::TC[0]].contains(&name)
+}
+
 /// A loaded firewall. The programs stay attached as long as it lives, and those that are pinned until they are taken off.
 pub struct Kernel {
     ebpf: Ebpf,
