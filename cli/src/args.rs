@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::command::{apply, bench, check, explain, lab, run, show, stop};
+use crate::command::{apply, bench, check, doctor, explain, lab, run, show, stop};
 
 /// Virtual firewall: routes and filters traffic between VLANs inside of one host.
 #[derive(Debug, Parser)]
@@ -26,6 +26,8 @@ pub enum Command {
     Stop(stop::Arguments),
     /// Show what a running vfw knows.
     Show(show::Arguments),
+    /// Say what keeps this machine from forwarding well, and mend it.
+    Doctor(doctor::Arguments),
     /// Say what becomes of a packet, and why.
     Explain(explain::Arguments),
     /// Build a network of namespaces to try rules in.

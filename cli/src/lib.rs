@@ -10,6 +10,7 @@ pub mod compile;
 pub mod config;
 pub mod control;
 pub mod daemon;
+pub mod doctor;
 pub mod explain;
 pub mod interface;
 pub mod lab;

@@ -4,6 +4,7 @@ pub mod apply;
 pub mod bench;
 pub mod check;
 pub mod demo;
+pub mod doctor;
 mod drops;
 pub mod explain;
 pub mod lab;
@@ -30,6 +31,8 @@ pub enum Exit {
     BadInput = 1,
     /// The system refused what was asked for.
     Refused = 2,
+    /// What was looked for is there: warnings or errors.
+    Found = 3,
 }
 
 impl From<Exit> for ExitCode {
@@ -54,6 +57,7 @@ pub fn main() -> ExitCode {
         Command::Apply(arguments) => apply::run(&arguments).map(|()| 0),
         Command::Stop(arguments) => stop::run(&arguments).map(|()| 0),
         Command::Show(arguments) => show::run(&arguments).map(|()| 0),
+        Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments).map(|()| 0),
         Command::Lab(arguments) => lab::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),

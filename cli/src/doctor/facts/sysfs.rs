@@ -1,0 +1,68 @@
+//! Files of the kernel, of the network namespace of the calling thread.
+//!
+//! `/sys/class/net` shows the namespace of the mount, not of the thread. So everything is read on a thread that has mounted its
+//! own; where that is not allowed, the one that is there serves, and [`folder_of`] compares.
+
+use std::fs;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::thread;
+
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+
+use crate::interface::Interface;
+
+/// Runs `work` on a thread whose `/sys` is that of the caller's network namespace, if that can be had. Nothing outside of the
+/// thread changes.
+pub fn in_own_sysfs<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    let outcome = thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            if let Err(error) = mount_sysfs() {
+                tracing::debug!(%error, "no sysfs of this network namespace");
+            }
+            work()
+        });
+        thread.join()
+    });
+    outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+fn mount_sysfs() -> nix::Result<()> {
+    let nothing: Option<&str> = None;
+    unshare(CloneFlags::CLONE_FS | CloneFlags::CLONE_NEWNS)?;
+    mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_SLAVE, nothing)?;
+    match mount(Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty(), nothing) {
+        // It is the right one already.
+        Err(nix::errno::Errno::EBUSY) => Ok(()),
+        other => other,
+    }
+}
+
+/// The first line of a file, without white space around it.
+pub(super) fn line(path: impl AsRef<std::path::Path>) -> Option<String> {
+    let text = fs::read_to_string(path).ok()?;
+    Some(text.lines().next().unwrap_or_default().trim().to_owned())
+}
+
+/// The value on the first line of a file.
+pub(super) fn value<T: FromStr>(path: impl AsRef<std::path::Path>) -> Option<T> {
+    line(path)?.parse().ok()
+}
+
+/// The folder of an interface below `/sys/class/net`, unless another namespace's interface of the same name is there.
+pub(super) fn folder_of(interface: &Interface) -> Option<PathBuf> {
+    let folder = PathBuf::from("/sys/class/net").join(&interface.name);
+    let mac = interface.mac.map(|byte| format!("{byte:02x}")).join(":");
+    let is_it = value::<u32>(folder.join("ifindex")) == Some(interface.index)
+        && line(folder.join("address")).is_some_and(|address| address == mac);
+    is_it.then_some(folder)
+}
+
+/// Names in a folder, sorted; none when it cannot be read.
+pub(super) fn names(folder: impl AsRef<std::path::Path>) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort();
+    names
+}
