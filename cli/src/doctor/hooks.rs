@@ -23,7 +23,7 @@ const ZERO_COPY: [&str; 8] = ["gve", "i40e", "ice", "igc", "ixgbe", "mlx5_core",
 pub fn possible(facts: &Facts, interface: &InterfaceFacts) -> Vec<Possible> {
     let native = native(interface);
     let copy = match (native.can, facts.machine.af_xdp.can) {
-        (Some(true), Some(true)) => Ability::yes("with native XDP, and the kernel copies each frame in and out"),
+        (Some(true), Some(true)) => Ability::yes("with native XDP"),
         (Some(false), _) => Ability::no("it needs native XDP"),
         _ => facts.machine.af_xdp.clone(),
     };
@@ -34,7 +34,7 @@ pub fn possible(facts: &Facts, interface: &InterfaceFacts) -> Vec<Possible> {
         Possible { hook: "clsact", ability: facts.machine.clsact.clone() },
         Possible { hook: "AF_XDP zero-copy", ability: zero_copy },
         Possible { hook: "AF_XDP copy", ability: copy },
-        Possible { hook: "generic XDP", ability: Ability::yes("any driver; slow, and vfw does not use it") },
+        Possible { hook: "generic XDP", ability: Ability::yes("slow, not used") },
     ]
 }
 
@@ -44,7 +44,7 @@ fn native(interface: &InterfaceFacts) -> Ability {
         return Ability::no(obstacle);
     }
     match (runs_native_xdp(&interface.interface), interface.interface.xdp) {
-        (true, Some(_)) => Ability::yes("the kernel says so"),
+        (true, Some(_)) => Ability::yes("told by the kernel"),
         (true, None) => Ability::yes(format!("inferred from the driver `{driver}`")),
         (false, Some(_)) => Ability::no(format!("the kernel says that the driver `{driver}` has none")),
         (false, None) => Ability::no(format!("inferred from the driver `{driver}`")),
@@ -59,7 +59,7 @@ fn zero_copy(interface: &InterfaceFacts) -> Ability {
     }
     let driver = interface.driver();
     match interface.interface.xdp {
-        Some(xdp) if xdp.zero_copy => Ability::yes("the kernel says so; each queue is asked when the engine starts"),
+        Some(xdp) if xdp.zero_copy => Ability::yes("told by the kernel"),
         Some(_) => Ability::no(format!("the kernel says that the driver `{driver}` has none")),
         None if ZERO_COPY.contains(&driver) => Ability::yes(format!("inferred from the driver `{driver}`")),
         None => Ability::unknown(format!("this kernel does not tell, and the driver `{driver}` is not known for it")),

@@ -12,6 +12,7 @@ mod ethtool_ioctl;
 mod link_state;
 pub(crate) mod netlink;
 mod offload;
+mod peer;
 mod prepare;
 mod receive_buffer;
 mod watch;
@@ -34,6 +35,7 @@ pub use ethtool::{Feature, Features, XdpFeatures};
 pub use ethtool_ioctl::{Counts, queue_counts, queues, ring_sizes};
 pub use link_state::{LinkState, Losses, XdpAttachment, XdpPlace, link_state, set_promiscuous};
 pub use offload::turn_off_rx_vlan_offload;
+pub use peer::{Peer, peer};
 pub use prepare::{prepare, refuse_addresses, refuse_controller};
 pub use watch::{LinkChanges, Notices};
 

@@ -68,17 +68,28 @@ struct Report {
     vfw: &'static str,
     /// What is known.
     facts: Facts,
-    /// By interface, in their order: which hooks can be had.
-    hooks: Vec<Vec<Possible>>,
+    /// Which hooks each interface can have, in the order of the facts.
+    hooks: Vec<Hooks>,
     /// What the checks found, after the changes.
     findings: Vec<Finding>,
     /// What `--fix` did.
     fixes: Vec<Outcome>,
 }
 
+/// Which hooks an interface can have.
+#[derive(Debug, Serialize)]
+struct Hooks {
+    interface: String,
+    possible: Vec<Possible>,
+}
+
 impl Report {
     fn new(facts: Facts, fixes: Vec<Outcome>) -> Self {
-        let hooks = facts.interfaces.iter().map(|interface| possible(&facts, interface)).collect();
+        let hooks = facts
+            .interfaces
+            .iter()
+            .map(|interface| Hooks { interface: interface.name().to_owned(), possible: possible(&facts, interface) });
+        let hooks = hooks.collect();
         let findings = checks::find(&facts);
         Self { format: "vfw-doctor", version: 1, vfw: env!("CARGO_PKG_VERSION"), facts, hooks, findings, fixes }
     }

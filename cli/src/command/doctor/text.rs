@@ -25,7 +25,7 @@ pub(super) fn report(report: &Report, all: bool) -> String {
     };
     line(&mut text, "machine", &machine(&report.facts.machine, report.facts.vfw_runs));
     listed(None, &mut text);
-    for (interface, hooks) in report.facts.interfaces.iter().zip(&report.hooks) {
+    for (interface, hooks) in report.facts.interfaces.iter().zip(report.hooks.iter().map(|hooks| &hooks.possible)) {
         text.push('\n');
         self::interface(&mut text, interface, hooks);
         listed(Some(interface.name()), &mut text);
@@ -65,7 +65,7 @@ fn interface(text: &mut String, facts: &InterfaceFacts, hooks: &[Possible]) {
     let zones = if zones.is_empty() { String::new() } else { format!("; zones {}", zones.join(", ")) };
     line(text, facts.name(), &format!("{driver}, {up}, MTU {}{zones}", facts.interface.mtu));
     line(text, "  hook", &hook(facts));
-    line(text, "  possible", &names(hooks, Some(true)));
+    line(text, "  possible", &names(hooks));
     for cannot in hooks.iter().filter(|possible| possible.ability.can != Some(true)) {
         let way = if cannot.ability.can.is_none() { "unknown" } else { "not" };
         line(text, &format!("  {way}"), &format!("{}: {}", cannot.hook, cannot.ability.because));
@@ -84,13 +84,10 @@ fn hook(facts: &InterfaceFacts) -> String {
     }
 }
 
-/// The hooks of this answer; those that are inferred say so.
-fn names(hooks: &[Possible], can: Option<bool>) -> String {
-    let names = hooks.iter().filter(|possible| possible.ability.can == can).map(|possible| {
-        let is_inferred = possible.ability.because.starts_with("inferred");
-        if is_inferred { format!("{} ({})", possible.hook, possible.ability.because) } else { possible.hook.to_owned() }
-    });
-    let names: Vec<String> = names.collect();
+/// The hooks that can be had, and how that is known.
+fn names(hooks: &[Possible]) -> String {
+    let can = hooks.iter().filter(|possible| possible.ability.can == Some(true));
+    let names: Vec<String> = can.map(|possible| format!("{} ({})", possible.hook, possible.ability.because)).collect();
     if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
 }
 

@@ -1,11 +1,11 @@
 //! The hook: which one, why, and who else is there.
 
-use super::{Check, Run};
+use super::{Check, Run, peer_command};
 use crate::config::Mode;
 use crate::doctor::change::Change;
 use crate::doctor::facts::{Facts, InterfaceFacts, Program};
 use crate::doctor::finding::{Place, Remedy, Verdict};
-use crate::interface::{Hook, XdpPlace, hazard};
+use crate::interface::{Hook, Peer, XdpPlace, hazard};
 
 pub(super) const CHECKS: [Check; 4] = [
     Check {
@@ -75,9 +75,11 @@ fn hazard_verdict(interface: &InterfaceFacts, warning: &str) -> Option<Verdict> 
 
 /// An offload of the other end of a veth pair: changed from here when it is here, too.
 fn at_peer(interface: &InterfaceFacts, feature: &'static str, on: bool) -> Remedy {
+    let change = |name: &str| Change::offload(name, feature, on);
     match &interface.peer {
-        Some(peer) => Remedy::safe(Change::offload(&peer.name, feature, on)),
-        None => Remedy::new(Place::Peer, Change::offload("PEER", feature, on).command()),
+        Some(Peer { name, namespace: None, .. }) => Remedy::safe(change(name)),
+        Some(Peer { name, namespace: Some(_), .. }) => peer_command(interface, &change(name).command()),
+        None => peer_command(interface, &change("PEER").command()),
     }
 }
 
@@ -119,6 +121,9 @@ fn others(_: &Facts, interface: &InterfaceFacts) -> Vec<Verdict> {
     found.extend(before_own.map(|program| tcx(interface, program)));
     let filters = programs.clsact.iter().filter(|program| !program.own);
     found.extend(filters.map(|program| filter(interface, program)));
+    if interface.hook() == Some(Hook::Tc) {
+        found.extend(programs.egress.iter().map(|program| egress(interface, program)));
+    }
     if found.is_empty() { vec![Verdict::ok("no program of others hangs there")] } else { found }
 }
 
@@ -140,6 +145,11 @@ fn xdp(interface: &InterfaceFacts, place: XdpPlace, program: &Program) -> Verdic
 
 fn tcx(interface: &InterfaceFacts, program: &Program) -> Verdict {
     Verdict::warning(format!("the tcx program `{}` sees each frame before vfw", program.name))
+        .mend(Remedy::here(format!("bpftool net show dev {}   # says whose it is", interface.name())))
+}
+
+fn egress(interface: &InterfaceFacts, program: &Program) -> Verdict {
+    Verdict::note(format!("the tcx program `{}` sees what vfw sends here", program.name))
         .mend(Remedy::here(format!("bpftool net show dev {}   # says whose it is", interface.name())))
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{Check, Run};
 use crate::config::Mode;
 use crate::doctor::change::Change;
-use crate::doctor::facts::{Facts, InterfaceFacts};
+use crate::doctor::facts::{Facts, InterfaceFacts, Irq};
 use crate::doctor::finding::{Remedy, Verdict};
 
 pub(super) const CHECKS: [Check; 2] = [
@@ -28,10 +28,12 @@ pub(super) const CHECKS: [Check; 2] = [
 
 fn interrupts(facts: &Facts, one: &InterfaceFacts) -> Vec<Verdict> {
     let cpus = facts.machine.cpus;
-    let receiving: Vec<_> =
-        one.irqs.iter().filter(|irq| !irq.name.contains("output") && !irq.name.contains("-tx-")).collect();
-    if receiving.len() < 2 || cpus < 2 {
+    let receiving = receiving(one);
+    if cpus < 2 || receiving.is_empty() {
         return Vec::new();
+    }
+    if let [irq] = receiving[..] {
+        return shared(facts, one, irq).into_iter().collect();
     }
     let places: BTreeSet<&str> = receiving.iter().map(|irq| irq.cpus.as_str()).collect();
     let count = receiving.len();
@@ -50,6 +52,31 @@ fn interrupts(facts: &Facts, one: &InterfaceFacts) -> Vec<Verdict> {
         Remedy::safe(Change::Setting { file, value: cpu.to_string() })
     });
     vec![Verdict::warning(format!("the interrupts of {count} queues all arrive at CPU {at}")).mends(spread)]
+}
+
+/// Interrupts of received frames.
+fn receiving(one: &InterfaceFacts) -> Vec<&Irq> {
+    one.irqs.iter().filter(|irq| !irq.name.contains("output") && !irq.name.contains("-tx-")).collect()
+}
+
+/// Whether an interface with one queue shares its CPU with one that is told before it.
+fn shared(facts: &Facts, one: &InterfaceFacts, irq: &Irq) -> Option<Verdict> {
+    let before = facts.interfaces.iter().take_while(|other| other.name() != one.name());
+    let taken: Vec<(&str, u32)> = before.filter_map(|other| Some((other.name(), only_cpu(other)?))).collect();
+    let cpu = only_cpu(one)?;
+    let (other, _) = taken.iter().find(|(_, taken)| *taken == cpu)?;
+    let free = (0..facts.machine.cpus).find(|cpu| taken.iter().all(|(_, taken)| taken != cpu))?;
+    let file = format!("/proc/irq/{}/smp_affinity_list", irq.number);
+    let text = format!("the interrupts of {other} and of {} arrive at CPU {cpu}, and CPU {free} has none", one.name());
+    Some(Verdict::warning(text).mend(Remedy::safe(Change::Setting { file, value: free.to_string() })))
+}
+
+/// The CPU at which the only receiving interrupt of an interface arrives.
+fn only_cpu(one: &InterfaceFacts) -> Option<u32> {
+    match receiving(one)[..] {
+        [irq] => irq.cpus.parse().ok(),
+        _ => None,
+    }
 }
 
 fn napi(_: &Facts, one: &InterfaceFacts) -> Vec<Verdict> {

@@ -1,6 +1,6 @@
 //! The link and what the kernel's own stack does with it.
 
-use super::{Check, Run, afford, newer_kernel};
+use super::{Check, Run, afford, newer_kernel, peer_command};
 use crate::doctor::change::Change;
 use crate::doctor::facts::{Facts, InterfaceFacts, Platform};
 use crate::doctor::finding::{Place, Remedy, Verdict};
@@ -115,7 +115,7 @@ fn mtu(facts: &Facts, one: &InterfaceFacts) -> Vec<Verdict> {
     if let Some(peer) = one.peer.as_ref().filter(|peer| peer.mtu != mtu) {
         found.push(
             Verdict::warning(format!("the other end, {}, has an MTU of {} and this one of {mtu}", peer.name, peer.mtu))
-                .mend(Remedy::here(format!("ip link set dev {} mtu {mtu}", peer.name))),
+                .mend(peer_command(one, &format!("ip link set dev {} mtu {mtu}", peer.name))),
         );
     }
     if found.is_empty() {

@@ -149,12 +149,12 @@ fn conntrack(facts: &Facts) -> Vec<Verdict> {
             .mend(Remedy::here("modprobe -r nf_conntrack"))
     } else if conntrack.users.is_empty() {
         Verdict::note(format!(
-            "the kernel's connection tracking is there and knows {entries} connections: none is vfw's"
+            "the kernel's connection tracking is part of it; its {entries} connections are none of vfw's"
         ))
     } else {
         let users = conntrack.users.join(", ");
         Verdict::note(format!(
-            "the kernel's connection tracking knows {entries} connections, none of them vfw's (for {users})"
+            "the kernel's connection tracking serves {users}; its {entries} connections are none of vfw's"
         ))
     }]
 }

@@ -11,7 +11,7 @@ mod virtio;
 mod vlan;
 
 use super::facts::{Facts, InterfaceFacts};
-use super::finding::{Finding, Remedy, Verdict};
+use super::finding::{Finding, Place, Remedy, Verdict};
 
 pub(super) use virtio::refuses_xdp;
 
@@ -69,6 +69,15 @@ pub fn find(facts: &Facts) -> Vec<Finding> {
 fn newer_kernel() -> Remedy {
     let command = "apt install -t bookworm-backports linux-image-cloud-amd64";
     Remedy::here(command).but("on Debian 12; or a newer release")
+}
+
+/// A command for the other end of a veth pair; its namespace is named if it has a name.
+fn peer_command(interface: &InterfaceFacts, command: &str) -> Remedy {
+    match interface.peer.as_ref().map(|peer| &peer.namespace) {
+        Some(None) => Remedy::here(command),
+        Some(Some(namespace)) => Remedy::new(Place::Peer, format!("ip netns exec {namespace} {command}")),
+        None => Remedy::new(Place::Peer, command),
+    }
 }
 
 /// Drivers that change offloads, queues and MTU without taking their link down.

@@ -1,9 +1,9 @@
 //! Offloads, and what each means for the hook.
 
-use super::{Check, Run, afford, may_flap};
+use super::{Check, Run, afford, may_flap, peer_command};
 use crate::doctor::change::Change;
 use crate::doctor::facts::{Facts, InterfaceFacts};
-use crate::doctor::finding::{Place, Remedy, Verdict};
+use crate::doctor::finding::{Remedy, Verdict};
 use crate::interface::{Feature, Hook};
 
 pub(super) const CHECKS: [Check; 6] = [
@@ -60,7 +60,7 @@ fn checksums(_: &Facts, one: &InterfaceFacts) -> Vec<Verdict> {
     match one.hook() {
         Some(Hook::Xdp) => {
             let peer = one.peer.as_ref().map_or("PEER", |peer| &peer.name);
-            let off = Remedy::new(Place::Peer, format!("ethtool -K {peer} tx off"));
+            let off = peer_command(one, &format!("ethtool -K {peer} tx off"));
             vec![
                 Verdict::note(
                     "the program finishes checksums that senders leave to hardware for TCP and UDP; SCTP and tunnels with inner \

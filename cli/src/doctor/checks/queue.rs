@@ -38,8 +38,9 @@ pub(super) const CHECKS: [Check; 5] = [
     },
     Check {
         name: "rps",
-        asks: "Can other CPUs help a single queue?",
-        why: "RPS hands received frames to other CPUs before tc runs. It comes too late for XDP, which has run by then.",
+        asks: "Can other CPUs help a single queue, and do CPUs share send queues (RPS, XPS)?",
+        why: "RPS hands received frames to other CPUs before tc runs. It comes too late for XDP, which has run by then. XPS gives \
+              each CPU a send queue of its own, so that none waits for another's lock; many drivers set it themselves.",
         source: "Documentation/networking/scaling.rst; net/core/dev.c (netif_receive_skb_internal)",
         run: Run::Interface(rps),
     },
@@ -176,9 +177,34 @@ fn losses(_: &Facts, one: &InterfaceFacts) -> Vec<Verdict> {
     }]
 }
 
+/// Whether a mask of CPUs names one.
+fn is_set(mask: &str) -> bool {
+    mask.bytes().any(|digit| !matches!(digit, b'0' | b','))
+}
+
 fn rps(facts: &Facts, one: &InterfaceFacts) -> Vec<Verdict> {
+    spread_on_receipt(facts, one).into_iter().chain(spread_on_sending(one)).collect()
+}
+
+fn spread_on_sending(one: &InterfaceFacts) -> Option<Verdict> {
+    let (name, count) = (one.name(), one.xps.len());
+    if one.hook() != Some(Hook::Tc) || count < 2 || one.interface.is_veth() {
+        return None;
+    }
+    if one.xps.iter().any(|mask| is_set(mask)) {
+        return Some(Verdict::ok("XPS gives CPUs send queues of their own"));
+    }
+    let each = format!(
+        "for q in $(seq 0 {}); do\n  printf '%x' $((1 << q)) > /sys/class/net/{name}/queues/tx-$q/xps_cpus\ndone",
+        count - 1
+    );
+    let text = format!("{count} send queues are shared by all CPUs: XPS would give each CPU its own");
+    Some(Verdict::note(text).mend(Remedy::here(each)))
+}
+
+fn spread_on_receipt(facts: &Facts, one: &InterfaceFacts) -> Vec<Verdict> {
     let (cpus, name) = (facts.machine.cpus, one.name());
-    let is_set = one.rps.iter().any(|mask| mask.bytes().any(|digit| !matches!(digit, b'0' | b',')));
+    let is_set = one.rps.iter().any(|mask| is_set(mask));
     match one.hook() {
         Some(Hook::Xdp) if is_set => {
             vec![Verdict::note("RPS is set, and does nothing for XDP, which has run before frames are spread")]

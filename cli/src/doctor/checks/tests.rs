@@ -1,106 +1,18 @@
 #![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
 
+mod made_up;
+
 use super::*;
 use crate::config::Mode;
 use crate::doctor::change::Change;
 use crate::doctor::facts::{
-    Ability, ClockSource, Conntrack, Irq, Machine, Memlock, Missing, Napi, Peer, Platform, Program, Programs, Running,
+    Ability, ClockSource, Conntrack, Irq, Machine, Memlock, Missing, Napi, Platform, Program, Programs, Running,
     Settings, ZoneFacts,
 };
 use crate::doctor::finding::{Place, Severity};
 use crate::doctor::possible;
-use crate::interface::{Counts, Feature, Features, Interface, LinkState, Losses, XdpFeatures, XdpPlace};
-
-/// A machine with four CPUs on which all is well.
-fn machine(platform: Platform) -> Machine {
-    Machine {
-        kernel: "6.12.95-cloud-amd64".to_owned(),
-        version: Some((6, 12)),
-        platform,
-        cpus: 4,
-        btf: true,
-        jit: Some(1),
-        jit_harden: Some(0),
-        bpf_stats: Some(0),
-        programs: Ability::yes("tried"),
-        tcx: Ability::yes("tried"),
-        clsact: Ability::yes("tried"),
-        af_xdp: Ability::yes("tried"),
-        memlock: Memlock { limit: None, exempt: true },
-        clock: Some(ClockSource { current: "tsc".to_owned(), available: vec!["tsc".to_owned()] }),
-        clock_follows: Some(true),
-        ..Machine::default()
-    }
-}
-
-/// An interface with a queue for each of four CPUs and one untagged zone, on which all is well.
-fn interface(driver: &str) -> InterfaceFacts {
-    let xdp = XdpFeatures { basic: true, redirect: true, ndo_xmit: true, rx_sg: true, ..XdpFeatures::default() };
-    let on =
-        ["rx-checksum", "tx-scatter-gather", "tx-tcp-segmentation", "tx-generic-segmentation", "rx-gro", "rx-hashing"];
-    InterfaceFacts {
-        interface: Interface {
-            name: "eth1".to_owned(),
-            index: 2,
-            mac: [2, 0, 0, 0, 0, 1],
-            mtu: 1500,
-            up: true,
-            carrier: true,
-            driver: driver.to_owned(),
-            peer_index: None,
-            peer_is_elsewhere: false,
-            controller: None,
-            addresses: Vec::new(),
-            features: Features::default(),
-            xdp: Some(xdp),
-        },
-        zones: vec![ZoneFacts { name: "app".to_owned(), vlan: None }],
-        mode: Mode::Auto,
-        running: None,
-        programs: Programs::default(),
-        link: LinkState::default(),
-        offloads: on.into_iter().map(|name| (name, Feature::On)).collect(),
-        queues: Some(Counts { receive: 4, send: 4, most_receive: 8, most_send: 8 }),
-        rings: Some(Counts { receive: 1024, send: 1024, most_receive: 4096, most_send: 4096 }),
-        irqs: Vec::new(),
-        napi: Some(Napi::default()),
-        rps: vec!["0".to_owned(); 4],
-        settings: Settings::default(),
-        virtio: None,
-        virtual_functions: 0,
-        peer: None,
-    }
-}
-
-/// What QEMU and the driver agree on by default.
-const VIRTIO: u64 = 1 << 1 | 1 << 2 | 1 << 7 | 1 << 8 | 1 << 15;
-
-fn virtio(mode: Mode, bits: u64) -> InterfaceFacts {
-    InterfaceFacts { mode, virtio: Some(bits), ..interface("virtio_net") }
-}
-
-fn facts(machine: Machine, interface: InterfaceFacts) -> Facts {
-    Facts { machine, interfaces: vec![interface], ..Facts::default() }
-}
-
-/// Everything above `ok`, as `severity check`.
-fn told(facts: &Facts) -> Vec<String> {
-    let found = find(facts).into_iter().filter(|finding| finding.severity > Severity::Ok);
-    found.map(|finding| format!("{} {}", finding.severity, finding.check)).collect()
-}
-
-/// What a check finds above `ok`.
-fn found(facts: &Facts, check: &str) -> Finding {
-    let mut all = find(facts).into_iter().filter(|finding| finding.check == check);
-    all.find(|finding| finding.severity > Severity::Ok)
-        .unwrap_or_else(|| panic!("{check} finds nothing: {:?}", told(facts)))
-}
-
-/// The command for a place.
-fn command(finding: &Finding, place: Place) -> &str {
-    let remedy = finding.remedies.iter().find(|remedy| remedy.place == place);
-    remedy.map_or_else(|| panic!("nothing for {place}: {finding:?}"), |remedy| remedy.command.as_str())
-}
+use crate::interface::{Counts, Feature, Losses, Peer, XdpFeatures, XdpPlace};
+use made_up::{VIRTIO, command, facts, found, interface, machine, told, virtio};
 
 #[test]
 fn nothing_is_said_of_machines_on_which_all_is_well() {
@@ -228,7 +140,16 @@ fn a_veth_with_xdp_has_hazards_at_its_other_end() {
     assert_eq!(told(&facts), ["error hazards", "note hazards", "note hazards", "note checksums"]);
     let polls = found(&facts, "hazards");
     assert_eq!((command(&polls, Place::Peer), polls.changes().count()), ("ethtool -K PEER gro on", 0));
-    facts.interfaces[0].peer = Some(Peer { name: "peer0".to_owned(), mtu: 1500 });
+    let peer = |namespace: Option<&str>| Peer {
+        name: "peer0".to_owned(),
+        mtu: 1500,
+        namespace: namespace.map(ToOwned::to_owned),
+    };
+    facts.interfaces[0].peer = Some(peer(Some("app")));
+    let polls = found(&facts, "hazards");
+    let expected = ("ip netns exec app ethtool -K peer0 gro on", 0);
+    assert_eq!((command(&polls, Place::Peer), polls.changes().count()), expected, "another one's business");
+    facts.interfaces[0].peer = Some(peer(None));
     assert_eq!(found(&facts, "hazards").changes().next().unwrap().command(), "ethtool -K peer0 gro on");
     facts.interfaces[0].zones[0].vlan = Some(10);
     let severities: Vec<_> = told(&facts).into_iter().filter(|told| told.ends_with("hazards")).collect();
@@ -261,6 +182,10 @@ fn programs_of_others_are_named() {
     assert_eq!(told(&facts), ["warning in-use"], "what comes after vfw does not matter; no vfw runs");
     facts.interfaces[0].programs.tcx = vec![other("early"), own];
     assert_eq!(found(&facts, "others").severity, Severity::Warning);
+    facts.interfaces[0].programs = Programs { egress: vec![other("late")], ..Programs::default() };
+    assert_eq!(told(&facts), [""; 0], "XDP sends past it");
+    facts.interfaces[0].mode = Mode::Tc;
+    assert_eq!(told(&facts), ["note others"]);
 }
 
 #[test]
@@ -306,6 +231,20 @@ fn interrupts_on_one_cpu_are_spread() {
     facts.interfaces[0].napi = Some(Napi { threaded: true, flush_timeout: 200_000, defer_hard_irqs: 2 });
     assert_eq!(told(&facts), ["warning napi", "note napi"]);
     assert!(found(&facts, "napi").reason.contains("200 us"));
+
+    // Two interfaces with one queue each.
+    facts.interfaces[0].napi = None;
+    facts.interfaces[0].irqs.truncate(1);
+    let mut second = facts.interfaces[0].clone();
+    second.interface.name = "eth2".to_owned();
+    second.irqs[0].number = 50;
+    facts.interfaces.push(second);
+    let finding = found(&facts, "irq");
+    let commands: Vec<String> = finding.changes().map(Change::command).collect();
+    assert_eq!(
+        (finding.interface.as_deref(), commands),
+        (Some("eth2"), vec!["echo 1 > /proc/irq/50/smp_affinity_list".to_owned()])
+    );
 }
 
 #[test]

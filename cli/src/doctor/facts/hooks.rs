@@ -23,15 +23,18 @@ impl Names {
     }
 }
 
-/// What hangs on `interface` and sees what it receives.
+/// What hangs on `interface`.
 pub(super) fn programs(interface: &Interface, link: &LinkState, names: &Names) -> Programs {
     let xdp = link.xdp.iter().map(|attached| (attached.place, names.program(attached.program))).collect();
-    let tcx = SchedClassifier::query_tcx(&interface.name, TcAttachType::Ingress).map(|(_, infos)| infos);
-    let tcx = tcx.unwrap_or_default().iter().map(ProgramInfo::name_as_str).map(program).collect();
+    let tcx = |way| {
+        let infos = SchedClassifier::query_tcx(&interface.name, way).map(|(_, infos)| infos).unwrap_or_default();
+        infos.iter().map(ProgramInfo::name_as_str).map(program).collect()
+    };
     let clsact = ingress_filters(interface.index).unwrap_or_default();
     // A filter is shown as `name:[tag]`, or by the name alone.
     let bare = |name: &str| name.split(':').next().unwrap_or_default().to_owned();
-    Programs { xdp, tcx, clsact: clsact.iter().map(|filter| program(Some(&bare(&filter.program)))).collect() }
+    let clsact = clsact.iter().map(|filter| program(Some(&bare(&filter.program)))).collect();
+    Programs { xdp, tcx: tcx(TcAttachType::Ingress), clsact, egress: tcx(TcAttachType::Egress) }
 }
 
 fn program(name: Option<&str>) -> Program {

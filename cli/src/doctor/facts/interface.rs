@@ -4,10 +4,10 @@ use std::path::Path;
 
 use super::hooks::{Names, programs};
 use super::sysfs::{folder_of, line, value};
-use super::{InterfaceFacts, OFFLOADS, Peer, Running, Settings, ZoneFacts, irq};
+use super::{InterfaceFacts, OFFLOADS, Running, Settings, ZoneFacts, irq};
 use crate::config::Mode;
 use crate::interface::{
-    self, Interface, InterfaceError, feature_states, inspect, link_state, queue_counts, ring_sizes,
+    Interface, InterfaceError, feature_states, inspect, link_state, peer, queue_counts, ring_sizes,
 };
 
 /// What others say of an interface.
@@ -37,7 +37,8 @@ pub(in crate::doctor) fn gather(name: &str, told: Told) -> Result<InterfaceFacts
         rings: ring_sizes(name).unwrap_or_default(),
         irqs: folder.map(irq::irqs).unwrap_or_default(),
         napi: folder.and_then(irq::napi),
-        rps: folder.map(irq::rps).unwrap_or_default(),
+        rps: folder.map(|folder| irq::masks(folder, "rx-", "rps_cpus")).unwrap_or_default(),
+        xps: folder.map(|folder| irq::masks(folder, "tx-", "xps_cpus")).unwrap_or_default(),
         settings: settings(name),
         virtio: folder.filter(|_| interface.driver == "virtio_net").and_then(virtio_bits),
         virtual_functions: folder.and_then(|folder| value(folder.join("device/sriov_numvfs"))).unwrap_or_default(),
@@ -69,12 +70,6 @@ fn virtio_bits(folder: &Path) -> Option<u64> {
 fn bits(text: &str) -> u64 {
     let low = text.bytes().take(64).enumerate();
     low.filter(|(_, digit)| *digit == b'1').fold(0, |bits, (position, _)| bits | 1 << position)
-}
-
-fn peer(interface: &Interface) -> Option<Peer> {
-    let index = interface.peer_index.filter(|_| !interface.peer_is_elsewhere)?;
-    let peer = interface::list().ok()?.into_iter().find(|other| other.index == index)?;
-    Some(Peer { name: peer.name, mtu: peer.mtu })
 }
 
 #[cfg(test)]

@@ -48,11 +48,11 @@ pub(super) fn napi(folder: &Path) -> Option<Napi> {
     })
 }
 
-/// For each receive queue, the CPUs that frames are spread to.
-pub(super) fn rps(folder: &Path) -> Vec<String> {
+/// For each queue of a kind (`rx-`, `tx-`), a set of CPUs as a mask.
+pub(super) fn masks(folder: &Path, kind: &str, file: &str) -> Vec<String> {
     let queues = folder.join("queues");
-    let receive = names(&queues).into_iter().filter(|name| name.starts_with("rx-"));
-    receive.filter_map(|name| line(queues.join(name).join("rps_cpus"))).collect()
+    let names = names(&queues).into_iter().filter(|name| name.starts_with(kind));
+    names.filter_map(|name| line(queues.join(name).join(file))).collect()
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use crate::config::Mode;
 use crate::interface::{
-    Counts, Feature, Hook, HookChoice, HookError, Interface, LinkState, XdpPlace, ZoneTags, choose_hook,
+    Counts, Feature, Hook, HookChoice, HookError, Interface, LinkState, Peer, XdpPlace, ZoneTags, choose_hook,
 };
 
 pub use machine::gather as machine;
@@ -184,13 +184,15 @@ pub struct InterfaceFacts {
     pub napi: Option<Napi>,
     /// For each receive queue the CPUs that received frames are spread to (`rps_cpus`).
     pub rps: Vec<String>,
+    /// For each send queue the CPUs that send by it (`xps_cpus`).
+    pub xps: Vec<String>,
     /// Kernel settings.
     pub settings: Settings,
     /// Feature bits that a virtio device and its driver have agreed on.
     pub virtio: Option<u64>,
     /// Virtual functions that are in use.
     pub virtual_functions: u32,
-    /// The other end of a veth pair, if it is in the same network namespace.
+    /// The other end of a veth pair, if it is in the same network namespace or in one that has a name.
     pub peer: Option<Peer>,
 }
 
@@ -232,6 +234,8 @@ pub struct Programs {
     pub tcx: Vec<Program>,
     /// Filters of the `clsact` qdisc, on receipt.
     pub clsact: Vec<Program>,
+    /// At tcx, on sending.
+    pub egress: Vec<Program>,
 }
 
 /// An interrupt.
@@ -265,15 +269,6 @@ pub struct Settings {
     pub forwarding_v6: bool,
     /// `rp_filter`, the larger of the interface's and the one for all.
     pub rp_filter: u32,
-}
-
-/// The other end of a veth pair.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Peer {
-    /// Its name.
-    pub name: String,
-    /// Its MTU.
-    pub mtu: u32,
 }
 
 /// Offloads that are looked at, by the kernel's names.
@@ -330,7 +325,7 @@ impl InterfaceFacts {
 
     /// The hook that vfw's programs hang on, else the one that would be chosen; nothing when none can be had.
     pub fn hook(&self) -> Option<Hook> {
-        let Programs { xdp, tcx, clsact } = &self.programs;
+        let Programs { xdp, tcx, clsact, .. } = &self.programs;
         if xdp.iter().any(|(_, program)| program.own) {
             return Some(Hook::Xdp);
         }

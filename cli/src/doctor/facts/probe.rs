@@ -53,7 +53,7 @@ fn clsact() -> Ability {
 fn af_xdp() -> Ability {
     let protocols = fs::read_to_string("/proc/thread-self/net/protocols").unwrap_or_default();
     if protocols.lines().any(|line| line.split_whitespace().next() == Some("XDP")) {
-        Ability::yes("the kernel has AF_XDP sockets")
+        Ability::yes("told by the kernel")
     } else {
         Ability::no("the kernel has no AF_XDP sockets (CONFIG_XDP_SOCKETS)")
     }
