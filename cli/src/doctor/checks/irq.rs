@@ -54,9 +54,11 @@ fn interrupts(facts: &Facts, one: &InterfaceFacts) -> Vec<Verdict> {
     vec![Verdict::warning(format!("the interrupts of {count} queues all arrive at CPU {at}")).mends(spread)]
 }
 
-/// Interrupts of received frames.
+/// Interrupts of received frames, of the queues that are in use. While the link is down none is: drivers spread them later.
 fn receiving(one: &InterfaceFacts) -> Vec<&Irq> {
-    one.irqs.iter().filter(|irq| !irq.name.contains("output") && !irq.name.contains("-tx-")).collect()
+    let count = one.queues.map_or(one.irqs.len(), |counts| counts.receive as usize);
+    let receiving = one.irqs.iter().filter(|irq| !irq.name.contains("output") && !irq.name.contains("-tx-"));
+    receiving.take(if one.interface.up { count } else { 0 }).collect()
 }
 
 /// Whether an interface with one queue shares its CPU with one that is told before it.

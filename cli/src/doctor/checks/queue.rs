@@ -173,7 +173,8 @@ fn losses(_: &Facts, one: &InterfaceFacts) -> Vec<Verdict> {
         Verdict::ok("the interface has lost no frame")
     } else {
         let watch = Remedy::here(format!("ip -s -s link show dev {}   # again after a while", one.name()));
-        Verdict::note(format!("{} since the interface exists", lost.join(", "))).mend(watch)
+        let own = if one.hook() == Some(Hook::Xdp) { "; with XDP some drivers count what vfw drops, too" } else { "" };
+        Verdict::note(format!("{} since the interface exists{own}", lost.join(", "))).mend(watch)
     }]
 }
 

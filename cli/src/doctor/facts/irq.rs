@@ -20,10 +20,13 @@ pub(super) fn irqs(folder: &Path) -> Vec<Irq> {
     numbers.filter_map(|number| Some(irq(number, known.get(&number)?))).filter(|irq| is_of_queue(&irq.name)).collect()
 }
 
+/// What is set counts where it is one CPU: an interrupt moves there only when it comes the next time.
 fn irq(number: u32, name: &str) -> Irq {
-    let cpus = line(format!("/proc/irq/{number}/effective_affinity_list")).filter(|list| !list.is_empty());
-    let cpus = cpus.or_else(|| line(format!("/proc/irq/{number}/smp_affinity_list")));
-    Irq { number, name: name.to_owned(), cpus: cpus.unwrap_or_default() }
+    let set = line(format!("/proc/irq/{number}/smp_affinity_list")).unwrap_or_default();
+    let effective = || line(format!("/proc/irq/{number}/effective_affinity_list")).filter(|list| !list.is_empty());
+    let is_one = set.parse::<u32>().is_ok();
+    let cpus = if is_one { set } else { effective().unwrap_or(set) };
+    Irq { number, name: name.to_owned(), cpus }
 }
 
 /// Numbers and names of the interrupts in `/proc/interrupts`.
