@@ -1,6 +1,6 @@
 //! `vfw show`: what a running vfw knows, as a table for people or JSON for programs.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::PathBuf;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
@@ -148,7 +148,8 @@ const NUMBERS: [&str; 5] = ["packets", "bytes", "mtu", "waiting", "ends in"];
 pub(super) fn rows(headings: &[&str], cells: impl Iterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-    if !std::io::stdout().is_terminal() {
+    // No terminal, or one that does not know its size: a serial console.
+    if table.width().is_none_or(|width| width == 0) {
         table.set_width(80);
     }
     table.set_header(headings);
