@@ -2,7 +2,7 @@
 
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
-.PHONY: demo test fuzz bench soak check setup
+.PHONY: demo test fuzz bench soak deb check setup
 
 ## Show vfw at work on this machine, and clean up.
 demo: setup
@@ -35,6 +35,10 @@ RELOADS ?= 1000
 soak: setup
 	cargo build --release --quiet -p vfw-tests --bins
 	target/release/soak --rounds $(ROUNDS) --reloads $(RELOADS) --report benches/reports/restart.md
+
+## The Debian package: target/deb/vfw_VERSION_ARCH.deb.
+deb: setup
+	packaging/deb.sh
 
 ## What needs no kernel.
 check: setup

@@ -14,6 +14,9 @@ need curl curl
 need python3 python3
 need ethtool ethtool
 need tcpdump tcpdump
+need dh debhelper
+need man man-db
+need systemd-analyze systemd
 need cc gcc
 need c++ g++
 

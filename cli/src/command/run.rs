@@ -98,4 +98,8 @@ fn announce(setup: &Setup) {
     setup.ports.iter().for_each(Port::announce);
     let (zones, rules) = (setup.image.zones.len(), setup.image.rule_names.len().saturating_sub(1));
     tracing::info!(zones, rules, "the policy is in force");
+    // A service manager that asked to be told; what it does without is wait.
+    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+        tracing::warn!(%error, "cannot tell the service manager");
+    }
 }
