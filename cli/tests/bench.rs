@@ -118,6 +118,32 @@ fn check_page(page: &str) {
 }
 
 #[test]
+fn range_rr_and_crr_measure_between_stacks() {
+    let short = ["--lab", "--paths", "direct,vfw-tc", "--rounds", "2", "--seconds", "0.1", "--warm-up", "0", "--json"];
+    for (test, figures) in [
+        (&["range", "--sizes", "100,1000"][..], &["mbps", "cpu_s_per_gbit"][..]),
+        (&["rr"], &["transactions", "p50_us", "p90_us", "p99_us", "p999_us"]),
+        (&["crr"], &["connections", "p50_us", "p999_us"]),
+    ] {
+        let folder = Folder::new(test[0]);
+        let page = folder.file("page.html");
+        let text = good(&[&["bench"], test, &short, &["--html", &page]].concat());
+        let document = document(&text);
+        assert_eq!((&document["test"], &document["notes"]), (&test[0].into(), &Value::Null), "{text}");
+        for path in ["direct", "vfw-tc"] {
+            assert!(rows(&document).iter().any(|row| row["path"] == path), "{text}");
+        }
+        for row in rows(&document) {
+            for figure in figures {
+                assert_eq!(row["samples"][figure].as_array().map(Vec::len), Some(2), "{figure}: {row}");
+            }
+        }
+        let page = fs::read_to_string(&page).expect("the page");
+        assert!(page.contains("<polyline"), "a curve by size, or of latencies");
+    }
+}
+
+#[test]
 fn flows_are_held_up_to_the_limit() {
     let text = good(&[
         "bench",
