@@ -117,7 +117,7 @@ fn is_message(socket: &UdpSocket, key: &DataKey, control: &TcpStream, deadline: 
 /// An error when the client says something on the control connection, which it should not yet, or the time is up.
 fn alive(control: &TcpStream, deadline: Instant) -> Result<(), NetError> {
     if is_readable(control)? {
-        return Err(NetError::Silent("the client ended the measurement before any data came".to_owned()));
+        return Err(NetError::Silent("no datagram of the measurement arrived".to_owned()));
     }
     if Instant::now() >= deadline {
         return Err(NetError::Silent("no datagram of the measurement arrived".to_owned()));

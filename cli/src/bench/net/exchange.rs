@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::door::is_readable;
 use super::error::{NetError, is_timeout};
 use super::latency::Latencies;
+use super::stream::in_time;
 use super::timing::{Meter, Phases, SILENCE, Timing, Turn};
 
 /// How long to wait for a datagram: it is lost then, and the transaction has failed.
@@ -56,20 +57,24 @@ pub fn ask_tcp(mut stream: &TcpStream, size: usize, timing: Timing) -> Result<La
 }
 
 /// The server's end of a connection: sends back what comes, until the client closes it.
-pub fn answer_tcp(mut stream: &TcpStream, size: usize, mut meter: Meter) -> Result<Meter, NetError> {
+pub fn answer_tcp(mut stream: &TcpStream, size: usize, mut meter: Meter, deadline: Instant) -> Result<Meter, NetError> {
     let broken = |source| NetError::Broken { what: "a transaction broke off", source };
     prepare(stream).map_err(broken)?;
-    let mut message = vec![0; size];
+    let (mut message, mut filled) = (vec![0; size], 0);
     loop {
-        match stream.read_exact(&mut message) {
-            Ok(()) => {}
-            Err(error) if matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset) => {
-                return Ok(meter);
-            }
+        in_time(deadline)?;
+        match stream.read(message.get_mut(filled..).unwrap_or_default()) {
+            Ok(0) => return Ok(meter),
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(meter),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(broken(error)),
         }
-        stream.write_all(&message).map_err(broken)?;
-        meter.add(size as u64, 1)?;
+        if filled == size {
+            stream.write_all(&message).map_err(broken)?;
+            meter.add(size as u64, 1)?;
+            filled = 0;
+        }
     }
 }
 

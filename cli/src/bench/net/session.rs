@@ -155,8 +155,8 @@ fn measure_tcp(
         return Err(NetError::Silent("the client ended the measurement before any data came".to_owned()));
     };
     match admitted.request.test {
-        Test::Exchange { size, .. } => exchange::answer_tcp(&data, size as usize, meter),
-        _ => stream::receive(&data, meter, rules.limits.bytes),
+        Test::Exchange { size, .. } => exchange::answer_tcp(&data, size as usize, meter, deadline),
+        _ => stream::receive(&data, meter, rules.limits.bytes, deadline),
     }
 }
 

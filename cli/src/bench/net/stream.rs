@@ -3,6 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::os::fd::AsFd;
+use std::time::Instant;
 
 use nix::sys::socket::getsockopt;
 
@@ -66,8 +67,9 @@ pub fn send(stream: &TcpStream, size: usize, timing: Timing) -> Result<Sent, Net
     Ok(Sent { retransmits: sent_again.saturating_sub(start.0), cpus: cpu.cpus_since(start.1) })
 }
 
-/// Reads to the end and counts. Ends with an error when nothing comes for too long, or more than `most` bytes do.
-pub fn receive(mut stream: &TcpStream, mut meter: Meter, most: u64) -> Result<Meter, NetError> {
+/// Reads to the end and counts. Ends with an error when nothing comes for too long, more than `most` bytes do, or the end does
+/// not come.
+pub fn receive(mut stream: &TcpStream, mut meter: Meter, most: u64, deadline: Instant) -> Result<Meter, NetError> {
     stream.set_read_timeout(Some(SILENCE)).map_err(NetError::broken("the data connection"))?;
     let mut buffer = vec![0; READ];
     loop {
@@ -80,7 +82,16 @@ pub fn receive(mut stream: &TcpStream, mut meter: Meter, most: u64) -> Result<Me
             Err(error) => return Err(NetError::Broken { what: "no more data arrived", source: error }),
         }
         within(&meter, most)?;
+        in_time(deadline)?;
     }
+}
+
+/// Refuses a run that does not end.
+pub fn in_time(deadline: Instant) -> Result<(), NetError> {
+    if Instant::now() >= deadline {
+        return Err(NetError::OutOfBounds("the measurement took longer than was asked for".to_owned()));
+    }
+    Ok(())
 }
 
 /// Refuses a run that brings more than the server grants.

@@ -106,7 +106,7 @@ fn more_than_the_server_grants_is_refused() {
 }
 
 /// Logs in and asks, and does nothing more.
-fn idle_client(test: Test) -> (TcpStream, DataKey) {
+fn idle_client(test: Test, measured_ms: u32) -> (TcpStream, DataKey) {
     let mut control = TcpStream::connect(address(false)).expect("connects");
     let FromServer::Hello(hello) = read(&mut control).expect("a hello") else { panic!("no hello") };
     let challenges = Challenges { server: hello.challenge, client: Word([1; 32]) };
@@ -114,7 +114,7 @@ fn idle_client(test: Test) -> (TcpStream, DataKey) {
     let login = Login { version: VERSION, vfw: String::new(), challenge: challenges.client, proof };
     write(&mut control, &FromClient::Login(login)).expect("said");
     assert!(matches!(read(&mut control), Ok(FromServer::Welcome(_))));
-    let request = Request { test, warm_up_ms: 0, measured_ms: 5_000 };
+    let request = Request { test, warm_up_ms: 0, measured_ms };
     write(&mut control, &FromClient::Measure(request)).expect("said");
     assert!(matches!(read(&mut control), Ok(FromServer::Ready(_))));
     (control, Token::from_bytes(TOKEN).data_key(&challenges))
@@ -125,7 +125,7 @@ fn one_measures_at_a_time() {
     alone(|| {
         let _server = serve("127.0.0.1:5211", LIMITS);
         for test in [Test::Connect, Test::Exchange { protocol: Protocol::Udp, size: 1 }] {
-            let (mut first, _) = idle_client(test);
+            let (mut first, _) = idle_client(test, 5_000);
             let said = refusal(&agent(false), Protocol::Tcp, 1, SHORT);
             assert!(said.contains("it measures for another client"), "{said}");
             // Whoever leaves makes room; the server says so by ending the conversation.
@@ -176,10 +176,30 @@ fn stray_data_connections_are_turned_away() {
 }
 
 #[test]
+fn whoever_dribbles_is_cut_off() {
+    alone(|| {
+        let _server = serve("127.0.0.1:5211", LIMITS);
+        let (mut control, key) = idle_client(Test::Exchange { protocol: Protocol::Tcp, size: 1000 }, 100);
+        let mut data = address(false);
+        data.set_port(DATA_PORT);
+        let mut stream = TcpStream::connect(data).expect("connects");
+        stream.write_all(&key.proof(0)).expect("said");
+        // A byte now and then is less than the message, and never silence.
+        let begin = std::time::Instant::now();
+        while stream.write_all(b"v").is_ok() {
+            assert!(begin.elapsed() < Duration::from_secs(10), "it may go on for ever");
+            thread::sleep(Duration::from_millis(20));
+        }
+        let said = read(&mut control);
+        assert!(matches!(&said, Ok(FromServer::Refused(why)) if why.contains("took longer")), "{said:?}");
+    });
+}
+
+#[test]
 fn a_proof_gets_one_connection_in() {
     alone(|| {
         let _server = serve("127.0.0.1:5211", LIMITS);
-        let (control, key) = idle_client(Test::Connect);
+        let (control, key) = idle_client(Test::Connect, 5_000);
         let mut data = address(false);
         data.set_port(DATA_PORT);
         let answer = |proof: &[u8]| {
