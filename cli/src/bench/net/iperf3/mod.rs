@@ -32,6 +32,8 @@ const READ: u32 = 128 << 10;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a server may be busy, which it is for a moment after each test.
 const BUSY: Duration = Duration::from_secs(5);
+/// How long it may not listen, which it does not for a moment after each test. Shorter than any test.
+const GAP: Duration = Duration::from_secs(1);
 /// Pause before it is asked again.
 const PAUSE: Duration = Duration::from_millis(50);
 /// What to do when nobody answers.
@@ -74,14 +76,22 @@ impl Iperf3 {
 
     /// Messages of `size` bytes from here to the server. Times are rounded up to whole seconds.
     pub fn stream(&self, protocol: Protocol, size: u32, timing: Timing) -> Result<StreamFigures, NetError> {
-        let deadline = Instant::now() + BUSY;
+        let begin = Instant::now();
         loop {
-            let run = Run::begin(&self.addresses, protocol, size, timing)?;
-            match run.converse() {
-                Err(NetError::Refused(_)) if Instant::now() < deadline => std::thread::sleep(PAUSE),
+            match Run::begin(&self.addresses, protocol, size, timing).and_then(Run::converse) {
+                Err(error) if begin.elapsed() < patience(&error) => std::thread::sleep(PAUSE),
                 outcome => return outcome,
             }
         }
+    }
+}
+
+/// How long such an error may be one of a server that is not ready yet.
+const fn patience(error: &NetError) -> Duration {
+    match error {
+        NetError::Refused(_) => BUSY,
+        NetError::Connect { .. } | NetError::Broken { .. } => GAP,
+        _ => Duration::ZERO,
     }
 }
 
