@@ -43,14 +43,27 @@ struct Subject<'a> {
 /// What the rounds gave.
 enum Samples {
     Streams(Vec<StreamFigures>),
-    Latencies(Vec<Latencies>),
+    /// The figures of each round, and the transactions of all rounds together: those of each would take much memory.
+    Latencies(Vec<LatencyFigures>, Latencies),
 }
+
+/// The figures of a round of transactions or connections.
+struct LatencyFigures {
+    rate: f64,
+    /// Microseconds, of [`QUANTILES`].
+    quantiles: [f64; 4],
+    lost: f64,
+}
+
+/// The latencies that are told, and the shares of transactions that do not exceed them.
+const QUANTILES: [(Figure, f64); 4] =
+    [(Figure::P50Us, 0.5), (Figure::P90Us, 0.9), (Figure::P99Us, 0.99), (Figure::P999Us, 0.999)];
 
 /// Measures everything and adds the rows to `document`. What cannot be measured is left out with a note that says why; it is an
 /// error when nothing is left, or when it would be the same everywhere.
 pub fn measure(plan: &Plan, document: &mut Document) -> Result<()> {
-    let mut subjects: Vec<Subject> =
-        plan.kinds.iter().flat_map(|kind| plan.ways.iter().map(|way| Subject::new(way, *kind))).collect();
+    let all = plan.kinds.iter().flat_map(|kind| plan.ways.iter().map(|way| Subject::new(way, *kind)));
+    let mut subjects = all.collect::<Result<Vec<_>>>()?;
     let mut rounds = Rounds::new(plan.rounds, subjects.len() as u64 * u64::from(plan.rounds))?;
     rounds.each(&mut subjects, Subject::title, |subject, _| subject.measure(plan.timing))?;
     drop(rounds);
@@ -69,12 +82,12 @@ pub fn measure(plan: &Plan, document: &mut Document) -> Result<()> {
 }
 
 impl<'a> Subject<'a> {
-    fn new(way: &'a Way, kind: Kind) -> Self {
+    fn new(way: &'a Way, kind: Kind) -> Result<Self> {
         let samples = match kind {
             Kind::Stream(..) => Samples::Streams(Vec::new()),
-            Kind::Exchange(..) | Kind::Connections => Samples::Latencies(Vec::new()),
+            Kind::Exchange(..) | Kind::Connections => Samples::Latencies(Vec::new(), Latencies::new()?),
         };
-        Self { way, kind, samples, failure: None }
+        Ok(Self { way, kind, samples, failure: None })
     }
 
     fn title(&self) -> String {
@@ -102,15 +115,24 @@ impl<'a> Subject<'a> {
     }
 
     fn once(&mut self, timing: Timing) -> Result<()> {
-        match (&mut self.samples, self.kind) {
-            (Samples::Streams(all), Kind::Stream(protocol, size)) => {
-                all.push(self.way.stream(protocol, size, timing)?);
+        let latencies = match self.kind {
+            Kind::Stream(protocol, size) => {
+                let found = self.way.stream(protocol, size, timing)?;
+                if let Samples::Streams(rounds) = &mut self.samples {
+                    rounds.push(found);
+                }
+                return Ok(());
             }
-            (Samples::Latencies(all), Kind::Exchange(protocol, size)) => {
-                all.push(self.way.exchange(protocol, size, timing)?);
-            }
-            (Samples::Latencies(all), _) => all.push(self.way.connections(timing)?),
-            (Samples::Streams(_), _) => {}
+            Kind::Exchange(protocol, size) => self.way.exchange(protocol, size, timing)?,
+            Kind::Connections => self.way.connections(timing)?,
+        };
+        if let Samples::Latencies(rounds, all) = &mut self.samples {
+            all.add(&latencies)?;
+            rounds.push(LatencyFigures {
+                rate: latencies.rate(),
+                quantiles: QUANTILES.map(|(_, share)| latencies.quantile_us(share)),
+                lost: latencies.lost(),
+            });
         }
         Ok(())
     }
@@ -125,9 +147,9 @@ impl<'a> Subject<'a> {
         };
         let path = self.way.name().to_owned();
         let condition = Condition { path, protocol: Some(protocol), size, ..Condition::default() };
-        match (self.samples, self.kind) {
-            (Samples::Streams(all), _) => Ok(stream_row(condition, &all)),
-            (Samples::Latencies(all), kind) => latency_row(condition, &all, kind),
+        match self.samples {
+            Samples::Streams(rounds) => Ok(stream_row(condition, &rounds)),
+            Samples::Latencies(rounds, all) => latency_row(condition, &rounds, &all, self.kind),
         }
     }
 }
@@ -145,24 +167,19 @@ fn stream_row(condition: Condition, all: &[StreamFigures]) -> Row {
     )
 }
 
-fn latency_row(condition: Condition, all: &[Latencies], kind: Kind) -> Result<Row> {
-    let each = |figure: &dyn Fn(&Latencies) -> f64| all.iter().map(figure).collect::<Vec<f64>>();
-    let quantile = |share: f64| each(&|found| found.quantile_us(share));
+fn latency_row(condition: Condition, rounds: &[LatencyFigures], all: &Latencies, kind: Kind) -> Result<Row> {
+    let each = |figure: &dyn Fn(&LatencyFigures) -> f64| rounds.iter().map(figure).collect::<Vec<f64>>();
     let rate = if kind == Kind::Connections { Figure::Connections } else { Figure::Transactions };
+    let mut samples = vec![(rate, each(&|round| round.rate))];
+    for (place, (figure, _)) in QUANTILES.into_iter().enumerate() {
+        samples.push((figure, each(&|round| round.quantiles[place])));
+    }
     // Over TCP, a transaction that is not answered ends the measurement.
-    let can_fail = kind == Kind::Connections || condition.protocol == Some(Protocol::Udp);
-    let mut row = Row::new(
-        condition,
-        [
-            (rate, each(&Latencies::rate)),
-            (Figure::P50Us, quantile(0.5)),
-            (Figure::P90Us, quantile(0.9)),
-            (Figure::P99Us, quantile(0.99)),
-            (Figure::P999Us, quantile(0.999)),
-            (Figure::Loss, if can_fail { each(&Latencies::lost) } else { Vec::new() }),
-        ],
-    );
-    row.cdf_us = Latencies::sum(all)?.distribution();
+    if kind == Kind::Connections || condition.protocol == Some(Protocol::Udp) {
+        samples.push((Figure::Loss, each(&|round| round.lost)));
+    }
+    let mut row = Row::new(condition, samples);
+    row.cdf_us = all.distribution();
     if row.cdf_us.is_empty() {
         return Err(anyhow!("no transaction came to its end"));
     }

@@ -56,15 +56,13 @@ impl Latencies {
         self.failed as f64 / (self.failed + self.count()).max(1) as f64
     }
 
-    /// The transactions of several rounds together.
-    pub fn sum(rounds: &[Self]) -> Result<Self, NetError> {
-        rounds.iter().try_fold(Self::new()?, |mut all, round| {
-            let added = all.times.add(&round.times);
-            added.map_err(|error| NetError::Silent(format!("no histogram: {error}")))?;
-            all.failed += round.failed;
-            all.elapsed += round.elapsed;
-            Ok(all)
-        })
+    /// Adds the transactions of another round.
+    pub fn add(&mut self, round: &Self) -> Result<(), NetError> {
+        let added = self.times.add(&round.times);
+        added.map_err(|error| NetError::Silent(format!("no histogram: {error}")))?;
+        self.failed += round.failed;
+        self.elapsed += round.elapsed;
+        Ok(())
     }
 
     /// Points of the distribution: microseconds, and the share of the transactions that took no longer. Percents, and the

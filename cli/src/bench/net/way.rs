@@ -8,7 +8,6 @@ use super::message::{Limits, PORT};
 use super::{Agent, NetError, Running, Server, StreamFigures, Timing, Token};
 use crate::bench::lab::{Lab, Path};
 use crate::bench::report::{Machine, Protocol};
-use crate::interface::inspect;
 
 /// The name of what lies between two machines.
 pub const NETWORK: &str = "network";
@@ -51,11 +50,10 @@ impl Way {
         }
     }
 
-    /// Notes the offloads of the client's interface, which decide what throughput means.
+    /// Notes the offloads of a lab's hosts, which decide what throughput means. They are those of every path.
     pub fn note_offloads(&self, machine: &mut Machine) -> Result<()> {
         if let Self::Lab { lab, .. } = self {
-            let interface = lab.client().run(|| Ok(inspect("a0")?))?;
-            machine.note_offloads(&format!("a0 of {}", lab.path), &interface);
+            lab.note_offloads(machine)?;
         }
         Ok(())
     }
