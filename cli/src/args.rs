@@ -32,6 +32,6 @@ pub enum Command {
     Explain(explain::Arguments),
     /// Build a network of namespaces to try rules in.
     Lab(lab::Arguments),
-    /// Measure what parts of vfw cost on this machine.
+    /// Measure vfw, and what could stand in its place.
     Bench(bench::Arguments),
 }

@@ -47,6 +47,9 @@ fn tables(document: &Document, group: &Group<'_>) -> Vec<String> {
 
 /// A figure by path and value on the axis.
 fn pivot(group: &Group<'_>, axis: Axis, figure: Figure) -> String {
+    if group.is_zero(figure) {
+        return format!("{}: none", figure.title());
+    }
     let paths = group.paths();
     let mut table = empty(paths.len());
     let titles = paths.iter().map(|path| path_title(path).replace(' ', "\n"));

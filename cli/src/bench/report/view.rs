@@ -82,9 +82,9 @@ impl Test {
     /// The figures that are looked at first.
     pub const fn figures(self) -> &'static [Figure] {
         match self {
-            Self::Range => &[Figure::Mbps, Figure::CpuSPerGbit],
-            Self::Rr => &[Figure::Transactions, Figure::P50Us, Figure::P99Us],
-            Self::Crr => &[Figure::Connections],
+            Self::Range => &[Figure::Mbps, Figure::CpuSPerGbit, Figure::Retransmits, Figure::Loss],
+            Self::Rr => &[Figure::Transactions, Figure::P50Us, Figure::P90Us, Figure::P99Us],
+            Self::Crr => &[Figure::Connections, Figure::P50Us, Figure::P90Us, Figure::P99Us],
             Self::Pps => &[Figure::NetNs, Figure::Mpps],
             Self::Flows => &[Figure::NewFlows, Figure::Held],
             Self::Rules => &[Figure::Mpps],
@@ -131,6 +131,11 @@ impl Group<'_> {
     pub fn figures(&self, test: Test) -> Vec<Figure> {
         let rest = Figure::ALL.into_iter().filter(|figure| !test.figures().contains(figure));
         test.figures().iter().copied().chain(rest).filter(|figure| self.has(*figure)).collect()
+    }
+
+    /// Whether a figure is zero in every row: loss, as it should be.
+    pub fn is_zero(&self, figure: Figure) -> bool {
+        self.rows.iter().filter_map(|row| row.median(figure)).all(|value| value == 0.0)
     }
 
     /// Whether any row has a figure.

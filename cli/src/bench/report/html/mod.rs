@@ -115,7 +115,8 @@ fn legend(group: &Group<'_>) -> Markup {
 fn plots(document: &Document, group: &Group<'_>) -> Result<Vec<(String, String)>> {
     let axis = document.test.axis().filter(|axis| group.values(*axis).len() > 1);
     let mut plots = Vec::new();
-    for figure in document.test.figures().iter().copied().filter(|figure| group.has(*figure)) {
+    let is_shown = |figure: &Figure| group.has(*figure) && !group.is_zero(*figure);
+    for figure in document.test.figures().iter().copied().filter(is_shown) {
         let plot = match axis {
             Some(axis) => by_axis(group, axis, figure)?,
             None => by_path(group, figure)?,
