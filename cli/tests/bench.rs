@@ -199,6 +199,24 @@ fn rules_are_walked_for_first_packets() {
 }
 
 #[test]
+fn floods_are_measured_beside_their_absence() {
+    let text =
+        good(&["bench", "flood", "--lab", "--paths", "nftables,vfw-tc", "--rounds", "1", "--rate", "20000", "--json"]);
+    let document = document(&text);
+    let found: Vec<(&str, &str)> =
+        rows(&document).iter().filter_map(|row| Some((row["flood"].as_str()?, row["path"].as_str()?))).collect();
+    let paths = |flood| [(flood, "nftables"), (flood, "vfw-tc")];
+    assert_eq!(found, [paths("none"), paths("denied"), paths("syn")].concat());
+    for row in rows(&document) {
+        assert!(row["transactions"].as_f64() > Some(0.0), "{row}");
+        let is_attacked = row["flood"] != "none";
+        assert_eq!(row["kept"].is_number(), is_attacked, "{row}");
+        assert_eq!(row["flood_mpps"].as_f64() > Some(0.0), is_attacked, "{row}");
+        assert!(row["survived"].as_f64() > Some(0.9), "{row}");
+    }
+}
+
+#[test]
 fn reports_are_compared_and_put_together() {
     let folder = Folder::new("compare");
     let report = |name: &str, nanos: [f64; 5]| {

@@ -3,6 +3,7 @@
 #![allow(clippy::cast_precision_loss, reason = "counts and nanoseconds of a run are far below 2^52")]
 
 pub mod classbench;
+pub mod flood;
 pub mod flows;
 pub mod headers;
 pub mod lab;

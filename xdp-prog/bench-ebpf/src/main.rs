@@ -10,6 +10,7 @@
 #![allow(missing_docs, reason = "a binary; its items are private")]
 
 use aya_ebpf::bindings::{TC_ACT_OK, TC_ACT_SHOT, xdp_action};
+use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_ebpf::macros::{classifier, map, xdp};
 use aya_ebpf::maps::{Array, PerCpuArray, ProgramArray};
 use aya_ebpf::programs::{TcContext, XdpContext};
@@ -48,9 +49,13 @@ pub struct Plan {
     /// Lowest service port, host order.
     service_port: u16,
     /// Not 0: from the server to the client.
-    reply: u32,
+    reply: u16,
     /// Not 0: a client is an address, counted from that of the frame, and has the lowest client port. 2: the frame is TCP.
-    hosts: u32,
+    hosts: u16,
+    /// Nanoseconds between two frames; 0 for as many as can be.
+    interval: u32,
+    /// When to end (nanoseconds of the monotonic clock); 0 for never.
+    until: u64,
 }
 
 #[map]
@@ -58,6 +63,12 @@ static PLAN: Array<Plan> = Array::with_max_entries(1, 0);
 /// Frames made.
 #[map]
 static NEXT: Array<u32> = Array::with_max_entries(1, 0);
+/// When the next frame is due.
+#[map]
+static DUE: Array<u64> = Array::with_max_entries(1, 0);
+/// Frames sent.
+#[map]
+static SENT: Array<u64> = Array::with_max_entries(1, 0);
 /// Frames that arrived.
 #[map]
 static SEEN: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
@@ -78,6 +89,9 @@ pub fn bench_generate(ctx: XdpContext) -> u32 {
     if start + MADE * 8 > end {
         return xdp_action::XDP_ABORTED;
     }
+    if !is_due(plan) {
+        return xdp_action::XDP_DROP;
+    }
     // SAFETY: one generator runs at a time, on one CPU.
     let number = unsafe {
         let number = *next;
@@ -86,9 +100,10 @@ pub fn bench_generate(ctx: XdpContext) -> u32 {
     };
     let (client, service) = if plan.clients == 0 { (0, 0) } else { (number % plan.clients, number / plan.clients) };
     let (host, client) = if plan.hosts == 0 { (0, client as u16) } else { (client as u16, 0) };
-    let client = plan.client_port.wrapping_add(client).to_be();
-    let service = plan.service_port.wrapping_add(service as u16).to_be();
-    let (source, destination) = if plan.reply == 0 { (client, service) } else { (service, client) };
+    let service = service as u16;
+    let client_port = plan.client_port.wrapping_add(client).to_be();
+    let service_port = plan.service_port.wrapping_add(service).to_be();
+    let (source, destination) = if plan.reply == 0 { (client_port, service_port) } else { (service_port, client_port) };
     // SAFETY: 56 bytes are there, as checked; the frame starts at a multiple of eight behind the head room.
     unsafe {
         (start as *mut [u64; MADE]).write(plan.frame);
@@ -103,11 +118,41 @@ pub fn bench_generate(ctx: XdpContext) -> u32 {
         if plan.hosts == 2 {
             // TCP's own checksum likewise: it covers address and port.
             let sequence = (start + SEQUENCE_END) as *mut u16;
-            let more = host.wrapping_add(service as u16);
+            let more = host.wrapping_add(service);
             sequence.write(u16::from_be(sequence.read()).wrapping_sub(more).to_be());
         }
     }
     xdp_action::XDP_TX
+}
+
+/// Looks at the clock so often at most before a frame: a tenth of a millisecond, and more.
+const LOOKS: u32 = 4096;
+
+/// Waits until the next frame is due, and counts it; false when the time is over. What could not be sent in time is not made up
+/// for.
+#[inline(always)]
+fn is_due(plan: &Plan) -> bool {
+    let (Some(due), Some(sent)) = (DUE.get_ptr_mut(0), SENT.get_ptr_mut(0)) else { return false };
+    if plan.interval != 0 || plan.until != 0 {
+        // SAFETY: a helper without arguments.
+        let clock = || unsafe { bpf_ktime_get_ns() };
+        let mut now = clock();
+        if plan.until != 0 && now >= plan.until {
+            return false;
+        }
+        // SAFETY: one generator runs at a time, on one CPU.
+        let at = unsafe { *due };
+        let mut looks = 0;
+        while now < at && looks < LOOKS {
+            now = clock();
+            looks += 1;
+        }
+        // SAFETY: as above.
+        unsafe { *due = now.max(at) + u64::from(plan.interval) };
+    }
+    // SAFETY: as above.
+    unsafe { *sent += 1 };
+    true
 }
 
 #[xdp(frags)]

@@ -48,8 +48,10 @@ pub fn udp_plan(next: Next, first: u32, flows: u32, reply: bool) -> Result<Plan>
         clients: CLIENTS,
         client_port: CLIENT_PORT,
         service_port: SERVICE_PORT,
-        reply: u32::from(reply),
+        reply: u16::from(reply),
         hosts: 0,
+        interval: 0,
+        until: 0,
     })
 }
 

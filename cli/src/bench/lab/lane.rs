@@ -62,23 +62,9 @@ impl Lane {
         Ok((Some(share.min(1.0)), nanos))
     }
 
-    /// Sends a packet in each direction and one more on each flow; returns nanoseconds per flow.
+    /// Opens flows `0..flows`, once; returns nanoseconds per flow.
     pub fn open(&mut self, flows: u32) -> Result<f64> {
-        let (at_once, next) = (opened_at_once(self.lab.path), self.next());
-        let (rig, topology, mut nanos) = (&mut self.rig, &self.lab.topology, 0.0);
-        for first in (0..flows).step_by(at_once as usize) {
-            let count = at_once.min(flows - first);
-            for reply in [false, true, false] {
-                let (place, ifindex) = if reply { (&topology.b, topology.b0) } else { (&topology.a, topology.a0) };
-                let plan = udp_plan(next, first, count, reply)?;
-                let start = Instant::now();
-                let sent = place.run_on(self.cpu, || rig.generate(ifindex, plan, count))? * f64::from(count);
-                // All other paths have done their work when the generator returns.
-                let is_elsewhere = self.lab.path == Path::VfwAfxdp;
-                nanos += if is_elsewhere { all_arrived(rig, count, start)? } else { sent };
-            }
-        }
-        Ok(nanos / f64::from(flows.max(1)))
+        open_flows(&self.lab, &mut self.rig, self.cpu, flows)
     }
 
     /// Sends `frames` over flows `first` to `first + flows`, in turn.
@@ -93,6 +79,25 @@ impl Lane {
         let (frames, arrived) = (f64::from(frames), arrived as f64);
         Ok(Sample { nanos: sent * frames / arrived, lost: (1.0 - arrived / frames).max(0.0) })
     }
+}
+
+/// Sends a packet in each direction and one more on each of flows `0..flows`; returns nanoseconds per flow.
+pub fn open_flows(lab: &Lab, rig: &mut Rig, cpu: usize, flows: u32) -> Result<f64> {
+    let (at_once, next, topology) = (opened_at_once(lab.path), Next::from(lab.path), &lab.topology);
+    let mut nanos = 0.0;
+    for first in (0..flows).step_by(at_once as usize) {
+        let count = at_once.min(flows - first);
+        for reply in [false, true, false] {
+            let (place, ifindex) = if reply { (&topology.b, topology.b0) } else { (&topology.a, topology.a0) };
+            let plan = udp_plan(next, first, count, reply)?;
+            let start = Instant::now();
+            let sent = place.run_on(cpu, || rig.generate(ifindex, plan, count))? * f64::from(count);
+            // All other paths have done their work when the generator returns.
+            let is_elsewhere = lab.path == Path::VfwAfxdp;
+            nanos += if is_elsewhere { all_arrived(rig, count, start)? } else { sent };
+        }
+    }
+    Ok(nanos / f64::from(flows.max(1)))
 }
 
 /// Waits until frames have come through that were handed over at `start`; returns the nanoseconds since then. Those that got

@@ -20,7 +20,7 @@ use crate::interface::inspect;
 
 pub use firewall::{InForce, clear_leftovers, default_room};
 pub use frames::{Next, SERVICE_PORT, denied_plan, hosts_plan, syn_plan, udp_plan};
-pub use lane::{Lane, Sample};
+pub use lane::{Lane, Sample, open_flows};
 pub use path::Path;
 pub use place::Place;
 pub use rig::{KEPT, MADE, Plan, Rig, Sink};

@@ -35,16 +35,20 @@ pub struct Plan {
     /// Lowest service port.
     pub service_port: u16,
     /// 1: from the server to the client.
-    pub reply: u32,
+    pub reply: u16,
     /// 1: a client is an address, counted from that of the frame, and has the lowest client port. The frame's
     /// identification must not be less than the last client. 2: the same with TCP, where the low half of the sequence number
     /// must not be less than the last client and service together.
-    pub hosts: u32,
+    pub hosts: u16,
+    /// Nanoseconds between two frames, a tenth of a millisecond at most; 0 for as many as can be.
+    pub interval: u32,
+    /// When to end, by [`crate::clock`]; 0 for when all frames are sent.
+    pub until: u64,
 }
 
-// SAFETY: integers only, laid out without gaps (56 + 3 * 4 + 2 * 2 + 2 * 4 = 80 bytes, a multiple of the alignment).
+// SAFETY: integers only, laid out without gaps (56 + 3 * 4 + 4 * 2 + 4 + 8 = 88 bytes, a multiple of the alignment).
 unsafe impl Pod for Plan {}
-const _: () = assert!(size_of::<Plan>() == 80);
+const _: () = assert!(size_of::<Plan>() == 88);
 
 /// Which hook takes the frames at the end of a path.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -60,6 +64,8 @@ pub struct Rig {
     ebpf: Ebpf,
     plan: Array<MapData, Plan>,
     next: Array<MapData, u32>,
+    due: Array<MapData, u64>,
+    sent: Array<MapData, u64>,
     seen: PerCpuArray<MapData, u64>,
     frame: Array<MapData, [u8; KEPT]>,
 }
@@ -80,6 +86,8 @@ impl Rig {
         Ok(Self {
             plan: take("PLAN")?.try_into()?,
             next: take("NEXT")?.try_into()?,
+            due: take("DUE")?.try_into()?,
+            sent: take("SENT")?.try_into()?,
             seen: take("SEEN")?.try_into()?,
             frame: take("FRAME")?.try_into()?,
             ebpf,
@@ -109,6 +117,8 @@ impl Rig {
     pub fn generate(&mut self, ifindex: u32, plan: Plan, frames: u32) -> Result<f64> {
         self.plan.set(0, plan, 0)?;
         self.next.set(0, 0, 0)?;
+        self.due.set(0, 0, 0)?;
+        self.sent.set(0, 0, 0)?;
         let cpus = aya::util::nr_cpus().map_err(|(_, error)| error)?;
         self.seen.set(0, aya::maps::PerCpuValues::try_from(vec![0; cpus])?, 0)?;
         let context = xdp_context(MADE, ifindex);
@@ -121,6 +131,11 @@ impl Rig {
         };
         let result = self.xdp("bench_generate")?.test_run(options).context("the kernel does not run live frames")?;
         Ok(result.duration.as_nanos() as f64)
+    }
+
+    /// Frames that [`Self::generate`] has sent: fewer than it was to when its time was over before.
+    pub fn sent(&self) -> Result<u64> {
+        Ok(self.sent.get(&0, 0)?)
     }
 
     /// Frames that arrived since [`Self::generate`] began.

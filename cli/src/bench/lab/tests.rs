@@ -3,7 +3,11 @@ use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::thread;
 use std::time::Duration;
 
+use firewall_core::DropReason;
+use firewall_core::tables::FlowTable;
+
 use super::*;
+use crate::clock;
 
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long to wait for what must not come.
@@ -79,6 +83,52 @@ fn flows_are_known_and_forgotten() {
         lane.lab.forget_flows().expect("it forgets");
         assert_eq!(lane.lab.established().expect("a number"), 0, "{path}");
     }
+}
+
+/// A lab with an attacker, and frames of it.
+fn attacked(path: Path, plan: Plan, frames: u32) -> Lab {
+    let rules = Rules { attacked: true, ..Rules::default() };
+    let lab = Lab::with(path, Needs { rules, ..Needs::default() }).expect("a lab");
+    let mut rig = Rig::load().expect("the generator");
+    let attacker = lab.topology.c.as_ref().expect("an attacker");
+    attacker.run(|| rig.generate(lab.topology.c0, plan, frames)).expect("frames");
+    assert_eq!(rig.sent().expect("a number"), u64::from(frames));
+    lab
+}
+
+#[test]
+fn denied_frames_reach_the_rules_and_no_further() {
+    let mut lab = attacked(Path::VfwXdp, denied_plan().expect("a plan"), 500);
+    let vfw = lab.vfw().expect("vfw");
+    let zone = vfw.policy.zones.iter().find(|zone| zone.name == "c").expect("the attacker's zone").id;
+    let dropped = vfw.kernel.drop_counter(zone, DropReason::Policy).expect("a counter").packets;
+    assert!((250..=500).contains(&dropped), "{dropped}");
+    assert_eq!(lab.vfw().expect("vfw").kernel.flows().expect("flows").live(clock::now()).count(), 0);
+}
+
+#[test]
+fn first_segments_are_good_and_each_begins_a_connection() {
+    let mut lab = attacked(Path::VfwTc, syn_plan().expect("a plan"), 500);
+    let flows = lab.vfw().expect("vfw").kernel.flows().expect("flows");
+    let begun = flows.live(clock::now()).filter(|live| live.table == FlowTable::HalfOpen).count();
+    assert!((250..=500).contains(&begun), "{begun}");
+    // Connection tracking looks at checksums.
+    let lab = attacked(Path::Nftables, syn_plan().expect("a plan"), 500);
+    let firewall = lab.topology.firewall.as_ref().expect("a firewall");
+    let known = firewall.run(|| Ok(std::fs::read_to_string("/proc/thread-self/net/nf_conntrack")?)).expect("a list");
+    let begun = known.lines().filter(|line| line.contains("SYN_SENT")).count();
+    assert!((250..=500).contains(&begun), "{known}");
+}
+
+#[test]
+fn a_generator_keeps_its_rate_and_its_time() {
+    let lab = Lab::new(Path::Direct).expect("a lab");
+    let mut rig = Rig::load().expect("the generator");
+    let mut plan = udp_plan(Next::Host, 0, 1, false).expect("a plan");
+    (plan.interval, plan.until) = (50_000, clock::now() + 200_000_000);
+    lab.client().run(|| rig.generate(lab.topology.a0, plan, 1_000_000)).expect("frames");
+    let sent = rig.sent().expect("a number");
+    assert!((1..=4_000).contains(&sent), "a frame each 50 us for 200 ms: {sent}");
 }
 
 #[test]

@@ -31,14 +31,20 @@ pub enum Way {
     Iperf3(Iperf3),
 }
 
+/// Starts a server in a lab; with its client. The server must go before the lab.
+pub fn serve(lab: &Lab) -> Result<(Running, Agent)> {
+    let token = Token::random()?;
+    let address = (lab.server_address(), PORT).into();
+    let agent = Agent::new(vec![address], token.clone());
+    let server = lab.server().run(|| Ok(Server::bind(address, token, UNBOUNDED)?.start()?))?;
+    Ok((server, agent))
+}
+
 impl Way {
     /// Builds a path and starts a server behind it.
     pub fn in_lab(path: Path) -> Result<Self> {
         let lab = Box::new(Lab::new(path)?);
-        let token = Token::random()?;
-        let address = (lab.server_address(), PORT).into();
-        let agent = Agent::new(vec![address], token.clone());
-        let server = lab.server().run(|| Ok(Server::bind(address, token, UNBOUNDED)?.start()?))?;
+        let (server, agent) = serve(&lab)?;
         Ok(Self::Lab { server, agent, lab })
     }
 

@@ -3,6 +3,7 @@
 pub mod classify;
 pub mod compare;
 pub mod crr;
+pub mod flood;
 pub mod flows;
 mod lab;
 mod net;
@@ -45,6 +46,8 @@ enum What {
     Pps(pps::Arguments),
     /// New flows a second, and flows held at once
     Flows(flows::Arguments),
+    /// Transactions while an attack runs
+    Flood(flood::Arguments),
     /// Packet rate by number of rules
     Rules(rules::Arguments),
     /// Say what is faster, slower or within noise in two reports
@@ -63,6 +66,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
         What::Server(arguments) => server::run(arguments),
         What::Pps(arguments) => pps::run(arguments),
         What::Flows(arguments) => flows::run(arguments),
+        What::Flood(arguments) => flood::run(arguments),
         What::Rules(arguments) => rules::run(arguments),
         What::Compare(arguments) => compare::run(arguments),
         What::Report(arguments) => report::run(arguments),

@@ -1,0 +1,65 @@
+//! `vfw bench flood`: transactions while an attack runs.
+
+use std::time::Duration;
+
+use super::lab::{LabArguments, paths};
+use super::output::Output;
+use crate::bench::flood::{Plan, measure};
+use crate::bench::lab::Path;
+use crate::bench::net::Timing;
+use crate::bench::report::{Flood, Test};
+use crate::command::{Exit, Failure};
+
+const EXAMPLE: &str = "\
+Examples:
+  vfw bench flood --lab
+  vfw bench flood --lab --paths nftables,vfw-xdp --rate 500000 --seconds 3
+
+A client asks and a server answers, one byte each, over a TCP connection that is
+there before the attack; a third host sends UDP that no rule allows (denied), or
+first segments of connections that are allowed and go no further (syn), from
+60,000 addresses. `kept` is the rate of transactions as a share of that without an
+attack in the same round; `survived` the share of 1,000 other established flows
+that are there afterwards. The attacker has a CPU of its own (--cpu), if possible.
+Exit code: 0 measured, 1 bad input, 2 the system refused.";
+
+/// Those that can refuse something.
+const PATHS: [Path; 5] = [Path::Nftables, Path::Iptables, Path::VfwTc, Path::VfwXdp, Path::VfwAfxdp];
+/// Before each measurement; the attack begins in it.
+const WARM_UP: Duration = Duration::from_millis(500);
+
+/// `vfw bench flood --lab`
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLE)]
+pub struct Arguments {
+    #[command(flatten)]
+    lab: LabArguments,
+    /// Paths to measure, of those that can refuse something; all of these when absent
+    #[arg(long, value_name = "PATHS", value_delimiter = ',')]
+    paths: Vec<Path>,
+    /// Frames of the attack in a second, if this machine can
+    #[arg(long, default_value_t = 1_000_000, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(10_000..=20_000_000))]
+    rate: u32,
+    /// Seconds of each measurement
+    #[arg(long, default_value_t = 1, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=60))]
+    seconds: u32,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// Measures and prints.
+pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
+    let cpu = arguments.lab.cpu()?;
+    if let Some(path) = arguments.paths.iter().find(|path| !path.is_firewall()) {
+        let known: Vec<&str> = PATHS.iter().map(|path| path.name()).collect();
+        let message = format!("the path {path} refuses nothing; these can: {}", known.join(", "));
+        return Err(Failure::bad_input(message));
+    }
+    let (paths, asked) = paths(&arguments.paths, &PATHS, None);
+    let timing = Timing { warm_up: WARM_UP, measured: Duration::from_secs(arguments.seconds.into()) };
+    let (floods, rate, rounds) = (vec![Flood::Denied, Flood::Syn], arguments.rate, arguments.lab.rounds);
+    let mut document = arguments.lab.document(Test::Flood, cpu, &["nft", "iptables"]);
+    measure(&Plan { paths, asked, floods, rate, rounds, timing, cpu }, &mut document).map_err(Failure::refused)?;
+    arguments.output.show(&document)?;
+    Ok(Exit::Success as u8)
+}
