@@ -62,6 +62,24 @@ fn another_version_is_named() {
 }
 
 #[test]
+fn a_client_of_another_version_is_told() {
+    alone(|| {
+        let _server = serve("127.0.0.1:5211", LIMITS);
+        let mut control = TcpStream::connect(address(false)).expect("connects");
+        let FromServer::Hello(hello) = read(&mut control).expect("a hello") else { panic!("no hello") };
+        let challenges = Challenges { server: hello.challenge, client: Word([1; 32]) };
+        let proof = Token::from_bytes(TOKEN).client_proof(&challenges);
+        let login = Login { version: 99, vfw: "9.9.9".to_owned(), challenge: challenges.client, proof };
+        write(&mut control, &FromClient::Login(login)).expect("said");
+        let said = read(&mut control);
+        assert!(
+            matches!(&said, Ok(FromServer::Refused(why)) if why.contains("vfw 9.9.9") && why.contains("version 99")),
+            "{said:?}"
+        );
+    });
+}
+
+#[test]
 fn a_server_without_the_token_is_found_out() {
     alone(|| {
         let server = impostor(|stream| {
