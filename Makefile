@@ -23,11 +23,16 @@ fuzz: setup
 	cargo +nightly fuzz run rules -- -max_total_time=$(SECONDS) -max_len=8192
 	cargo +nightly fuzz run worker -- -max_total_time=$(SECONDS) -max_len=8192
 
-## Measure the rule table and the data path and write benches/reports/*.md.
+## Measure everything: reports of vfw bench in target/bench with a page of them, and benches/reports/*.md.
+TESTS := range rr crr pps flows rules flood
 bench: setup
 	{ command -v iptables && command -v ipset; } >/dev/null || apt-get install -y -qq --no-install-recommends iptables ipset
 	cargo run --release --quiet -p vfw-benches --bin classify -- --report benches/reports/classify.md
-	cargo run --release --quiet -p vfw-benches --bin datapath -- --report benches/reports/datapath.md
+	cargo run --release --quiet -p vfw-benches --bin programs -- --report benches/reports/programs.md
+	cargo build --release --quiet -p vfw
+	mkdir -p target/bench
+	for test in $(TESTS); do target/release/vfw bench $$test --lab --json >target/bench/$$test.json || exit; done
+	target/release/vfw bench report $(TESTS:%=target/bench/%.json) --html target/bench/report.html --svg target/bench
 
 ## Replace the rules of vfw, kill and restart it under traffic, and write benches/reports/restart.md.
 ROUNDS ?= 100

@@ -242,7 +242,9 @@ fn reports_are_compared_and_put_together() {
     assert!(good(&["bench", "compare", &new, &old]).contains("1 faster"));
     assert!(good(&["bench", "compare", &old, &old]).contains("1 within noise"));
     let page = folder.file("page.html");
-    good(&["bench", "report", &old, &new, "--html", &page]);
+    good(&["bench", "report", &old, &new, "--html", &page, "--svg", &folder.0.display().to_string()]);
+    let picture = fs::read_to_string(folder.file("pps-net-cost.svg")).expect("a picture");
+    assert!(picture.starts_with("<svg") && picture.contains("vfw xdp"), "{picture}");
     let page = fs::read_to_string(page).expect("the page");
     assert_eq!(page.matches("<h2>Smallest frames</h2>").count(), 2);
 }

@@ -14,8 +14,6 @@ pub enum Figure {
     Retransmits,
     /// Share of datagrams or frames that did not arrive.
     Loss,
-    /// Variation of the time between datagrams (RFC 3550).
-    JitterUs,
     /// Requests answered.
     Transactions,
     /// Latency of the middle transaction.
@@ -72,12 +70,11 @@ const fn facts(name: &'static str, title: &'static str, unit: &'static str, bett
 
 impl Figure {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 18] = [
         Self::Mbps,
         Self::CpuSPerGbit,
         Self::Retransmits,
         Self::Loss,
-        Self::JitterUs,
         Self::Transactions,
         Self::P50Us,
         Self::P90Us,
@@ -101,7 +98,6 @@ impl Figure {
             Self::CpuSPerGbit => facts("cpu_s_per_gbit", "CPU time", "s/Gbit", Lower, 3),
             Self::Retransmits => facts("retransmits", "retransmits", "segments", Lower, 0),
             Self::Loss => facts("loss", "loss", "share", Lower, 4),
-            Self::JitterUs => facts("jitter_us", "jitter", "us", Lower, 1),
             Self::Transactions => facts("transactions", "transactions", "/s", Higher, 0),
             Self::P50Us => facts("p50_us", "p50", "us", Lower, 1),
             Self::P90Us => facts("p90_us", "p90", "us", Lower, 1),

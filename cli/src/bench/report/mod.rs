@@ -21,7 +21,7 @@ use time::format_description::well_known::Rfc3339;
 pub use compare::{Change, Comparison, FEWEST_ROUNDS, Verdict, compare};
 pub use csv::csv;
 pub use figure::{Better, Figure};
-pub use html::html;
+pub use html::{html, pictures};
 pub use machine::Machine;
 pub use table::table;
 

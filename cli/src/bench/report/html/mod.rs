@@ -8,7 +8,7 @@ use plotters::style::RGBColor;
 
 use super::view::{Axis, Group, groups, path_title};
 use super::{Document, Figure, Machine, Row, samples};
-use plot::{Bar, Curve, bars, distribution, lines};
+use plot::{Bar, Curve, Legend, bars, distribution, lines};
 
 const STYLE: &str = include_str!("style.css");
 
@@ -57,6 +57,20 @@ pub fn html(documents: &[Document]) -> Result<String> {
     Ok(page.into_string())
 }
 
+/// Each plot of a document as an SVG file of its own: names and texts.
+pub fn pictures(document: &Document) -> Result<Vec<(String, String)>> {
+    let mut pictures = Vec::new();
+    for group in groups(document) {
+        for (title, plot) in plots(document, &group, Legend::Inside)? {
+            let words = [document.test.name(), &group.title, &title].join(" ").to_lowercase();
+            let words: Vec<&str> =
+                words.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect();
+            pictures.push((words.join("-") + ".svg", plot));
+        }
+    }
+    Ok(pictures)
+}
+
 /// What must be the same for one description to stand for several documents.
 fn hardware(machine: &Machine) -> (&str, usize, &str) {
     (&machine.processor, machine.cpus, &machine.kernel)
@@ -82,7 +96,7 @@ fn section(document: &Document) -> Result<Markup> {
 }
 
 fn part(document: &Document, group: &Group<'_>) -> Result<Markup> {
-    let plots = plots(document, group)?;
+    let plots = plots(document, group, Legend::Outside)?;
     Ok(markup! {
         @if !group.title.is_empty() { h3 { (group.title) } }
         (legend(group))
@@ -112,33 +126,34 @@ fn legend(group: &Group<'_>) -> Markup {
 }
 
 /// Titles and plots of a group.
-fn plots(document: &Document, group: &Group<'_>) -> Result<Vec<(String, String)>> {
+fn plots(document: &Document, group: &Group<'_>, legend: Legend) -> Result<Vec<(String, String)>> {
     let axis = document.test.axis().filter(|axis| group.values(*axis).len() > 1);
     let mut plots = Vec::new();
     let is_shown = |figure: &Figure| group.has(*figure) && !group.is_zero(*figure);
     for figure in document.test.figures().iter().copied().filter(is_shown) {
         let plot = match axis {
-            Some(axis) => by_axis(group, axis, figure)?,
+            Some(axis) => by_axis(group, axis, figure, legend)?,
             None => by_path(group, figure)?,
         };
         plots.push((figure.title().to_owned(), plot));
     }
     let curves: Vec<Curve> = group.rows.iter().filter(|row| !row.cdf_us.is_empty()).map(|row| cdf(row)).collect();
     if !curves.is_empty() {
-        plots.push(("latency".to_owned(), distribution(&curves, "microseconds")?));
+        plots.push(("latency".to_owned(), distribution(&curves, "microseconds", legend)?));
     }
     Ok(plots)
 }
 
-fn by_axis(group: &Group<'_>, axis: Axis, figure: Figure) -> Result<String> {
+fn by_axis(group: &Group<'_>, axis: Axis, figure: Figure, legend: Legend) -> Result<String> {
     let values = group.values(axis);
     let curve = |path: &str| {
         let point = |value: &u32| Some((f64::from(*value), group.row(path, axis, *value)?.median(figure)?));
-        Curve { color: color(path), points: values.iter().filter_map(point).collect(), dots: true }
+        let points = values.iter().filter_map(point).collect();
+        Curve { name: path_title(path), color: color(path), points, dots: true }
     };
     let curves: Vec<Curve> = group.paths().into_iter().map(curve).collect();
     let at: Vec<f64> = values.iter().copied().map(f64::from).collect();
-    lines(&curves, &at, axis.title(), figure.unit())
+    lines(&curves, &at, [axis.title(), figure.unit()], legend)
 }
 
 fn by_path(group: &Group<'_>, figure: Figure) -> Result<String> {
@@ -157,7 +172,8 @@ fn by_path(group: &Group<'_>, figure: Figure) -> Result<String> {
 
 fn cdf(row: &Row) -> Curve {
     let points = row.cdf_us.iter().map(|[us, share]| (*us, *share)).collect();
-    Curve { color: color(&row.condition.path), points, dots: false }
+    let path = &row.condition.path;
+    Curve { name: path_title(path), color: color(path), points, dots: false }
 }
 
 /// Every figure of every row.

@@ -17,6 +17,8 @@ const WIDE: f64 = 30.0;
 
 /// A curve of a plot.
 pub struct Curve {
+    /// What a legend calls it.
+    pub name: String,
     /// Its colour.
     pub color: RGBColor,
     /// Its points, ascending.
@@ -128,26 +130,37 @@ fn short(value: f64) -> String {
         return format!("{value:.3}").trim_end_matches('0').to_owned();
     }
     match whole {
+        // Sizes of messages.
+        w if w >= 4096.0 && w % 1024.0 == 0.0 => format!("{}Ki", w / 1024.0),
         w if w >= 1e6 && w % 1e5 == 0.0 => format!("{}M", w / 1e6),
         w if w >= 1e4 && w % 1e3 == 0.0 => format!("{}k", w / 1e3),
         w => format!("{w}"),
     }
 }
 
+/// Whether a plot says itself what its colours mean, or the page around it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Legend {
+    /// In the plot.
+    Inside,
+    /// Around it.
+    Outside,
+}
+
 /// Curves over values that a test chose: each of `at` is marked on the axis.
-pub fn lines(curves: &[Curve], at: &[f64], x_title: &str, y_title: &str) -> Result<String> {
+pub fn lines(curves: &[Curve], at: &[f64], titles: [&str; 2], legend: Legend) -> Result<String> {
     let y = Scale::fit(curves.iter().flat_map(|curve| curve.points.iter().map(|(_, y)| *y)));
-    draw(curves, &Scale::at(at), &y, [x_title, y_title])
+    draw(curves, &Scale::at(at), &y, titles, legend)
 }
 
 /// Distributions: the share of transactions that took no longer.
-pub fn distribution(curves: &[Curve], x_title: &str) -> Result<String> {
+pub fn distribution(curves: &[Curve], x_title: &str, legend: Legend) -> Result<String> {
     let x = Scale::fit(curves.iter().flat_map(|curve| curve.points.iter().map(|(x, _)| *x)));
     let y = Scale { is_log: false, range: [0.0, 1.02], ticks: vec![0.0, 0.25, 0.5, 0.75, 0.9, 1.0] };
-    draw(curves, &x, &y, [x_title, "share of transactions"])
+    draw(curves, &x, &y, [x_title, "share of transactions"], legend)
 }
 
-fn draw(curves: &[Curve], x: &Scale, y: &Scale, [x_title, y_title]: [&str; 2]) -> Result<String> {
+fn draw(curves: &[Curve], x: &Scale, y: &Scale, [x_title, y_title]: [&str; 2], legend: Legend) -> Result<String> {
     let mut text = String::new();
     {
         let area = SVGBackend::with_string(&mut text, SIZE).into_drawing_area();
@@ -171,10 +184,22 @@ fn draw(curves: &[Curve], x: &Scale, y: &Scale, [x_title, y_title]: [&str; 2]) -
             .draw()?;
         for curve in curves {
             let points = || curve.points.iter().map(|point| (x.place(point.0), y.place(point.1)));
-            chart.draw_series(LineSeries::new(points(), curve.color.stroke_width(2)))?;
+            let (style, color) = (curve.color.stroke_width(2), curve.color);
+            chart
+                .draw_series(LineSeries::new(points(), style))?
+                .label(curve.name.clone())
+                .legend(move |(x, y)| Rectangle::new([(x, y - 4), (x + 18, y + 4)], color.filled()));
             if curve.dots {
                 chart.draw_series(points().map(|point| Circle::new(point, 3, curve.color.filled())))?;
             }
+        }
+        if legend == Legend::Inside {
+            chart
+                .configure_series_labels()
+                .position(SeriesLabelPosition::UpperLeft)
+                .label_font(FONT)
+                .background_style(WHITE.mix(0.8))
+                .draw()?;
         }
         area.present()?;
     }
@@ -242,7 +267,7 @@ mod tests {
 
     #[test]
     fn numbers_are_short() {
-        let said = [0.25, 0.5, 1.0, 65_536.0, 10_000.0, 1e6, 2.5e6].map(short);
-        assert_eq!(said, ["0.25", "0.5", "1", "65536", "10k", "1M", "2.5M"]);
+        let said = [0.25, 0.5, 1.0, 1024.0, 65_536.0, 10_000.0, 1e6, 2.5e6].map(short);
+        assert_eq!(said, ["0.25", "0.5", "1", "1024", "64Ki", "10k", "1M", "2.5M"]);
     }
 }
