@@ -17,6 +17,7 @@ use super::{Interface, InterfaceError, link_name, list_links, read_features};
 /// What vfw has changed on an interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[allow(clippy::struct_excessive_bools, reason = "independent changes")]
 pub struct Changes {
     /// The kernel's IPv6 was disabled.
     pub ipv6: bool,
@@ -24,6 +25,9 @@ pub struct Changes {
     pub up: bool,
     /// All multicast was asked for.
     pub all_multicast: bool,
+    /// Frames for any address were asked for.
+    #[serde(default)]
+    pub promiscuous: bool,
     /// Offloads that were turned off, by the kernel's names.
     pub offloads: Vec<String>,
 }
@@ -33,7 +37,7 @@ impl Changes {
     pub fn planned(interface: &Interface, offloads: bool) -> Result<Self, InterfaceError> {
         let Interface { name, index, .. } = interface;
         let mut changes = Self { ipv6: prepare::has_ipv6(name), ..Self::default() };
-        let read = || prepare::missing_flags(&mut Netlink::route()?, *index);
+        let read = || prepare::missing_flags(&mut Netlink::route()?, interface);
         changes.add_flags(read().map_err(InterfaceError::system(name, "read the flags of the link"))?);
         if offloads {
             let sets = read_features(name, *index)?;
@@ -83,6 +87,7 @@ impl Changes {
         let mut flags = LinkFlags::empty();
         flags.set(LinkFlags::Up, self.up);
         flags.set(LinkFlags::Allmulti, self.all_multicast);
+        flags.set(LinkFlags::Promisc, self.promiscuous);
         flags
     }
 
@@ -90,5 +95,6 @@ impl Changes {
     pub(super) fn add_flags(&mut self, flags: LinkFlags) {
         self.up |= flags.contains(LinkFlags::Up);
         self.all_multicast |= flags.contains(LinkFlags::Allmulti);
+        self.promiscuous |= flags.contains(LinkFlags::Promisc);
     }
 }

@@ -67,6 +67,8 @@ impl Feature {
 pub struct Features {
     /// Takes the VLAN tag (802.1Q or 802.1ad) out of received frames before any program sees them.
     pub rx_vlan_offload: Feature,
+    /// Drops received frames of VLANs that the kernel has not told the NIC of; vfw's VLANs are no devices of the kernel.
+    pub rx_vlan_filter: Feature,
     /// Keeps the VLAN tag of a sent frame beside it.
     pub tx_vlan_offload: Feature,
     /// Lets the stack send frames whose checksum is not finished.
@@ -119,6 +121,7 @@ impl FeatureSets {
         let any = |names: &[&str]| names.iter().fold(Feature::FixedOff, |sum, name| sum.or(self.state(name)));
         Features {
             rx_vlan_offload: any(&["rx-vlan-hw-parse", "rx-vlan-stag-hw-parse"]),
+            rx_vlan_filter: self.state("rx-vlan-filter"),
             tx_vlan_offload: any(&["tx-vlan-hw-insert", "tx-vlan-stag-hw-insert"]),
             tx_checksum: any(&["tx-checksum-ip-generic", "tx-checksum-ipv4", "tx-checksum-ipv6"]),
             tso: any(&["tx-tcp-segmentation", "tx-tcp6-segmentation"]),

@@ -145,6 +145,25 @@ fn an_interface_that_the_kernel_uses_is_not_taken() {
     });
 }
 
+/// No interface that a test can make filters VLANs; the flags themselves are real.
+#[test]
+fn a_nic_that_filters_vlans_takes_frames_for_any_address() {
+    let mut nic = interface("ixgbe");
+    assert!(!prepare::wanted_flags(&nic).contains(LinkFlags::Promisc));
+    nic.features.rx_vlan_filter = Feature::FixedOn;
+    let wanted = prepare::wanted_flags(&nic);
+    assert!(wanted.contains(LinkFlags::Promisc));
+    in_own_namespace(PAIR, move || {
+        let index = inspect("vfw0").unwrap().index;
+        prepare::set_flags(&mut Netlink::route().unwrap(), index, wanted, wanted).unwrap();
+        assert!(link_state("vfw0").unwrap().promiscuous);
+        let mut changes = Changes::default();
+        changes.add_flags(wanted);
+        changes.give_back(index);
+        assert!(!link_state("vfw0").unwrap().promiscuous, "given back as it was found");
+    });
+}
+
 fn interface(driver: &str) -> Interface {
     Interface {
         name: "eth1".to_owned(),
