@@ -41,8 +41,8 @@ pub(super) const CHECKS: [Check; 7] = [
     Check {
         name: "rp-filter",
         asks: "Is rp_filter set?",
-        why: "It judges what the kernel's stack receives; what vfw forwards never gets there. vfw's rules have to say which sources \
-              a zone may use.",
+        why: "It judges what the kernel's stack receives; what vfw forwards never gets there. vfw drops a source whose route leads \
+              to another zone by itself (`spoofed-source`).",
         source: "net/ipv4/fib_frontend.c (fib_validate_source)",
         run: Run::Interface(rp_filter),
     },
