@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::checks::refuses_xdp;
+use super::checks::{lacks_platform_access, refuses_xdp};
 use super::facts::{Ability, Facts, InterfaceFacts};
 use crate::interface::runs_native_xdp;
 
@@ -59,6 +59,9 @@ fn zero_copy(interface: &InterfaceFacts) -> Ability {
     }
     let driver = interface.driver();
     match interface.interface.xdp {
+        Some(xdp) if xdp.zero_copy && lacks_platform_access(interface) => Ability::no(
+            "the driver has it, and the device is not set up for it (QEMU: iommu_platform=on,disable-legacy=on)",
+        ),
         Some(xdp) if xdp.zero_copy => Ability::yes("told by the kernel"),
         Some(_) => Ability::no(format!("the kernel says that the driver `{driver}` has none")),
         None if ZERO_COPY.contains(&driver) => Ability::yes(format!("inferred from the driver `{driver}`")),

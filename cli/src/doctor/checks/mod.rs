@@ -13,7 +13,7 @@ mod vlan;
 use super::facts::{Facts, InterfaceFacts};
 use super::finding::{Finding, Place, Remedy, Verdict};
 
-pub(super) use virtio::refuses_xdp;
+pub(super) use virtio::{lacks_platform_access, refuses_xdp};
 
 /// A check.
 #[derive(Debug, Clone, Copy)]

@@ -60,14 +60,11 @@ fn checksums(_: &Facts, one: &InterfaceFacts) -> Vec<Verdict> {
     match one.hook() {
         Some(Hook::Xdp) => {
             let peer = one.peer.as_ref().map_or("PEER", |peer| &peer.name);
-            let off = peer_command(one, &format!("ethtool -K {peer} tx off"));
-            vec![
-                Verdict::note(
-                    "the program finishes checksums that senders leave to hardware for TCP and UDP; SCTP and tunnels with inner \
-                     offload need this off at the sender",
-                )
-                .mend(off.but("costs the sender CPU time")),
-            ]
+            let off = peer_command(one, &format!("ethtool -K {peer} tx off")).but("costs the sender CPU time");
+            let text = "the program finishes checksums that senders leave to hardware for TCP and UDP; senders of SCTP, or of tunnels \
+                        with inner offload, have to finish theirs";
+            // Who sends through a guest's NIC is not known here.
+            vec![Verdict::note(text).mends(one.interface.is_veth().then_some(off))]
         }
         Some(Hook::Tc) => vec![Verdict::ok("checksums that senders leave to hardware stay with the frame")],
         None => Vec::new(),

@@ -1,6 +1,6 @@
 //! Queues and rings.
 
-use super::{Check, Run, afford};
+use super::{Check, Run, afford, refuses_xdp};
 use crate::doctor::facts::{Facts, InterfaceFacts, Machine};
 use crate::doctor::finding::{Remedy, Verdict};
 use crate::doctor::host::{NicChange, Proxmox, in_qemu};
@@ -58,11 +58,10 @@ fn queues(facts: &Facts, one: &InterfaceFacts) -> Vec<Verdict> {
         let more = Remedy::here(format!("ethtool -L {name} combined {wanted}"));
         Verdict::warning(format!("{text}, and {most_receive} could be had")).mend(afford(one, more))
     } else {
-        Verdict::note(format!("{text}, and the NIC has no more")).mends(in_qemu(
-            &facts.machine,
-            one,
-            &more_queues(cpus),
-        ))
+        // XDP wants more than that; see the next check.
+        let more = more_queues(cpus);
+        let more = if one.hook() == Some(Hook::Xdp) { Vec::new() } else { in_qemu(&facts.machine, one, &more) };
+        Verdict::note(format!("{text}, and the NIC has no more")).mends(more)
     }]
 }
 
@@ -85,6 +84,7 @@ fn more_queues(count: u32) -> NicChange {
 fn queues_for_xdp(facts: &Facts, one: &InterfaceFacts) -> Vec<Verdict> {
     let Some(counts) = one.queues.filter(|_| one.hook() == Some(Hook::Xdp)) else { return Vec::new() };
     match one.driver() {
+        "virtio_net" if refuses_xdp(one).is_some() => Vec::new(),
         "virtio_net" => vec![spare_queues(&facts.machine, one, counts)],
         "mlx5_core" | "i40e" => vec![a_queue_for_each_cpu(&facts.machine, one, counts)],
         "ena" => vec![half_of_the_queues(one, counts)],
@@ -104,7 +104,7 @@ fn spare_queues(machine: &Machine, one: &InterfaceFacts, counts: Counts) -> Verd
         Remedy::here(format!("ethtool -L {} combined {left}", one.name()))
             .but("before vfw starts; fewer queues receive")
     });
-    Verdict::warning(text).mends(fewer).mends(in_qemu(machine, one, &more_queues(receive.min(cpus) + cpus)))
+    Verdict::warning(text).mends(fewer).mends(in_qemu(machine, one, &more_queues(2 * cpus)))
 }
 
 fn a_queue_for_each_cpu(machine: &Machine, one: &InterfaceFacts, counts: Counts) -> Verdict {

@@ -317,6 +317,11 @@ fn zero_copy_is_told_or_inferred() {
     assert_eq!(answer(|one| one.interface.xdp.as_mut().unwrap().zero_copy = true).0, Some(true));
     let (can, because) = answer(|one| one.interface.xdp = None);
     assert_eq!((can, because.as_str()), (Some(true), "inferred from the driver `ixgbe`"));
+    let (can, because) = answer(|one| {
+        *one = virtio(Mode::Auto, VIRTIO);
+        one.interface.xdp.as_mut().unwrap().zero_copy = true;
+    });
+    assert!(can == Some(false) && because.contains("iommu_platform=on"), "{because}");
     let running = |frames: &str| Some(Running { state: "up".to_owned(), hook: None, frames: Some(frames.to_owned()) });
     let one = InterfaceFacts { running: running("copy"), ..interface("ixgbe") };
     let tried = possible(&Facts::default(), &one);
