@@ -59,12 +59,13 @@ fn send_sized<F: Puntable, const ROOM: u32>(
     (punt, packet): (&Punt, &Packet),
     length: u32,
 ) -> bool {
-    // Opaque: the verifier has to see the bounds on the very register that the helper gets.
-    let length = opaque::number(u64::from(length));
-    if length == 0 || length > u64::from(ROOM) {
+    // Opaque: the verifier has to see the bounds on the very register that the helper gets. Less by one: before Linux 6.8 it
+    // does not take "not zero" for a bound.
+    let length_but_one = opaque::number(u64::from(length).wrapping_sub(1));
+    if length_but_one >= u64::from(ROOM) {
         return false;
     }
-    let length = length as u32;
+    let length = length_but_one as u32 + 1;
     // SAFETY: the record has room for the header and ROOM bytes, `length` is at most ROOM, and every path submits or
     // discards the record.
     unsafe {

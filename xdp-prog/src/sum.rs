@@ -54,11 +54,13 @@ unsafe extern "C" fn step<C: Copy>(index: u32, walk: *mut c_void) -> i64 {
     walk.failed = 1;
     let Some(scratch) = maps::SUM_SCRATCH.get_ptr_mut(0) else { return 1 };
     let done = index * STEP;
-    // Opaque: or the compiler folds this bound and the check into what the verifier cannot follow.
-    let length = opaque::number(u64::from(walk.length.wrapping_sub(done).min(STEP))) as u32;
-    if length == 0 || length > STEP {
+    // Opaque: or the compiler folds this bound and the check into what the verifier cannot follow. Less by one: before Linux 6.8
+    // the verifier does not take "not zero" for a bound.
+    let length_but_one = opaque::number(u64::from(walk.length.wrapping_sub(done).min(STEP)).wrapping_sub(1));
+    if length_but_one >= u64::from(STEP) {
         return 1;
     }
+    let length = length_but_one as u32 + 1;
     // SAFETY: the scratch is this CPU's and has room for STEP bytes and four zeros; the helpers check the frame.
     let sum = unsafe {
         if C::copy(walk.context, walk.offset.wrapping_add(done), scratch.cast(), length) != 0 {
