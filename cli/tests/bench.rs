@@ -172,6 +172,18 @@ fn flows_are_held_up_to_the_limit() {
 }
 
 #[test]
+fn a_share_of_the_rate_is_held() {
+    let hold = ["--flows", "10", "--rounds", "1", "--frames", "20000", "--hold", "1", "--load", "5", "--json"];
+    let document = document(&good(&[&["bench", "pps", "--lab", "--paths", "vfw-xdp"], &hold[..]].concat()));
+    let rows: Vec<&Value> = rows(&document).iter().filter(|row| row["path"] == "vfw-xdp").collect();
+    let [full, held] = rows.as_slice() else { panic!("{rows:?}") };
+    assert_eq!((&full["load_percent"], &held["load_percent"]), (&Value::Null, &5.into()));
+    let share = held["mpps"].as_f64().expect("a rate") / full["mpps"].as_f64().expect("a rate");
+    // A busy machine makes up for nothing.
+    assert!(share < 0.06 && held["loss"].as_f64() < Some(0.5), "{rows:?}");
+}
+
+#[test]
 fn rules_are_walked_for_first_packets() {
     let csv = good(&[
         "bench",

@@ -1,10 +1,13 @@
 //! The smallest frames: how many a second, and what a path adds to one.
 
+use std::time::Duration;
+
 use anyhow::Result;
 
 use super::lab::{Lane, MADE, Needs, Path, conntrack, default_room, for_each_path};
 use super::report::{Condition, Document, Figure, Row};
 use super::rounds::Rounds;
+use super::samples;
 
 /// What is to be measured.
 #[derive(Clone, Debug)]
@@ -19,8 +22,19 @@ pub struct Plan {
     pub rounds: u32,
     /// Frames of each measurement.
     pub frames: u32,
+    /// What is done once the rates are known.
+    pub hold: Option<Hold>,
     /// The CPU for all work.
     pub cpu: usize,
+}
+
+/// A share of a path's own rate, held for a while: what gets lost then is the path's fault.
+#[derive(Clone, Copy, Debug)]
+pub struct Hold {
+    /// Percent of the rate.
+    pub load: u32,
+    /// How long.
+    pub seconds: u32,
 }
 
 /// A path and what was found on it.
@@ -47,6 +61,11 @@ pub fn measure(plan: &Plan, document: &mut Document) -> Result<()> {
         let what = |subject: &Subject| format!("{flows} flows, {}", subject.lane.lab.path);
         rounds.each(&mut subjects, what, |subject, _| subject.measure(flows, plan.frames))?;
         document.results.extend(rows(&subjects, flows));
+        let Some(hold) = plan.hold else { continue };
+        for subject in &mut subjects {
+            rounds.prepare(&format!("{flows} flows, {} at {} %", subject.lane.lab.path, hold.load))?;
+            document.results.push(subject.hold(flows, hold)?);
+        }
     }
     Ok(())
 }
@@ -84,20 +103,36 @@ impl Subject {
     }
 }
 
+impl Subject {
+    fn condition(&self, flows: u32) -> Condition {
+        Condition {
+            path: self.lane.lab.path.name().to_owned(),
+            flows: Some(flows),
+            frame_size: Some(MADE as u32),
+            ..Condition::default()
+        }
+    }
+
+    /// Holds a share of the median rate.
+    fn hold(&mut self, flows: u32, Hold { load, seconds }: Hold) -> Result<Row> {
+        let seconds_a_frame = samples::median(&self.nanos) / 1e9 * 100.0 / f64::from(load.max(1));
+        let interval = Duration::try_from_secs_f64(seconds_a_frame)?.as_nanos().max(1);
+        let frames = u128::from(seconds) * 1_000_000_000 / interval;
+        let sample = self.lane.hold(flows, u32::try_from(interval)?, u32::try_from(frames)?)?;
+        let condition = Condition { load_percent: Some(load), ..self.condition(flows) };
+        let figures = [(Figure::Loss, vec![sample.lost]), (Figure::Mpps, vec![1e3 / sample.nanos])];
+        Ok(Row::new(condition, figures))
+    }
+}
+
 fn rows(subjects: &[Subject], flows: u32) -> Vec<Row> {
     let direct = subjects.iter().find(|subject| subject.lane.lab.path == Path::Direct);
     let row = |subject: &Subject| {
         let path = subject.lane.lab.path;
-        let condition = Condition {
-            path: path.name().to_owned(),
-            flows: Some(flows),
-            frame_size: Some(MADE as u32),
-            ..Condition::default()
-        };
         let net = |direct: &Subject| subject.nanos.iter().zip(&direct.nanos).map(|(own, base)| own - base).collect();
         let net = direct.filter(|_| path != Path::Direct).map(net);
         Row::new(
-            condition,
+            subject.condition(flows),
             [
                 (Figure::Mpps, subject.nanos.iter().map(|nanos| 1e3 / nanos).collect()),
                 (Figure::NetNs, net.unwrap_or_default()),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use super::{Lab, Needs, Next, Path, Rig, Sink, udp_plan};
+use super::{Lab, Needs, Next, Path, Plan, Rig, Sink, udp_plan};
 
 /// A burst that is too much for a queue loses frames; then it is repeated.
 const ATTEMPTS: u32 = 5;
@@ -78,6 +78,17 @@ impl Lane {
         }
         let (frames, arrived) = (f64::from(frames), arrived as f64);
         Ok(Sample { nanos: sent * frames / arrived, lost: (1.0 - arrived / frames).max(0.0) })
+    }
+
+    /// Sends `frames` over flows `0..flows`, in turn, one every `interval` nanoseconds.
+    pub fn hold(&mut self, flows: u32, interval: u32, frames: u32) -> Result<Sample> {
+        let plan = Plan { interval, ..udp_plan(self.next(), 0, flows, false)? };
+        let (rig, topology) = (&mut self.rig, &self.lab.topology);
+        let nanos = topology.a.run_on(self.cpu, || rig.generate(topology.a0, plan, frames))?;
+        // What is on its way in the engine in user space is not lost.
+        all_arrived(rig, frames, Instant::now())?;
+        let lost = 1.0 - rig.arrived()? as f64 / f64::from(frames);
+        Ok(Sample { nanos, lost: lost.max(0.0) })
     }
 }
 

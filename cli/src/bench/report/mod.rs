@@ -117,6 +117,9 @@ pub struct Condition {
     /// Bytes of a frame, without its checksum.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frame_size: Option<u32>,
+    /// Percent of the rate that the path was found to have, held for a while.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load_percent: Option<u32>,
     /// Whether packets belong to flows that are known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traffic: Option<Traffic>,

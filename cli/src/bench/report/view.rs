@@ -183,6 +183,7 @@ fn common(condition: &Condition, axis: Option<Axis>) -> String {
         number(Axis::Flows, condition.flows, "flows"),
         number(Axis::Rules, condition.rules, "rules"),
         condition.frame_size.map(|bytes| format!("{bytes}-byte frames")),
+        condition.load_percent.map(|load| format!("held at {load} % of the rate")),
     ];
     words.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }

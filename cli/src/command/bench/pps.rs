@@ -3,7 +3,7 @@
 use super::lab::{LabArguments, paths};
 use super::output::Output;
 use crate::bench::lab::Path;
-use crate::bench::pps::{Plan, measure};
+use crate::bench::pps::{Hold, Plan, measure};
 use crate::bench::report::Test;
 use crate::command::{Exit, Failure};
 
@@ -11,6 +11,7 @@ const EXAMPLE: &str = "\
 Examples:
   vfw bench pps --lab
   vfw bench pps --lab --paths nftables,vfw-xdp --flows 1,1000,1000000 --json
+  vfw bench pps --lab --paths vfw-afxdp --flows 1000 --hold 60 --load 80
 
 A generator in the kernel sends 60-byte UDP frames of established flows from
 one namespace to another; all work is on one CPU. The net cost of a path is its
@@ -34,6 +35,12 @@ pub struct Arguments {
     /// Frames of each measurement
     #[arg(long, default_value_t = 500_000, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1_000..=100_000_000))]
     frames: u32,
+    /// Then send at a share of each path's rate for so many seconds, and count what gets lost
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=600))]
+    hold: Option<u32>,
+    /// That share, percent
+    #[arg(long, default_value_t = 80, value_name = "PERCENT", requires = "hold", value_parser = clap::value_parser!(u32).range(1..=100))]
+    load: u32,
     #[command(flatten)]
     output: Output,
 }
@@ -44,7 +51,8 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
     let (paths, asked) = paths(&arguments.paths, &Path::ALL, Some(Path::Direct));
     let (flows, rounds, frames) = (arguments.flows.clone(), arguments.lab.rounds, arguments.frames);
     let mut document = arguments.lab.document(Test::Pps, cpu, &["nft", "iptables"]);
-    measure(&Plan { paths, asked, flows, rounds, frames, cpu }, &mut document).map_err(Failure::refused)?;
+    let hold = arguments.hold.map(|seconds| Hold { load: arguments.load, seconds });
+    measure(&Plan { paths, asked, flows, rounds, frames, hold, cpu }, &mut document).map_err(Failure::refused)?;
     arguments.output.show(&document)?;
     Ok(Exit::Success as u8)
 }
