@@ -86,7 +86,7 @@ pub fn converse(stream: std::net::TcpStream, rules: &Rules) -> Result<(Request, 
 
 fn serve(control: &mut Control, rules: &Rules) -> Result<(Request, Report), NetError> {
     let admitted = admit(control, &rules.token, &rules.limits, Word::random()?)?;
-    let _turn = match rules.turn.try_lock() {
+    let turn = match rules.turn.try_lock() {
         Ok(turn) => turn,
         // A measurement that panicked has left nothing behind.
         Err(TryLockError::Poisoned(turn)) => turn.into_inner(),
@@ -104,6 +104,8 @@ fn serve(control: &mut Control, rules: &Rules) -> Result<(Request, Report), NetE
         return Err(NetError::Protocol("the end was due".to_owned()));
     };
     let report = meter.report()?;
+    // Whoever has the report may ask for the next measurement at once.
+    drop(turn);
     write(control, &FromServer::Report(report.clone()))?;
     Ok((admitted.request, report))
 }
