@@ -144,9 +144,9 @@ fn bad_commands_say_what_is_wrong() {
 }
 
 /// Runs against an iperf3 server that serves once; returns its own report and our row.
-fn against_iperf3(network: &Network, arguments: &[&str]) -> (Value, Value) {
+fn against_iperf3(network: &Network, warm_up: &str, arguments: &[&str]) -> (Value, Value) {
     let server = serve(network, &["iperf3", "--server", "--one-off", "--json"], 5201);
-    let flags = ["range", "--iperf3", "10.0.20.7", "--json", "--rounds", "1", "--seconds", "1", "--warm-up", "0.5"];
+    let flags = ["range", "--iperf3", "10.0.20.7", "--json", "--rounds", "1", "--seconds", "1", "--warm-up", warm_up];
     let ours = document(&bench(network, &flags, arguments));
     let report = finish(server, Duration::from_secs(20));
     (serde_json::from_slice(&report.stdout).expect("the JSON of iperf3"), rows(&ours)[0].clone())
@@ -156,12 +156,13 @@ fn against_iperf3(network: &Network, arguments: &[&str]) -> (Value, Value) {
 fn iperf3_sees_what_we_report() {
     let Some(network) = Shape::new(PROGRAM, RULES).up() else { return };
     let _firewall = network.firewall("mode = \"tc\"");
-    let (theirs, ours) = against_iperf3(&network, &["--protocols", "tcp", "--sizes", "65536"]);
+    let (theirs, ours) = against_iperf3(&network, "0.5", &["--protocols", "tcp", "--sizes", "65536"]);
     let mbps = theirs["end"]["sum_received"]["bits_per_second"].as_f64().expect("a rate") / 1e6;
     assert!((number(&ours, "mbps") / mbps - 1.0).abs() < 0.02, "{mbps}: {ours}");
     assert_eq!(theirs["start"]["test_start"]["omit"], 1, "the warm-up is theirs too");
     assert!(ours["retransmits"].is_number() && ours["loss"].is_null(), "{ours}");
-    let (theirs, ours) = against_iperf3(&network, &["--protocols", "udp", "--sizes", "1000"]);
+    // Without a warm-up: iperf3 leaves it out of the loss, and 3.12 does not tell its client how.
+    let (theirs, ours) = against_iperf3(&network, "0", &["--protocols", "udp", "--sizes", "1000"]);
     let sum = &theirs["end"]["sum"];
     let (lost, packets) = (sum["lost_packets"].as_f64().expect("a number"), sum["packets"].as_f64().expect("a number"));
     assert!(packets > 100.0 && (number(&ours, "loss") - lost / packets).abs() < 0.02, "{sum}: {ours}");

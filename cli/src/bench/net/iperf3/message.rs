@@ -117,7 +117,8 @@ pub struct Results {
     pub streams: Vec<StreamResult>,
 }
 
-/// What one end saw of a stream. The warm-up is not in `bytes`; datagrams have it apart.
+/// What one end saw of a stream. The warm-up is not in `bytes`; it is in the counts of datagrams. Newer versions tell apart
+/// which of them were the warm-up's, 3.12 does not.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct StreamResult {
@@ -131,12 +132,8 @@ pub struct StreamResult {
     pub jitter: f64,
     /// Datagrams that are missing.
     pub errors: f64,
-    /// Those of the warm-up.
-    pub omitted_errors: f64,
     /// Datagrams, the missing ones included.
     pub packets: f64,
-    /// Those of the warm-up.
-    pub omitted_packets: f64,
     /// 0.
     pub start_time: f64,
     /// Seconds from the end of the warm-up.
@@ -164,7 +161,7 @@ pub fn read(from: &mut impl Read) -> Result<Results, NetError> {
     serde_json::from_slice(&json).map_err(|error| NetError::Protocol(format!("iperf3's results: {error}")))
 }
 
-/// Megabits per second and, for UDP, the share of the datagrams that are missing, as the receiver saw them. `seconds` stand in
+/// Megabits per second and, for UDP, the share of all datagrams that are missing, as the receiver saw them. `seconds` stand in
 /// for the times that old servers do not tell.
 pub fn figures(results: &Results, protocol: Protocol, seconds: u64) -> Result<(f64, Option<f64>), NetError> {
     let Some(stream) = results.streams.first() else {
@@ -173,9 +170,7 @@ pub fn figures(results: &Results, protocol: Protocol, seconds: u64) -> Result<(f
     let elapsed = stream.end_time - stream.start_time;
     let elapsed = if elapsed > 0.0 { elapsed } else { seconds as f64 };
     let mbps = stream.bytes * 8.0 / 1e6 / elapsed;
-    let sent = stream.packets - stream.omitted_packets;
-    let lost = stream.errors - stream.omitted_errors;
-    let loss = if sent > 0.0 { (lost / sent).clamp(0.0, 1.0) } else { 1.0 };
+    let loss = if stream.packets > 0.0 { (stream.errors / stream.packets).clamp(0.0, 1.0) } else { 1.0 };
     if !mbps.is_finite() || mbps < 0.0 || !loss.is_finite() {
         return Err(NetError::Protocol("iperf3's results make no sense".to_owned()));
     }
@@ -189,7 +184,7 @@ mod tests {
     #[test]
     fn results_of_a_server_are_understood() {
         let json = br#"{"cpu_util_total":1.5,"sender_has_retransmits":-1,"streams":[{"id":1,"bytes":25000000,"retransmits":-1,
-            "jitter":1e-6,"errors":30,"omitted_errors":10,"packets":1100,"omitted_packets":100,"start_time":0,"end_time":2}]}"#;
+            "jitter":1e-6,"errors":30,"omitted_errors":10,"packets":1500,"omitted_packets":100,"start_time":0,"end_time":2}]}"#;
         let mut framed = (json.len() as u32).to_be_bytes().to_vec();
         framed.extend_from_slice(json);
         let results = read(&mut framed.as_slice()).expect("results");
