@@ -3,8 +3,12 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 use vfw::bench::report::Figure;
 
@@ -226,6 +230,27 @@ fn floods_are_measured_beside_their_absence() {
         assert_eq!(row["flood_mpps"].as_f64() > Some(0.0), is_attacked, "{row}");
         assert!(row["survived"].as_f64() > Some(0.9), "{row}");
     }
+}
+
+#[test]
+fn a_signal_ends_a_run_and_leaves_nothing() {
+    let run = ["bench", "pps", "--lab", "--paths", "vfw-tc", "--flows", "1", "--rounds", "1000", "--frames", "1000"];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vfw"));
+    let mut child = command.args(run).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("vfw runs");
+    let own = format!("vfw-bench-{}-", child.id());
+    let is_pinned = || {
+        let entries = fs::read_dir("/sys/fs/bpf").expect("bpffs").flatten();
+        entries.map(|entry| entry.file_name()).any(|name| name.to_string_lossy().starts_with(&own))
+    };
+    while !is_pinned() {
+        assert!(child.try_wait().expect("a child").is_none(), "it has ended before it began");
+        thread::sleep(Duration::from_millis(10));
+    }
+    kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGINT).expect("a signal");
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(2), "{}", err(&output));
+    assert!(err(&output).contains("ended by a signal"), "{}", err(&output));
+    assert!(!is_pinned());
 }
 
 #[test]

@@ -144,3 +144,12 @@ fn nothing_pinned_outlives_a_lab() {
     drop(lab);
     assert!(pins().len() < before.len());
 }
+
+#[test]
+fn what_a_killed_process_left_is_removed() {
+    // No process has a number so large.
+    let left = std::path::Path::new("/sys/fs/bpf/vfw-bench-4194305-0");
+    std::fs::create_dir(left).expect("bpffs");
+    clear_leftovers();
+    assert!(!left.exists());
+}

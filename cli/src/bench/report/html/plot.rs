@@ -147,23 +147,37 @@ pub enum Legend {
     Outside,
 }
 
+/// The corner of a plot that its curves leave free.
+#[derive(Clone, Copy)]
+enum Corner {
+    UpperLeft,
+    LowerRight,
+}
+
 /// Curves over values that a test chose: each of `at` is marked on the axis.
 pub fn lines(curves: &[Curve], at: &[f64], titles: [&str; 2], legend: Legend) -> Result<String> {
     let y = Scale::fit(curves.iter().flat_map(|curve| curve.points.iter().map(|(_, y)| *y)));
-    draw(curves, &Scale::at(at), &y, titles, legend)
+    draw(curves, &Scale::at(at), &y, titles, (legend, Corner::UpperLeft))
 }
 
 /// Distributions: the share of transactions that took no longer.
 pub fn distribution(curves: &[Curve], x_title: &str, legend: Legend) -> Result<String> {
     let x = Scale::fit(curves.iter().flat_map(|curve| curve.points.iter().map(|(x, _)| *x)));
     let y = Scale { is_log: false, range: [0.0, 1.02], ticks: vec![0.0, 0.25, 0.5, 0.75, 0.9, 1.0] };
-    draw(curves, &x, &y, [x_title, "share of transactions"], legend)
+    draw(curves, &x, &y, [x_title, "share of transactions"], (legend, Corner::LowerRight))
 }
 
-fn draw(curves: &[Curve], x: &Scale, y: &Scale, [x_title, y_title]: [&str; 2], legend: Legend) -> Result<String> {
+fn draw(
+    curves: &[Curve],
+    x: &Scale,
+    y: &Scale,
+    [x_title, y_title]: [&str; 2],
+    (legend, corner): (Legend, Corner),
+) -> Result<String> {
     let mut text = String::new();
     {
         let area = SVGBackend::with_string(&mut text, SIZE).into_drawing_area();
+        area.fill(&WHITE)?;
         let mut chart = ChartBuilder::on(&area)
             .margin(8)
             .margin_right(16)
@@ -196,7 +210,10 @@ fn draw(curves: &[Curve], x: &Scale, y: &Scale, [x_title, y_title]: [&str; 2], l
         if legend == Legend::Inside {
             chart
                 .configure_series_labels()
-                .position(SeriesLabelPosition::UpperLeft)
+                .position(match corner {
+                    Corner::UpperLeft => SeriesLabelPosition::UpperLeft,
+                    Corner::LowerRight => SeriesLabelPosition::LowerRight,
+                })
                 .label_font(FONT)
                 .background_style(WHITE.mix(0.8))
                 .draw()?;
@@ -214,6 +231,7 @@ pub fn bars(bars: &[Bar], title: &str) -> Result<String> {
     {
         let size = (SIZE.0, BARS_MARGIN + count * BAR);
         let area = SVGBackend::with_string(&mut text, size).into_drawing_area();
+        area.fill(&WHITE)?;
         let rows = Marked { range: -0.6..f64::from(count) - 0.4, ticks: (0..count).map(f64::from).collect() };
         let mut chart = ChartBuilder::on(&area)
             .margin(8)
