@@ -32,6 +32,8 @@ pub struct Order {
     pub zones: BTreeMap<String, Vec<ZoneFacts>>,
     /// What a running vfw says of its interfaces; nothing when none runs.
     pub running: Option<Vec<InterfaceView>>,
+    /// Do not try whether the kernel takes the programs.
+    pub quick: bool,
     /// The settings, if they are given.
     pub config: Option<Config>,
 }
@@ -102,13 +104,14 @@ pub fn gather(order: &Order, before: Option<&Facts>) -> Result<Facts, InterfaceE
         facts.machine.programs = match before {
             Some(before) => before.machine.programs.clone(),
             None if vfw_runs => Ability::yes("vfw runs"),
+            None if order.quick => Ability::unknown("not tried (--quick)"),
             None => facts::try_programs(),
         };
         let mut seen = BTreeSet::new();
         for name in order.names()?.into_iter().filter(|name| seen.insert(name.clone())) {
             match order.look(&name) {
                 Ok(found) => facts.interfaces.push(found),
-                Err(error @ InterfaceError::NotFound { .. }) => {
+                Err(error) if error.is_gone() => {
                     facts.missing.push(Missing { name, reason: error.to_string() });
                 }
                 Err(error) => return Err(error),

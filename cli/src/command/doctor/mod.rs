@@ -49,6 +49,9 @@ pub struct Arguments {
     /// Only say what --fix would change.
     #[arg(long, requires = "fix")]
     pub dry_run: bool,
+    /// Do not load the programs to see whether the kernel takes them, which takes some seconds.
+    #[arg(long)]
+    pub quick: bool,
     /// List also what is as it should be.
     #[arg(long)]
     pub all: bool,
@@ -130,7 +133,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
 
 /// What to look at: from files, or from the vfw that runs.
 fn order(arguments: &Arguments) -> Result<Order, Failure> {
-    let mut order = Order { interfaces: arguments.interfaces.clone(), ..Order::default() };
+    let mut order = Order { interfaces: arguments.interfaces.clone(), quick: arguments.quick, ..Order::default() };
     if arguments.config.is_some() {
         order.config = Some(read_config(arguments.config.as_ref())?);
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use textwrap::{Options, fill};
+use textwrap::{Options, WordSplitter, fill};
 
 use super::Report;
 use crate::doctor::facts::{InterfaceFacts, Machine, ZoneFacts};
@@ -43,6 +43,7 @@ fn line(text: &mut String, name: &str, value: &str) {
     let first = format!("{name:<MARGIN$}");
     let rest = " ".repeat(MARGIN);
     let options = Options::new(WIDTH).initial_indent(&first).subsequent_indent(&rest).break_words(false);
+    let options = options.word_splitter(WordSplitter::NoHyphenation);
     let _ = writeln!(text, "{}", fill(value, options));
 }
 

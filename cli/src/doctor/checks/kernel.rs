@@ -75,7 +75,10 @@ fn programs(facts: &Facts) -> Vec<Verdict> {
     let told = &facts.machine.programs;
     vec![match told.can {
         Some(true) => Verdict::ok(format!("the kernel takes the programs ({})", told.because)),
-        Some(false) => Verdict::error(format!("the kernel does not take the programs: {}", told.because)),
+        Some(false) => {
+            Verdict::error(format!("the kernel does not take the programs: {}; `vfw run` says more", told.because))
+                .mend(newer_kernel())
+        }
         None => Verdict::note(format!("whether the kernel takes the programs is not known: {}", told.because)),
     }]
 }

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, reason = "a test stops where it fails")]
 
+mod each;
 mod made_up;
 
 use super::*;
@@ -26,15 +27,6 @@ fn nothing_is_said_of_machines_on_which_all_is_well() {
         let driver = interface.driver().to_owned();
         assert_eq!(told(&facts(machine(platform), interface)), [""; 0], "{driver}");
     }
-}
-
-#[test]
-fn every_check_has_a_name_of_its_own() {
-    let mut names: Vec<&str> = all().map(|check| check.name).collect();
-    let count = names.len();
-    names.sort_unstable();
-    names.dedup();
-    assert_eq!(names.len(), count);
 }
 
 #[test]

@@ -66,7 +66,8 @@ const SMALLEST: &str = "zone a { interface a address 10.0.0.1/24 }\ndefault drop
 pub fn try_programs() -> Ability {
     match load_programs() {
         Ok(instructions) => Ability::yes(format!("loaded to try: the verifier followed {instructions} instructions")),
-        Err(why) => Ability::no(why),
+        // What follows is the verifier's log.
+        Err(why) => Ability::no(why.lines().next().unwrap_or_default()),
     }
 }
 
