@@ -2,7 +2,7 @@
 
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
-.PHONY: demo test fuzz bench soak deb check setup
+.PHONY: demo test fuzz bench soak deb appliance check setup
 
 ## Show vfw at work on this machine, and clean up.
 demo: setup
@@ -44,6 +44,10 @@ soak: setup
 ## The Debian package: target/deb/vfw_VERSION_ARCH.deb.
 deb: setup
 	packaging/deb.sh
+
+## The appliance: target/appliance/vfw-VERSION.qcow2 and .ova; needs root.
+appliance: setup
+	appliance/build.sh
 
 ## What needs no kernel.
 check: setup

@@ -1,11 +1,13 @@
 #!/bin/sh
-# deb.sh [PROFILE] - builds vfw and its Debian package, target/deb/vfw_VERSION_ARCH.deb. PROFILE is cargo's; release without.
+# deb.sh [PROFILE [FOLDER]] - builds vfw and its Debian package, FOLDER/vfw_VERSION_ARCH.deb. PROFILE is cargo's; release
+# without; FOLDER is made anew, target/deb without.
 # The same commit and tools give the same bytes.
 set -eu
 cd "$(dirname "$0")/.."
 profile=${1:-release}
-folder=$profile
-[ "$profile" != dev ] || folder=debug
+out=${2:-target/deb}
+built=target/$profile
+[ "$profile" != dev ] || built=target/debug
 
 need=
 for tool in dh:debhelper dpkg-shlibdeps:dpkg-dev strip:binutils; do
@@ -18,21 +20,21 @@ version=$(sed -n '/^\[workspace.package\]/,/^$/s/^version = "\(.*\)"/\1/p' Cargo
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
 export SOURCE_DATE_EPOCH
 
-stage=target/deb/vfw
-rm -rf target/deb
-mkdir -p $stage/examples $stage/docs
-cp -r packaging/debian packaging/vfw.toml $stage/
-cp rules/examples/two-tier.fw $stage/rules.fw
-cp rules/examples/*.fw $stage/examples/
-cp docs/*.md $stage/docs/
-cp "target/$folder/vfw" $stage/vfw
-"target/$folder/vfw-manual" $stage
-cat >$stage/debian/changelog <<END
+stage=$out/vfw
+rm -rf "$out"
+mkdir -p "$stage/examples" "$stage/docs"
+cp -r packaging/debian packaging/vfw.toml "$stage/"
+cp rules/examples/two-tier.fw "$stage/rules.fw"
+cp rules/examples/*.fw "$stage/examples/"
+cp docs/*.md "$stage/docs/"
+cp "$built/vfw" "$stage/vfw"
+"$built/vfw-manual" "$stage"
+cat >"$stage/debian/changelog" <<END
 vfw ($version) stable; urgency=medium
 
   * Version $version; its history is in the repository.
 
  -- vfw maintainers <maintainers@vfw.invalid>  $(date -u -R -d "@$SOURCE_DATE_EPOCH")
 END
-(cd $stage && debian/rules binary >../log 2>&1) || { cat target/deb/log >&2; exit 1; }
-ls target/deb/*.deb
+(cd "$stage" && debian/rules binary >../log 2>&1) || { cat "$out/log" >&2; exit 1; }
+ls "$out"/*.deb

@@ -19,7 +19,7 @@ fn must(command: &mut Command) -> String {
 }
 
 fn build() -> PathBuf {
-    let built = must(Command::new(workspace().join("packaging/deb.sh")).arg("dev"));
+    let built = must(Command::new(workspace().join("packaging/deb.sh")).args(["dev", "target/deb-test"]));
     workspace().join(built.trim())
 }
 
