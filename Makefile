@@ -2,7 +2,7 @@
 
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
-.PHONY: demo test fuzz bench soak deb appliance check setup
+.PHONY: demo test fuzz bench soak deb appliance check setup setup-all
 
 ## Show vfw at work on this machine, and clean up.
 demo: setup
@@ -10,7 +10,7 @@ demo: setup
 	target/release/vfw lab demo
 
 ## Every test: formatting, lints, licences, unit, property, scenario and end-to-end tests.
-test: setup check
+test: setup-all check
 	VFW_FUZZ_SECONDS=20 cargo test
 
 ## Fuzz each target with coverage for SECONDS; needs rustup's nightly.
@@ -42,11 +42,13 @@ soak: setup
 	target/release/soak --rounds $(ROUNDS) --reloads $(RELOADS) --report benches/reports/restart.md
 
 ## The Debian package: target/deb/vfw_VERSION_ARCH.deb.
-deb: setup
+deb:
+	@scripts/setup.sh package
 	packaging/deb.sh
 
 ## The appliance: target/appliance/vfw-VERSION.qcow2 and .ova; needs root.
-appliance: setup
+appliance:
+	@scripts/setup.sh package appliance
 	appliance/build.sh
 
 ## What needs no kernel.
@@ -58,3 +60,7 @@ check: setup
 ## Install what is missing.
 setup:
 	@scripts/setup.sh
+
+## What the tests need beside that: tools of the Debian package and of the appliance.
+setup-all:
+	@scripts/setup.sh package appliance

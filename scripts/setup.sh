@@ -1,5 +1,6 @@
 #!/bin/sh
-# Installs what building, testing and the demonstration need, and is missing. Debian 12; run as root.
+# setup.sh [package] [appliance] - installs what building and the demonstration need, and is missing; what the Debian package and
+# the appliance need as well when they are named. Debian 12; run as root.
 set -eu
 
 missing=
@@ -14,32 +15,44 @@ need curl curl
 need python3 python3
 need ethtool ethtool
 need tcpdump tcpdump
-need dh debhelper
-need man man-db
-need systemd-analyze systemd
-need mmdebstrap mmdebstrap
-need grub-mkimage grub-common
-need mkfs.vfat dosfstools
-need mcopy mtools
-need sfdisk fdisk
-need genisoimage genisoimage
-need cpio cpio
-need busybox busybox-static
-need depmod kmod
-need ssh openssh-client
-need wget wget
-need xmllint libxml2-utils
 need cc gcc
 need c++ g++
 
-[ -e /usr/lib/grub/i386-pc/boot.img ] || missing="$missing grub-pc-bin"
-[ -e /usr/lib/grub/x86_64-efi/moddep.lst ] || missing="$missing grub-efi-amd64-bin"
-[ -e /usr/share/OVMF/OVMF_CODE.fd ] || missing="$missing ovmf"
-if ! { command -v qemu-system-x86_64 && command -v qemu-img; } >/dev/null 2>&1; then
-    # Both of one suite: apt takes one away for the other when they differ.
-    suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
-    missing="$missing qemu-system-x86/$suite qemu-utils/$suite"
-fi
+for part in "$@"; do
+    case $part in
+    package)
+        need dh debhelper
+        need man man-db
+        need systemd-analyze systemd
+        ;;
+    appliance)
+        need mmdebstrap mmdebstrap
+        need grub-mkimage grub-common
+        need mkfs.vfat dosfstools
+        need mcopy mtools
+        need sfdisk fdisk
+        need genisoimage genisoimage
+        need cpio cpio
+        need busybox busybox-static
+        need depmod kmod
+        need ssh openssh-client
+        need wget wget
+        need xmllint libxml2-utils
+        [ -e /usr/lib/grub/i386-pc/boot.img ] || missing="$missing grub-pc-bin"
+        [ -e /usr/lib/grub/x86_64-efi/moddep.lst ] || missing="$missing grub-efi-amd64-bin"
+        [ -e /usr/share/OVMF/OVMF_CODE.fd ] || missing="$missing ovmf"
+        if ! { command -v qemu-system-x86_64 && command -v qemu-img; } >/dev/null 2>&1; then
+            # Both of one suite: apt takes one away for the other when they differ.
+            suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
+            missing="$missing --allow-downgrades qemu-system-x86/$suite qemu-utils/$suite"
+        fi
+        ;;
+    *)
+        echo "setup.sh: nothing is called \`$part\`: package, appliance" >&2
+        exit 1
+        ;;
+    esac
+done
 
 # A compiler for eBPF: rustup's nightly with the sources of core, or Debian's.
 nightly=$(rustup which --toolchain nightly rustc 2>/dev/null || true)
@@ -56,7 +69,7 @@ if [ -n "$missing" ]; then
     echo "installing:$missing"
     apt-get update -qq
     # shellcheck disable=SC2086
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends --allow-downgrades $missing >/dev/null
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
 fi
 if ! command -v bpf-linker >/dev/null 2>&1; then
     echo "installing: bpf-linker"
