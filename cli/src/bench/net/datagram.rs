@@ -11,7 +11,7 @@ use nix::sys::socket::{MsgFlags, MultiHeaders, recv, recvmmsg, sendmmsg, setsock
 use super::cpu::CpuClock;
 use super::door::is_readable;
 use super::error::{NetError, is_timeout};
-use super::stream::within;
+use super::stream::{in_time, within};
 use super::timing::{Meter, Phases, Timing, Turn};
 use super::token::{DATA_PROOF, DataKey};
 
@@ -73,6 +73,7 @@ pub fn admit(socket: &UdpSocket, key: &DataKey, control: &TcpStream, deadline: I
     socket.set_read_timeout(Some(WAIT)).map_err(NetError::broken("the data port"))?;
     let mut bytes = [0; DATA_PROOF + 1];
     loop {
+        in_time(deadline)?;
         match socket.recv_from(&mut bytes) {
             Ok((count, from)) if is_proof(number_of(key, bytes.get(..count))) => {
                 socket.connect(from).map_err(NetError::broken("the data port"))?;
@@ -80,13 +81,14 @@ pub fn admit(socket: &UdpSocket, key: &DataKey, control: &TcpStream, deadline: I
             }
             // Others are not answered.
             Ok(_) => {}
-            Err(error) if is_timeout(&error) => alive(control, deadline)?,
+            Err(error) if is_timeout(&error) => alive(control)?,
             Err(error) => return Err(NetError::Broken { what: "the data port", source: error }),
         }
     }
     // What others have sent before is in the queue still.
     while recv(socket.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT).is_ok() {}
     loop {
+        in_time(deadline)?;
         // An answer that is lost is asked for again.
         socket.send(&key.proof(ANSWER)).map_err(NetError::broken("the data port"))?;
         if is_message(socket, key, control, deadline)? {
@@ -103,23 +105,21 @@ fn is_proof(number: Option<u64>) -> bool {
 fn is_message(socket: &UdpSocket, key: &DataKey, control: &TcpStream, deadline: Instant) -> Result<bool, NetError> {
     let mut bytes = [0; DATA_PROOF + 1];
     loop {
+        in_time(deadline)?;
         match socket.peek(&mut bytes) {
             Ok(count) if is_proof(number_of(key, bytes.get(..count))) => {
                 return socket.recv(&mut bytes).map(|_| false).map_err(NetError::broken("the data port"));
             }
             Ok(_) => return Ok(true),
-            Err(error) if is_timeout(&error) => alive(control, deadline)?,
+            Err(error) if is_timeout(&error) => alive(control)?,
             Err(error) => return Err(NetError::Broken { what: "the data port", source: error }),
         }
     }
 }
 
-/// An error when the client says something on the control connection, which it should not yet, or the time is up.
-fn alive(control: &TcpStream, deadline: Instant) -> Result<(), NetError> {
+/// An error when the client says something on the control connection, which it should not yet.
+fn alive(control: &TcpStream) -> Result<(), NetError> {
     if is_readable(control)? {
-        return Err(NetError::Silent("no datagram of the measurement arrived".to_owned()));
-    }
-    if Instant::now() >= deadline {
         return Err(NetError::Silent("no datagram of the measurement arrived".to_owned()));
     }
     Ok(())

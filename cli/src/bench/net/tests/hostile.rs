@@ -214,6 +214,24 @@ fn whoever_dribbles_is_cut_off() {
 }
 
 #[test]
+fn strays_over_udp_do_not_keep_the_server() {
+    alone(|| {
+        let _server = serve("127.0.0.1:5211", LIMITS);
+        let (mut control, _) = idle_client(Test::Stream { protocol: Protocol::Udp, size: 1 }, 100);
+        let udp = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        udp.connect((address(false).ip(), DATA_PORT)).expect("an address");
+        let begin = std::time::Instant::now();
+        // Until the port is closed. Its queue is never empty for as long as a timeout.
+        while udp.send(b"stray").is_ok() {
+            assert!(begin.elapsed() < Duration::from_secs(10), "it listens for ever");
+            thread::sleep(Duration::from_millis(5));
+        }
+        let said = read(&mut control);
+        assert!(matches!(&said, Ok(FromServer::Refused(why)) if why.contains("took longer")), "{said:?}");
+    });
+}
+
+#[test]
 fn a_proof_gets_one_connection_in() {
     alone(|| {
         let _server = serve("127.0.0.1:5211", LIMITS);
