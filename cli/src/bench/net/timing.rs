@@ -132,6 +132,11 @@ impl Meter {
         self.total
     }
 
+    /// Whether the measured time is over.
+    pub const fn is_over(&self) -> bool {
+        matches!(self.state, State::Over { .. })
+    }
+
     /// The report, when no more arrives. Time in which nothing arrived any longer counts.
     pub fn report(mut self) -> Result<Report, NetError> {
         if let State::Measuring { since, cpu } = self.state {

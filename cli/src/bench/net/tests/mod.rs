@@ -96,6 +96,22 @@ fn transactions_and_connections_are_measured() {
     });
 }
 
+/// What a sender has in its buffers at the end takes seconds over a slow link.
+#[test]
+fn slow_links_are_measured() {
+    alone(|| {
+        let slow = ["qdisc", "add", "dev", "lo", "root", "tbf", "rate", "4mbit", "burst", "100k", "latency", "200ms"];
+        if !Command::new("tc").args(slow).status().expect("iproute2").success() {
+            eprintln!("SKIPPED: the kernel has no token bucket filter");
+            return;
+        }
+        let _server = serve("127.0.0.1:5211", LIMITS);
+        let timing = Timing { warm_up: Duration::from_millis(500), measured: Duration::from_secs(1) };
+        let found = agent(false).stream(Protocol::Tcp, 65_536, timing).expect("a measurement");
+        assert!((1.0..8.0).contains(&found.mbps), "{found:?}");
+    });
+}
+
 #[test]
 fn a_server_measures_again_and_again() {
     alone(|| {
