@@ -23,15 +23,33 @@ pub fn table(document: &Document) -> String {
     }
     let rounds = document.rounds;
     if rounds > 1 {
-        let _ = write!(
-            text,
-            "\nMedians of {rounds} rounds; +- is half of the range that the middle half of them lies in.\n"
-        );
+        let said = format!("Medians of {rounds} rounds; +- is half of the range that the middle half of them lies in.");
+        let _ = write!(text, "\n{}", folded(&said));
     }
     for note in &document.notes {
-        let _ = writeln!(text, "{note}");
+        text.push_str(&folded(note));
     }
     text
+}
+
+/// Text in lines of at most [`WIDTH`] columns, as far as its words are shorter.
+fn folded(text: &str) -> String {
+    let mut lines = String::new();
+    let mut column = 0;
+    for word in text.split(' ') {
+        let length = word.chars().count();
+        if column > 0 && column + 1 + length > usize::from(WIDTH) {
+            lines.push('\n');
+            column = 0;
+        }
+        if column > 0 {
+            lines.push(' ');
+            column += 1;
+        }
+        lines.push_str(word);
+        column += length;
+    }
+    lines + "\n"
 }
 
 /// A table for each figure where a test varies something, else one with all figures.
@@ -110,4 +128,34 @@ fn trimmed(table: &Table) -> String {
 fn first_upper(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().collect::<String>() + letters.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::report::{Condition, Machine, Test};
+
+    /// A report with all paths at five numbers of flows, or at one.
+    fn document(test: Test, flows: &[u32]) -> Document {
+        let mut document = Document::new(test, 3, "vfw bench".to_owned(), Machine::default());
+        let paths = ["direct", "bridge", "routing", "nftables", "iptables", "vfw-tc", "vfw-xdp", "vfw-afxdp"];
+        for (path, flows) in paths.iter().flat_map(|path| flows.iter().map(move |flows| (path, flows))) {
+            let condition = Condition { path: (*path).to_owned(), flows: Some(*flows), ..Condition::default() };
+            let samples = vec![123_456.7, 234_567.8, 345_678.9];
+            document.results.push(Row::new(condition, test.figures().iter().map(|figure| (*figure, samples.clone()))));
+        }
+        document.note(["one word and another ".repeat(9)]);
+        document
+    }
+
+    #[test]
+    fn reports_fit_a_terminal_whatever_they_have() {
+        for test in [Test::Range, Test::Rr, Test::Crr, Test::Pps, Test::Flows, Test::Rules, Test::Flood] {
+            for flows in [&[1, 1_000, 1_000_000][..], &[1]] {
+                let text = table(&document(test, flows));
+                assert!(text.lines().all(|line| line.chars().count() <= usize::from(WIDTH)), "{text}");
+                assert!(text.contains("234568"), "{text}");
+            }
+        }
+    }
 }
