@@ -20,7 +20,8 @@ there before the attack; a third host sends UDP that no rule allows (denied), or
 first segments of connections that are allowed and go no further (syn), from
 60,000 addresses. `kept` is the rate of transactions as a share of that without an
 attack in the same round; `survived` the share of 1,000 other established flows
-that are there afterwards. The attacker has a CPU of its own (--cpu), if possible.
+that are there afterwards. The attacker stays on one CPU (--cpu); client and server
+run where the kernel puts them.
 Exit code: 0 measured, 1 bad input, 2 the system refused.";
 
 /// Those that can refuse something.
