@@ -11,6 +11,7 @@
 pub mod engine;
 pub mod fuzz;
 pub mod kernel;
+pub mod machine;
 pub mod memory;
 pub mod network;
 pub mod oracle;

@@ -1,0 +1,94 @@
+//! The programs on the kernels of Debian: do their verifiers take them, do the scenarios pass there, and does real traffic
+//! get through a virtual NIC in every mode?
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::Value;
+use vfw_tests::machine::{GuestKernel, Initramfs, Machine, Start, available};
+use vfw_tests::network::{Network, Shape};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_vfw-under-test");
+
+const RULES: &str = "
+zone app { interface eth1  vlan 10  address 10.0.10.1/24, fd00:10::1/64 }
+zone db  { interface eth2  vlan 20  address 10.0.20.1/24, fd00:20::1/64 }
+default drop
+allow app -> db  service ping
+";
+
+#[test]
+#[ignore = "its verifier gives up on vfw_xdp, vfw_xdp_stale and vfw_tc_stale at a million instructions"]
+fn linux_6_1() {
+    works_on("bookworm", "6.1.");
+}
+
+#[test]
+fn linux_6_12() {
+    works_on("trixie", "6.12.");
+}
+
+fn works_on(suite: &str, version: &str) {
+    if !available() {
+        return;
+    }
+    let Some(network) = Shape::new(PROGRAM, RULES).up() else { return };
+    let kernel = GuestKernel::fetch(suite, "linux-image-cloud-amd64");
+    assert!(kernel.version.starts_with(version), "{suite} has {}", kernel.version);
+    let initramfs = Initramfs::new(&network.folder().join("initramfs"), &kernel);
+    initramfs.program(PROGRAM, "/bin/vfw");
+    initramfs.text("/rules.fw", RULES);
+    for program in ["ip", "tc", "ethtool"] {
+        initramfs.program(program, &format!("/bin/{program}"));
+    }
+    for (name, path) in suites() {
+        initramfs.program(path.to_str().expect("UTF-8"), &format!("/suites/{name}"));
+    }
+    let packed = network.folder().join("initramfs.cpio");
+    initramfs.pack(&packed);
+    let start = Start::Kernel { image: kernel.image(), initramfs: packed };
+    let mut machine = Machine::boot(&network, &["eth1", "eth2"], &start);
+    for mode in ["xdp", "tc", "afxdp"] {
+        forwards(&network, &mut machine, mode);
+    }
+    // The measured count is in the test's output.
+    println!("{}", machine.must("/suites/budget --nocapture every_program_stays_within_its_budget"));
+    machine.must("/suites/scenarios test_run");
+}
+
+/// Test programs that run in the machine.
+fn suites() -> Vec<(String, PathBuf)> {
+    let cargo = std::env::var_os("CARGO").expect("cargo runs the tests");
+    let mut build = Command::new(cargo);
+    build.args(["test", "--quiet", "--no-run", "--message-format=json", "-p", "vfw-tests"]);
+    build.args(["--test", "budget", "--test", "scenarios"]);
+    let output = build.output().expect("cargo");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let messages = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let built = messages.filter_map(|message| {
+        let is_test = message["target"]["kind"][0] == "test";
+        let executable = message["executable"].as_str().filter(|_| is_test)?;
+        Some((message["target"]["name"].as_str()?.to_owned(), PathBuf::from(executable)))
+    });
+    let built: Vec<_> = built.collect();
+    assert_eq!(built.len(), 2, "{text}");
+    built
+}
+
+/// What is allowed passes, both families; what is not does not.
+fn forwards(network: &Network, machine: &mut Machine, mode: &str) {
+    machine.must(&format!("echo 'mode = \"{mode}\"' >/vfw.toml"));
+    machine.must("(vfw run --config /vfw.toml /rules.fw >/log 2>&1; echo ended >>/log) &");
+    machine.must("until grep -q 'in force\\|ended' /log; do sleep 0.1; done; cat /log; ! grep -q ended /log");
+    let interfaces: Value = serde_json::from_str(&machine.must("vfw show interfaces --json")).expect("JSON");
+    let interfaces = interfaces["interfaces"].as_array().expect("a list");
+    assert!(interfaces.iter().all(|interface| interface["hook"] == mode), "{interfaces:?}");
+    for v6 in [false, true] {
+        let (app, db) = (network.address("app", v6).to_string(), network.address("db", v6).to_string());
+        network.must("app", &["ping", "-n", "-c", "5", "-i", "0.05", "-W", "10", &db]);
+        let refused = network.run("db", &["ping", "-n", "-c", "1", "-W", "1", &app]);
+        assert!(!refused.status.success(), "{mode}: the database may not ping");
+    }
+    machine.must("vfw stop --config /vfw.toml");
+}

@@ -1,0 +1,130 @@
+//! QEMU at the firewall's place of a network.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use crate::network::Network;
+
+/// What a machine starts from.
+pub enum Start {
+    /// A kernel and its first file system.
+    Kernel {
+        /// The kernel.
+        image: PathBuf,
+        /// The file system.
+        initramfs: PathBuf,
+    },
+    /// A disk, of which the machine changes a copy, and a CD.
+    Disk {
+        /// The disk.
+        image: PathBuf,
+        /// The CD.
+        seed: PathBuf,
+        /// Whether the machine has UEFI, or a BIOS.
+        uefi: bool,
+    },
+}
+
+/// A running QEMU; the machine is switched off when this goes.
+pub struct Qemu {
+    /// The process. Its standard streams are the machine's second serial port.
+    pub child: Child,
+    console: PathBuf,
+}
+
+impl Qemu {
+    /// Starts a machine: its interface `eth0` is for management (this machine's port 2222 at the firewall's place leads to its
+    /// SSH), `eth1` and those after it are on bridges with those that `interfaces` names there.
+    pub fn start(network: &Network, interfaces: &[&str], start: &Start) -> Self {
+        let console = network.folder().join("console");
+        let lines = interfaces.iter().enumerate().flat_map(|(port, name)| bridge(port, name));
+        network.ip_batch(&lines.chain(["link set lo up".to_owned()]).collect::<Vec<_>>());
+        let mut command = Command::new("nice");
+        command.args(["-n", "19", "qemu-system-x86_64"]).args(machine(&console));
+        command.args(boot(network.folder(), start)).args(ports(interfaces.len()));
+        let errors = File::create(network.folder().join("qemu")).expect("a file");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(errors);
+        Self { child: network.within("fw", || command.spawn()).expect("QEMU"), console }
+    }
+
+    /// What it has printed on its console.
+    pub fn console(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.console).unwrap_or_default()).into_owned()
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+}
+
+impl Drop for Qemu {
+    fn drop(&mut self) {
+        // One that has ended by itself is gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Lines of `ip -batch` that join `interface` with a port for the machine.
+fn bridge(port: usize, interface: &str) -> Vec<String> {
+    vec![
+        format!("link add bridge{port} type bridge mcast_snooping 0"),
+        format!("tuntap add dev port{port} mode tap vnet_hdr"),
+        format!("link set {interface} master bridge{port}"),
+        format!("link set port{port} master bridge{port} up"),
+        format!("link set {interface} up"),
+        format!("link set bridge{port} up"),
+    ]
+}
+
+fn words(words: &[&dyn AsRef<OsStr>]) -> Vec<OsString> {
+    words.iter().map(|word| word.as_ref().to_owned()).collect()
+}
+
+fn machine(console: &Path) -> Vec<OsString> {
+    // cmpxchg16b: QEMU 7.2 without KVM runs it wrong, and kernels from 6.12 on use it.
+    let fixed = "-machine q35,accel=tcg -cpu qemu64,-cx16 -m 1024 -smp 2 -nodefaults -display none";
+    let mut all: Vec<OsString> = fixed.split_whitespace().map(OsString::from).collect();
+    all.extend(words(&[&"-serial", &format!("file:{}", console.display()), &"-serial", &"stdio"]));
+    all
+}
+
+fn boot(folder: &Path, start: &Start) -> Vec<OsString> {
+    match start {
+        Start::Kernel { image, initramfs } => {
+            // A busy host keeps QEMU's timer waiting, which the kernel takes for a broken one.
+            let line = "console=ttyS0 panic=-1 net.ifnames=0 mitigations=off no_timer_check";
+            words(&[&"-no-reboot", &"-kernel", image, &"-initrd", initramfs, &"-append", &line])
+        }
+        Start::Disk { image, seed, uefi } => {
+            let copy = folder.join("disk.qcow2");
+            let mut create = Command::new("qemu-img");
+            create.args(["create", "-q", "-f", "qcow2", "-F", "qcow2", "-b"]).arg(image).arg(&copy);
+            super::must(&mut create);
+            let disk = format!("if=virtio,format=qcow2,file={}", copy.display());
+            let seed = format!("media=cdrom,format=raw,readonly=on,file={}", seed.display());
+            let mut all = words(&[&"-drive", &disk, &"-drive", &seed]);
+            if *uefi {
+                for (file, mode) in [("OVMF_CODE.fd", "readonly=on"), ("OVMF_VARS.fd", "snapshot=on")] {
+                    let flash = format!("if=pflash,format=raw,{mode},file=/usr/share/OVMF/{file}");
+                    all.extend(words(&[&"-drive", &flash]));
+                }
+            }
+            all
+        }
+    }
+}
+
+fn ports(count: usize) -> Vec<OsString> {
+    let management = "user,id=management,hostfwd=tcp:127.0.0.1:2222-:22";
+    let mut all = words(&[&"-netdev", &management, &"-device", &"virtio-net-pci,netdev=management"]);
+    for port in 0..count {
+        let link = format!("tap,id=n{port},ifname=port{port},script=no,downscript=no");
+        let device = format!("virtio-net-pci,netdev=n{port},mac=52:54:00:00:00:{port:02x}");
+        all.extend(words(&[&"-netdev", &link, &"-device", &device]));
+    }
+    all
+}
