@@ -12,7 +12,7 @@ addresses() {
 
 state() {
     case $(systemctl is-active vfw) in
-    active) echo "forwards by /etc/vfw/rules.fw ($(vfw show zones | awk 'NR > 1 && NF' | wc -l) zones)" ;;
+    active) echo "forwards by /etc/vfw/rules.fw ($(vfw show zones --json | grep -c '"interface":') zones)" ;;
     activating) echo "vfw is starting" ;;
     *)
         if [ -e /etc/vfw/rules.fw ]; then
@@ -40,7 +40,7 @@ next() {
 
 list() { # TITLE: lines of standard input beside a title
     title=$1
-    while IFS= read -r line; do
+    fold -s -w 67 | while IFS= read -r line; do
         printf '%-11s %s\n' "$title" "$line"
         title=
     done
@@ -54,7 +54,7 @@ while :; do
         list Seed </run/vfw-seed/report
         next | list Next
         echo
-    } | tr -d '\\' | fold -s -w 79 >$screen.new
+    } | tr -d '\\' >$screen.new
     if cmp -s $screen.new $screen; then
         rm $screen.new
     else

@@ -1,0 +1,142 @@
+//! The appliance: its image is built and booted between two hosts on VLANs 10 and 20.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use serde_json::Value;
+use vfw_tests::machine::{Appliance, available};
+use vfw_tests::network::{Network, Shape};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_vfw-under-test");
+
+const RULES: &str = "\
+zone app { interface eth1  vlan 10  address 10.0.10.1/24, fd00:10::1/64 }
+zone db  { interface eth2  vlan 20  address 10.0.20.1/24, fd00:20::1/64 }
+default drop
+allow app -> db  service ping
+";
+
+/// The image, built once, as `make appliance` does, from a quick build.
+fn image() -> &'static Path {
+    static IMAGE: OnceLock<PathBuf> = OnceLock::new();
+    IMAGE.get_or_init(build)
+}
+
+fn build() -> PathBuf {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
+    let folder = workspace.join("target/appliance-test");
+    let mut build = Command::new(workspace.join("appliance/build.sh"));
+    build.arg(&folder).env("VFW_PROFILE", "dev");
+    let output = build.output().expect("sh");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    folder.join(concat!("vfw-", env!("CARGO_PKG_VERSION"), ".qcow2"))
+}
+
+/// `#cloud-config` with a key, settings and rules.
+fn user_data(key: &str, rules: &str) -> String {
+    let rules = rules.replace('\n', "\n      ");
+    format!(
+        "#cloud-config\nssh_authorized_keys:\n  - {key}\nwrite_files:\n  - path: /etc/vfw/vfw.toml\n    content: mode = \"xdp\"\n  \
+         - path: /etc/vfw/rules.fw\n    content: |\n      {rules}\n"
+    )
+}
+
+fn pings(network: &Network, from: &str, to: &str, v6: bool) -> bool {
+    let to = network.address(to, v6).to_string();
+    // The first packets of a machine that is emulated on a busy host take their time.
+    network.run(from, &["ping", "-n", "-c", "3", "-i", "0.2", "-W", "5", &to]).status.success()
+}
+
+#[test]
+fn boots_with_a_seed_and_forwards() {
+    if !available() {
+        return;
+    }
+    let Some(network) = Shape::new(PROGRAM, RULES).up() else { return };
+    let key = Appliance::key(&network);
+    let image = image();
+    let network_config = "version: 2\nethernets:\n  eth0:\n    addresses: [10.0.2.15/24]\n    gateway4: 10.0.2.2\n";
+    let seed = [
+        ("user-data", user_data(&key, RULES)),
+        ("meta-data", "local-hostname: edge-1\n".to_owned()),
+        ("network-config", network_config.to_owned()),
+    ];
+    let seed: Vec<(&str, &str)> = seed.iter().map(|(name, text)| (*name, text.as_str())).collect();
+    let mut appliance = Appliance::boot(&network, image, &seed, false);
+    appliance.until("systemctl is-active vfw");
+    assert_eq!(appliance.must("hostname").trim(), "edge-1");
+    let interfaces: Value = serde_json::from_str(&appliance.must("vfw show interfaces --json")).expect("JSON");
+    let interfaces = interfaces["interfaces"].as_array().expect("a list");
+    assert!(interfaces.len() == 2 && interfaces.iter().all(|interface| interface["hook"] == "xdp"), "{interfaces:?}");
+    for v6 in [false, true] {
+        assert!(pings(&network, "app", "db", v6), "allowed; IPv6: {v6}\n{}", appliance.must("vfw show drops"));
+        assert!(!pings(&network, "db", "app", v6), "not allowed; IPv6: {v6}");
+    }
+    appliance.until_console_shows("forwards by /etc/vfw/rules.fw (2 zones)");
+
+    // Other rules by reload, and a restart that nobody notices.
+    appliance.must("echo 'allow db -> app  service ping' >>/etc/vfw/rules.fw && systemctl reload vfw");
+    assert!(pings(&network, "db", "app", false), "allowed by the new rules");
+    let to = network.address("db", false).to_string();
+    let flow = network.start("app", &["ping", "-n", "-c", "40", "-i", "0.2", "-W", "30", &to]);
+    appliance.must("systemctl restart vfw && systemctl is-active vfw");
+    let flow = vfw_tests::network::finish(flow, std::time::Duration::from_secs(120));
+    let said = String::from_utf8_lossy(&flow.stdout).into_owned();
+    assert!(said.contains("40 packets transmitted, 40 received"), "{said}");
+
+    // Stopping the service leaves forwarding, `vfw stop` ends it.
+    appliance.must("systemctl stop vfw");
+    assert!(pings(&network, "app", "db", false), "the service is stopped, forwarding goes on");
+    appliance.must("vfw stop --config /etc/vfw/vfw.toml");
+    assert!(!pings(&network, "app", "db", false), "forwarding has ended");
+}
+
+#[test]
+fn a_broken_seed_leaves_it_reachable_and_closed() {
+    if !available() {
+        return;
+    }
+    let Some(network) = Shape::new(PROGRAM, RULES).up() else { return };
+    let key = Appliance::key(&network);
+    let image = image();
+    let seed = [
+        ("user-data", user_data(&key, &RULES.replace("drop", "dorp"))),
+        ("meta-data", "local-hostname: -\n".to_owned()),
+        ("network-config", "version: 2\nethernets:\n  eth0:\n    addresses: [10.0.2.15]\n".to_owned()),
+    ];
+    let seed: Vec<(&str, &str)> = seed.iter().map(|(name, text)| (*name, text.as_str())).collect();
+    let mut appliance = Appliance::boot(&network, image, &seed, true);
+    appliance.until("systemctl is-failed vfw");
+    for v6 in [false, true] {
+        assert!(!pings(&network, "app", "db", v6), "IPv6: {v6}");
+    }
+    for text in ["CLOSED: vfw does not run", "rules.fw:3", "PROBLEM: network-config", "ssh root@10.0.2.15"] {
+        appliance.until_console_shows(text);
+    }
+}
+
+#[test]
+fn the_ova_is_whole_and_holds_the_same_disk() {
+    if !available() {
+        return;
+    }
+    let image = image();
+    let folder = std::env::temp_dir().join(format!("vfw-ova-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    // The checksums of the manifest in the form of sha256sum.
+    let script = "set -e
+        tar --verbose -xf \"$1\"
+        sed -n 's/^SHA256(\\(.*\\))= /\\1 /p' ./*.mf | while read -r file sum; do echo \"$sum  $file\"; done | sha256sum --quiet -c
+        xmllint --noout ./*.ovf
+        qemu-img check -q ./*.vmdk
+        qemu-img compare -q ./*.vmdk \"$2\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", script, "sh"]).arg(image.with_extension("ova")).arg(image).current_dir(&folder);
+    let output = command.output().expect("sh");
+    std::fs::remove_dir_all(&folder).expect("the folder goes");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let name = concat!("vfw-", env!("CARGO_PKG_VERSION"));
+    let files = [format!("{name}.ovf"), format!("{name}.mf"), format!("{name}-disk1.vmdk")];
+    assert_eq!(String::from_utf8_lossy(&output.stdout).lines().collect::<Vec<_>>(), files);
+}
