@@ -173,6 +173,7 @@ impl<'a> Lines<'a> {
 }
 
 /// One side of a rule.
+#[derive(Clone)]
 enum Side {
     Addresses(Vec<Prefix>),
     /// Numbers of classes.
@@ -195,12 +196,8 @@ impl Side {
     }
 
     fn with_classes(&self, classes: &Classes) -> Self {
-        match self {
-            Self::Addresses(list) => {
-                classes.find(list).map_or_else(|| Self::Addresses(list.clone()), |found| Self::Classes(found.to_vec()))
-            }
-            Self::Classes(list) => Self::Classes(list.clone()),
-        }
+        let found = self.addresses().and_then(|list| classes.find(list));
+        found.map_or_else(|| self.clone(), |found| Self::Classes(found.to_vec()))
     }
 
     /// What entries have in the place of an address.

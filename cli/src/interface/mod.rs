@@ -278,4 +278,4 @@ fn network(message: &AddressMessage) -> Option<IpNetwork> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

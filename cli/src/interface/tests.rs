@@ -164,7 +164,8 @@ fn a_nic_that_filters_vlans_takes_frames_for_any_address() {
     });
 }
 
-fn interface(driver: &str) -> Interface {
+/// One with native XDP, up and without anything else on it.
+pub(crate) fn interface(driver: &str) -> Interface {
     Interface {
         name: "eth1".to_owned(),
         index: 2,

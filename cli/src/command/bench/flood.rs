@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::lab::{LabArguments, paths};
+use super::lab::{LabArguments, firewalls};
 use super::output::Output;
 use crate::bench::flood::{Plan, measure};
 use crate::bench::lab::Path;
@@ -24,8 +24,6 @@ that are there afterwards. The attacker stays on one CPU (--cpu); client and ser
 run where the kernel puts them.
 Exit code: 0 measured, 1 bad input, 2 the system refused.";
 
-/// Those that can refuse something.
-const PATHS: [Path; 5] = [Path::Nftables, Path::Iptables, Path::VfwTc, Path::VfwXdp, Path::VfwAfxdp];
 /// Before each measurement; the attack begins in it.
 const WARM_UP: Duration = Duration::from_millis(500);
 
@@ -51,12 +49,7 @@ pub struct Arguments {
 /// Measures and prints.
 pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
     let cpu = arguments.lab.cpu()?;
-    if let Some(path) = arguments.paths.iter().find(|path| !path.is_firewall()) {
-        let known: Vec<&str> = PATHS.iter().map(|path| path.name()).collect();
-        let message = format!("the path {path} refuses nothing; these can: {}", known.join(", "));
-        return Err(Failure::bad_input(message));
-    }
-    let (paths, asked) = paths(&arguments.paths, &PATHS, None);
+    let (paths, asked) = firewalls(&arguments.paths, "refuses nothing", "these can")?;
     let timing = Timing { warm_up: WARM_UP, measured: Duration::from_secs(arguments.seconds.into()) };
     let (floods, rate, rounds) = (vec![Flood::Denied, Flood::Syn], arguments.rate, arguments.lab.rounds);
     let mut document = arguments.lab.document(Test::Flood, cpu, &["nft", "iptables"]);

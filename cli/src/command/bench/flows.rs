@@ -1,6 +1,6 @@
 //! `vfw bench flows`: new and concurrent flows.
 
-use super::lab::{LabArguments, paths};
+use super::lab::{LabArguments, firewalls};
 use super::output::Output;
 use crate::bench::flows::{Plan, measure};
 use crate::bench::lab::Path;
@@ -17,9 +17,6 @@ more, after which it counts as established: `new flows` is how many a second tha
 makes. `held at once` is how many are established then. More flows than fit show
 that those within the limit stay. Then frames take turns over all flows.
 Exit code: 0 measured, 1 bad input, 2 the system refused.";
-
-/// Those that know flows.
-const PATHS: [Path; 5] = [Path::Nftables, Path::Iptables, Path::VfwTc, Path::VfwXdp, Path::VfwAfxdp];
 
 /// `vfw bench flows --lab`
 #[derive(Debug, clap::Args)]
@@ -47,11 +44,7 @@ pub struct Arguments {
 /// Measures and prints.
 pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
     let cpu = arguments.lab.cpu()?;
-    if let Some(path) = arguments.paths.iter().find(|path| !path.is_firewall()) {
-        let known: Vec<&str> = PATHS.iter().map(|path| path.name()).collect();
-        return Err(Failure::bad_input(format!("the path {path} knows no flows; these do: {}", known.join(", "))));
-    }
-    let (paths, asked) = paths(&arguments.paths, &PATHS, None);
+    let (paths, asked) = firewalls(&arguments.paths, "knows no flows", "these do")?;
     let (flows, limit, rounds, frames) =
         (arguments.flows.clone(), arguments.limit, arguments.lab.rounds, arguments.frames);
     let mut document = arguments.lab.document(Test::Flows, cpu, &["nft", "iptables"]);

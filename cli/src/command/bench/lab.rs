@@ -50,6 +50,16 @@ pub fn paths(wanted: &[Path], all: &[Path], base: Option<Path>) -> (Vec<Path>, b
     (chosen.into_iter().collect(), asked)
 }
 
+/// The same for a test of firewalls. Another path `is_none`, in words for the user, as are the `others`.
+pub fn firewalls(wanted: &[Path], is_none: &str, others: &str) -> Result<(Vec<Path>, bool), Failure> {
+    let known: Vec<Path> = Path::ALL.into_iter().filter(|path| path.is_firewall()).collect();
+    if let Some(path) = wanted.iter().find(|path| !path.is_firewall()) {
+        let names: Vec<&str> = known.iter().map(|path| path.name()).collect();
+        return Err(Failure::bad_input(format!("the path {path} {is_none}; {others}: {}", names.join(", "))));
+    }
+    Ok(paths(wanted, &known, None))
+}
+
 /// This command line, to be typed again.
 pub fn command_line() -> String {
     let words = std::env::args().skip(1).map(|word| {

@@ -110,8 +110,7 @@ pub struct TooManySteps {
 
 /// Compiles entries to an image.
 pub fn compile(entries: &Entries) -> Result<Forest, TooManySteps> {
-    let lists = [entries.v4.trees(), entries.v6.trees()];
-    let [v4_lists, v6_lists] = lists;
+    let (v4_lists, v6_lists) = (entries.v4.trees(), entries.v6.trees());
     let v4 = plant_all(&V4, v4_lists, image::FIRST_NODE, WORDS_V4)?;
     let v6 = plant_all(&V6, v6_lists, v4.last().map_or(image::FIRST_NODE, Planted::end), WORDS)?;
     let worst_steps = [&v4, &v6].map(|family| worst_of(family));

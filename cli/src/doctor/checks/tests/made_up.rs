@@ -6,7 +6,7 @@ use crate::doctor::facts::{
     Ability, ClockSource, Facts, InterfaceFacts, Machine, Memlock, Napi, Platform, Programs, Settings, ZoneFacts,
 };
 use crate::doctor::finding::{Finding, Place, Severity};
-use crate::interface::{Counts, Feature, Features, Interface, LinkState, XdpFeatures};
+use crate::interface::{Counts, Feature, LinkState};
 
 /// A machine with four CPUs on which all is well.
 pub fn machine(platform: Platform) -> Machine {
@@ -32,25 +32,10 @@ pub fn machine(platform: Platform) -> Machine {
 
 /// An interface with a queue for each of four CPUs and one untagged zone, on which all is well.
 pub fn interface(driver: &str) -> InterfaceFacts {
-    let xdp = XdpFeatures { basic: true, redirect: true, ndo_xmit: true, rx_sg: true, ..XdpFeatures::default() };
     let on =
         ["rx-checksum", "tx-scatter-gather", "tx-tcp-segmentation", "tx-generic-segmentation", "rx-gro", "rx-hashing"];
     InterfaceFacts {
-        interface: Interface {
-            name: "eth1".to_owned(),
-            index: 2,
-            mac: [2, 0, 0, 0, 0, 1],
-            mtu: 1500,
-            up: true,
-            carrier: true,
-            driver: driver.to_owned(),
-            peer_index: None,
-            peer_is_elsewhere: false,
-            controller: None,
-            addresses: Vec::new(),
-            features: Features::default(),
-            xdp: Some(xdp),
-        },
+        interface: crate::interface::tests::interface(driver),
         zones: vec![ZoneFacts { name: "app".to_owned(), vlan: None }],
         mode: Mode::Auto,
         running: None,
