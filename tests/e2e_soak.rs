@@ -12,10 +12,13 @@ const KILLS: u32 = 3;
 /// Numbered streams of datagrams that a rule allows: both families, both ways.
 const STREAMS: u32 = 4;
 
-/// What the queues of the links lose, they count: veth stops and empties one when programs for XDP come or go. That is a handful,
-/// and nothing else may be missing.
+/// Most datagrams of the streams that may be missing, because a queue of a link was emptied.
+const QUEUED: u64 = 20;
+
+/// What the queues of the links lose, they count: veth stops and empties one when programs for XDP come or go. The transfer, which
+/// is a hundred times the streams, may lose more there; of the streams that is a handful, and nothing else may be missing.
 fn vfw_loses_nothing(hook: &str, outcome: &Outcome) {
-    assert!(outcome.allowed.lost() <= outcome.queues && outcome.queues <= 20, "{hook}: {outcome:#?}");
+    assert!(outcome.allowed.lost() <= outcome.queues.min(QUEUED), "{hook}: {outcome:#?}");
 }
 
 #[test]
