@@ -1,5 +1,6 @@
 //! What is particular to the engine in user space: what it says of itself, and what it refuses.
 
+use std::collections::BTreeSet;
 use std::thread;
 use std::time::Duration;
 
@@ -24,16 +25,27 @@ fn interfaces(firewall: &Firewall) -> Vec<Value> {
     firewall.show("interfaces").as_array().expect("a list").clone()
 }
 
+/// Files of the threads of a process that tell of them.
+fn of_threads(pid: i32, file: &str) -> Vec<String> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("a process").flatten();
+    tasks.filter_map(|task| std::fs::read_to_string(task.path().join(file)).ok()).collect()
+}
+
 /// Threads of a process by name, with the processor time that each has taken, in ticks.
 fn threads(pid: i32) -> Vec<(String, u64)> {
-    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("a process");
-    let of = |task: std::fs::DirEntry| {
-        let stat = std::fs::read_to_string(task.path().join("stat")).ok()?;
+    let of = |stat: &String| {
         let (name, rest) = stat.split_once('(')?.1.rsplit_once(") ")?;
         let fields: Vec<&str> = rest.split(' ').collect();
         Some((name.to_owned(), fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?))
     };
-    tasks.flatten().filter_map(of).collect()
+    of_threads(pid, "stat").iter().filter_map(of).collect()
+}
+
+/// What the kernel says of a worker, or of several, under a name (`man 5 proc_pid_status`).
+fn of_workers(pid: i32, name: &str) -> Vec<String> {
+    let status = of_threads(pid, "status").into_iter().filter(|status| status.starts_with("Name:\tafxdp"));
+    let line = |status: String| Some(status.lines().find_map(|line| line.strip_prefix(name))?.trim().to_owned());
+    status.filter_map(line).collect()
 }
 
 #[test]
@@ -100,12 +112,9 @@ fn what_is_not_the_engines_does_not_wake_it() {
         let firewall = network.firewall(settings);
         pings(&network, "20");
         let wakes = || {
-            let tasks = std::fs::read_dir(format!("/proc/{}/task", firewall.pid())).expect("a process").flatten();
-            let status = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("status")).ok());
-            let own = status.filter(|status| status.starts_with("Name:\tafxdp")).collect::<Vec<_>>();
-            let [own] = own.as_slice() else { panic!("{settings}: an engine") };
-            let line = own.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-            line.and_then(|count| count.trim().parse::<u64>().ok()).expect("a number")
+            let counts = of_workers(firewall.pid(), "voluntary_ctxt_switches:");
+            let [count] = counts.as_slice() else { panic!("{settings}: an engine") };
+            count.parse::<u64>().expect("a number")
         };
         let before = wakes();
         pings(&network, "100");
@@ -139,9 +148,8 @@ fn workers_share_flows() {
         network.ip_batch(&[format!("link delete {interface}"), cable, format!("link set {interface} up")]);
         network.configure_host(zone);
     }
-    let workers = std::thread::available_parallelism().expect("CPUs").get().min(2);
-    let cpus: Vec<usize> = (0..workers).collect();
-    let firewall = network.firewall(&format!("mode = \"afxdp\"\n[afxdp]\ncpus = {cpus:?}"));
+    let workers = std::thread::available_parallelism().expect("CPUs").get().min(4);
+    let firewall = network.firewall("mode = \"afxdp\"");
     let _server = network.serve("db", &["iperf3", "--server"], 5201);
     for turned in [&[][..], &["--reverse"]] {
         let to = network.address("db", false).to_string();
@@ -152,11 +160,24 @@ fn workers_share_flows() {
     }
     pings(&network, "50");
     assert_eq!(firewall.drop_reasons(&["multicast"]), [""; 0]);
+    let places = of_workers(firewall.pid(), "Cpus_allowed_list:");
     let why = interfaces(&firewall)[0]["reasons"].to_string();
-    assert!(workers == 1 || why.contains("2 workers"), "{why}");
+    assert!(workers == 1 || why.contains(&format!("{workers} workers, on CPUs {}", places.join(", "))), "{why}");
+    assert_eq!(places.iter().collect::<BTreeSet<_>>().len(), workers, "each stays on a CPU of its own: {places:?}");
     let busy = threads(firewall.pid()).into_iter().filter(|(name, ticks)| name == "afxdp" && *ticks > 0);
     assert_eq!(busy.count(), workers, "{:?}", threads(firewall.pid()));
     firewall.stop(Signal::SIGTERM);
+}
+
+/// Where the settings say.
+#[test]
+fn a_worker_stays_on_the_cpu_it_is_given() {
+    let Some(network) = Shape::new(PROGRAM, RULES).up() else { return };
+    let firewall = network.firewall("mode = \"afxdp\"\n[afxdp]\ncpus = [0]");
+    pings(&network, "1");
+    assert_eq!(of_workers(firewall.pid(), "Cpus_allowed_list:"), ["0"]);
+    let why = interfaces(&firewall)[0]["reasons"].to_string();
+    assert!(why.contains("one worker, on CPU 0"), "{why}");
 }
 
 /// Its sockets go with the interface, and others come with the next one.

@@ -65,7 +65,7 @@ pub fn measure(plan: &Plan, document: &mut Document) -> Result<()> {
     let steps = plan.paths.len() * plan.rounds as usize;
     let mut rounds = Rounds::new(plan.rounds, steps as u64)?;
     rounds.prepare("building the paths")?;
-    let (mut subjects, notes) = for_each_path(&plan.paths, plan.asked, Subject::new)?;
+    let (mut subjects, notes) = for_each_path(&plan.paths, plan.asked, |path| Subject::new(path, plan.cpu))?;
     document.note(notes);
     if let Some(first) = subjects.first() {
         first.lab.note_offloads(&mut document.machine)?;
@@ -78,8 +78,9 @@ pub fn measure(plan: &Plan, document: &mut Document) -> Result<()> {
 }
 
 impl Subject {
-    fn new(path: Path) -> Result<Self> {
-        let lab = Lab::with(path, Needs { rules: Rules { others: 0, attacked: true }, ..Needs::default() })?;
+    fn new(path: Path, cpu: usize) -> Result<Self> {
+        let rules = Rules { others: 0, attacked: true };
+        let lab = Lab::with(path, Needs { rules, generator: Some(cpu), ..Needs::default() })?;
         let (server, agent) = serve(&lab)?;
         Ok(Self { _server: server, agent, lab, rig: Rig::load()?, found: BTreeMap::new() })
     }

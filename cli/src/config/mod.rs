@@ -207,7 +207,7 @@ impl Limits {
 pub struct Afxdp {
     /// Whether frames may be copied between the kernel and the engine.
     pub zerocopy: ZeroCopy,
-    /// CPUs of the workers, one each. When there are none: as many workers as queues allow, wherever the scheduler has them.
+    /// CPUs of the workers, one each. When there are none: those of the process, the last one first.
     pub cpus: Cpus,
     /// Microseconds for which a worker without frames polls the driver; 0: it waits for interrupts.
     pub busy_poll: Bounded<0, 10_000>,

@@ -77,9 +77,10 @@ impl EngineHost {
         };
         view.frames = Some(frames.to_owned());
         view.reasons.push(reason.to_owned());
-        view.reasons.push(match engine.workers() {
-            1 => "one worker: an interface has one queue, or there is one CPU for it".to_owned(),
-            workers => format!("{workers} workers, each with queues of every interface"),
+        let cpus: Vec<String> = engine.cpus().map(|cpu| cpu.to_string()).collect();
+        view.reasons.push(match cpus.as_slice() {
+            [cpu] => format!("one worker, on CPU {cpu}: an interface has one queue, or there is one CPU for it"),
+            several => format!("{} workers, on CPUs {}", several.len(), several.join(", ")),
         });
         let lost = engine.statistics(attached.interface.index);
         let frames = lost.lost + lost.without_chunk;
@@ -114,7 +115,7 @@ impl Setup {
     pub(super) fn check_engine(&self) -> Result<(), SetupError> {
         let ports = self.ports_of_engine(&self.policy)?;
         if !ports.is_empty() {
-            self.engine.plan.check_cpus()?;
+            self.engine.plan.places()?;
         }
         if self.engine.plan.needs_zero_copy {
             Sockets::open(&ports, &self.engine.plan)?;

@@ -60,12 +60,12 @@ pub struct PortPlan {
 }
 
 /// How the engine is to work.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     /// Frames must not be copied between kernel and engine.
     pub needs_zero_copy: bool,
-    /// Where workers run, one on each of these CPUs; as many as there are queues, wherever the scheduler has them, when there
-    /// are none.
+    /// CPUs for workers, one on each, the first ones if there are more than queues. When there are none: those of this process,
+    /// the last one first, since the first ones serve most interrupts.
     pub cpus: Vec<u16>,
     /// Microseconds for which a worker without frames polls the driver itself; 0: it waits for interrupts.
     pub busy_poll: u32,
@@ -76,11 +76,17 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Whether this process may run on all of the CPUs.
-    pub fn check_cpus(&self) -> Result<(), EngineError> {
+    /// The CPUs for workers; an error if this process cannot use one that is named.
+    pub fn places(&self) -> Result<Vec<u16>, EngineError> {
         let own = sched_getaffinity(Pid::from_raw(0)).map_err(io::Error::from)?;
-        let missing = self.cpus.iter().copied().find(|cpu| !own.is_set(usize::from(*cpu)).unwrap_or(false));
-        missing.map_or(Ok(()), |cpu| Err(EngineError::Cpu { cpu }))
+        let is_own = |cpu: &u16| own.is_set(usize::from(*cpu)).unwrap_or(false);
+        if self.cpus.is_empty() {
+            return Ok((0..CpuSet::count() as u16).rev().filter(is_own).collect());
+        }
+        match self.cpus.iter().find(|cpu| !is_own(cpu)) {
+            Some(&cpu) => Err(EngineError::Cpu { cpu }),
+            None => Ok(self.cpus.clone()),
+        }
     }
 }
 
@@ -143,6 +149,8 @@ pub struct Listening {
 
 /// The sockets of one worker with their rings and memory, not at work yet.
 pub struct Sockets {
+    /// Where the worker runs.
+    cpu: u16,
     umem: Umem,
     opened: Vec<(Listening, Rings)>,
     is_zero_copy: bool,
@@ -170,10 +178,11 @@ impl Sockets {
     }
 
     fn open_as(ports: &[PortPlan], copying: Copying, plan: &Plan) -> Result<Vec<Self>, EngineError> {
-        let most = if plan.cpus.is_empty() { thread::available_parallelism()?.get() } else { plan.cpus.len() };
+        let mut cpus = plan.places()?;
         let queues = ports.iter().map(|port| port.queues).min().unwrap_or(1);
-        let workers = queues.clamp(1, most as u32);
-        (0..workers).map(|worker| Self::open_for(ports, copying, plan.busy_poll, (worker, workers))).collect()
+        cpus.truncate(queues.max(1) as usize);
+        let open = |worker| Self::open_for(ports, copying, plan.busy_poll, (worker, &cpus));
+        (0..cpus.len()).map(open).collect()
     }
 
     /// Those of one worker.
@@ -181,9 +190,9 @@ impl Sockets {
         ports: &[PortPlan],
         copying: Copying,
         busy_poll: u32,
-        (worker, workers): (u32, u32),
+        (worker, cpus): (usize, &[u16]),
     ) -> Result<Self, EngineError> {
-        let queues = |port: &PortPlan| (worker..port.queues).step_by(workers as usize);
+        let queues = |port: &PortPlan| (worker as u32..port.queues).step_by(cpus.len());
         let largest = ports.iter().map(|port| port.mtu + LINK_BYTES).max().unwrap_or(0);
         let count = ports.iter().map(|port| queues(port).count() as u32).sum::<u32>().max(1);
         let mut umem = Umem::new(count * CHUNKS, CHUNK)?;
@@ -207,7 +216,7 @@ impl Sockets {
             }
         }
         let is_zero_copy = opened.first().is_some_and(|(first, _)| first.socket.is_zero_copy().unwrap_or(false));
-        Ok(Self { umem, opened, is_zero_copy })
+        Ok(Self { cpu: cpus[worker], umem, opened, is_zero_copy })
     }
 
     /// Where the programs are to hand frames to.
@@ -257,12 +266,33 @@ enum Order {
 
 /// A worker at work.
 struct Hand {
+    cpu: u16,
     orders: Sender<Order>,
     bell: Arc<EventFd>,
     thread: JoinHandle<()>,
 }
 
 impl Hand {
+    fn start<S: Store + Send + 'static>(
+        sockets: Sockets,
+        tables: EngineTables<S>,
+        is_polling: bool,
+    ) -> io::Result<Self> {
+        let cpu = sockets.cpu;
+        let (sender, orders) = mpsc::channel();
+        let bell = Arc::new(EventFd::from_value_and_flags(0, EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?);
+        let heard = Arc::clone(&bell);
+        let thread = thread::Builder::new().name("afxdp".into()).spawn(move || {
+            if let Err(error) = stay_on(cpu) {
+                tracing::warn!(%error, cpu, "a worker of the AF_XDP engine runs where the scheduler has it");
+            }
+            // Made here: a worker stays in one thread.
+            let worker = sockets.worker(tables);
+            Loop { worker, bell: heard, orders, is_polling }.run();
+        })?;
+        Ok(Self { cpu, orders: sender, bell, thread })
+    }
+
     fn order(&self, order: Order) {
         // One that has ended answers by dropping its end.
         if self.orders.send(order).is_ok() {
@@ -289,17 +319,14 @@ impl Engine {
         policy: &Arc<EnginePolicy>,
         store: impl Fn() -> Result<S, E>,
     ) -> Result<Self, E> {
-        plan.check_cpus()?;
         let crew = Sockets::open(&ports, plan)?;
         let state = Arc::new(EngineState::new((plan.flows, plan.fragments), clock::now() + SHARED));
         let listening = crew.iter().flat_map(Sockets::listening).collect();
         let is_zero_copy = crew.iter().all(|sockets| sockets.is_zero_copy);
         let mut engine = Self { ports, listening, is_zero_copy, hands: Vec::new() };
-        let mut cpus = plan.cpus.iter();
         for sockets in crew {
             let tables = EngineTables::new(Arc::clone(policy), store()?, Arc::clone(&state));
-            let start = Start { is_polling: plan.busy_poll > 0, cpu: cpus.next().copied() };
-            engine.hands.push(start.work(sockets, tables).map_err(EngineError::from)?);
+            engine.hands.push(Hand::start(sockets, tables, plan.busy_poll > 0).map_err(EngineError::from)?);
         }
         Ok(engine)
     }
@@ -319,9 +346,9 @@ impl Engine {
         self.is_zero_copy
     }
 
-    /// How many workers there are.
-    pub fn workers(&self) -> usize {
-        self.hands.len()
+    /// The CPUs on which workers run, one on each.
+    pub fn cpus(&self) -> impl Iterator<Item = u16> {
+        self.hands.iter().map(|hand| hand.cpu)
     }
 
     /// Whether the workers are at work; one ends by itself only when something is wrong with it.
@@ -375,32 +402,6 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         self.end();
-    }
-}
-
-/// How a worker starts.
-struct Start {
-    is_polling: bool,
-    /// Where it stays.
-    cpu: Option<u16>,
-}
-
-impl Start {
-    fn work<S: Store + Send + 'static>(self, sockets: Sockets, tables: EngineTables<S>) -> io::Result<Hand> {
-        let (orders, incoming) = mpsc::channel();
-        let bell = Arc::new(EventFd::from_value_and_flags(0, EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?);
-        let heard = Arc::clone(&bell);
-        let thread = thread::Builder::new().name("afxdp".into()).spawn(move || {
-            if let Some(cpu) = self.cpu
-                && let Err(error) = stay_on(cpu)
-            {
-                tracing::warn!(%error, cpu, "a worker of the AF_XDP engine runs where the scheduler has it");
-            }
-            // Made here: a worker stays in one thread.
-            let worker = sockets.worker(tables);
-            Loop { worker, bell: heard, orders: incoming, is_polling: self.is_polling }.run();
-        })?;
-        Ok(Hand { orders, bell, thread })
     }
 }
 

@@ -13,12 +13,14 @@ use anyhow::{Result, bail};
 use firewall_core::Address;
 use firewall_core::tables::{NeighbourKey, NeighbourWord};
 
+use super::Needs;
 use super::place::Place;
 use super::rules::Rules;
 use super::topology::{ADDRESS_A, ADDRESS_B, ADDRESS_NOBODY, MAC_A, MAC_B};
+use crate::backend::afxdp::Plan;
 use crate::backend::kernel::Flows;
 use crate::clock;
-use crate::config::{AbsolutePath, Bounded, Config, Mode, State};
+use crate::config::{AbsolutePath, Bounded, Config, Cpus, Mode, State};
 use crate::daemon::Setup;
 use crate::lang::{Policy, SourceFile, load};
 
@@ -37,17 +39,18 @@ pub struct InForce {
 
 impl InForce {
     /// Puts vfw in force in the firewall's namespace, with both hosts as resolved neighbours. Tables are as large as they
-    /// are by default, or have room for so many `established` flows.
-    pub fn start(firewall: &Place, mode: Mode, rules: Rules, established: Option<u32>) -> Result<Self> {
+    /// are by default, or have room for as many established flows as are needed.
+    pub fn start(firewall: &Place, mode: Mode, needs: Needs) -> Result<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let policy = policy(rules)?;
+        let policy = policy(needs.rules)?;
         let mut config = Config { mode, ..Config::default() };
         let name = format!("{NAME}{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let path = |folder: &str| AbsolutePath::new(Path::new(folder).join(&name)).map_err(anyhow::Error::msg);
         (config.state.pins, config.state.file) = (path(PINS)?, path("/run")?);
-        if let Some(established) = established {
+        if let Some(established) = needs.established {
             config.flows.established = Bounded::clamped(established);
         }
+        config.afxdp.cpus = cpus_beside(needs.generator)?;
         let setup = firewall.run(|| {
             let mut setup = Setup::start(policy, &config)?;
             setup.start_engine()?;
@@ -74,6 +77,13 @@ impl InForce {
         }
         Ok(())
     }
+}
+
+/// The CPUs for the engine in user space: all but the generator's, or the default if that leaves none.
+fn cpus_beside(generator: Option<usize>) -> Result<Cpus> {
+    let all = Plan::default().places()?;
+    let others = all.into_iter().filter(|cpu| Some(usize::from(*cpu)) != generator).collect();
+    Cpus::new(others).map_err(anyhow::Error::msg)
 }
 
 /// Removes flows that have ended, as the daemon does, until the sender goes.

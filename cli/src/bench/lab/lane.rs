@@ -33,7 +33,7 @@ impl Lane {
     /// Puts a path in force. All work stays on `cpu`, but that of the engine in user space, which takes another one if there
     /// is one: it loses what it cannot take, and the time per frame is that of its capacity.
     pub fn new(path: Path, cpu: usize, needs: Needs) -> Result<Self> {
-        let lab = Lab::with(path, needs)?;
+        let lab = Lab::with(path, Needs { generator: Some(cpu), ..needs })?;
         let mut rig = Rig::load()?;
         let topology = &lab.topology;
         topology.a.run(|| rig.attach_sink("a0", topology.a0, sink(path)))?;

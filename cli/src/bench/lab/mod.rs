@@ -34,6 +34,8 @@ pub use topology::{
 pub struct Needs {
     /// Room in vfw's table of established flows; its default when absent.
     pub established: Option<u32>,
+    /// The CPU of a generator, which the engine in user space leaves to it if there is another one.
+    pub generator: Option<usize>,
     /// The rules.
     pub rules: Rules,
 }
@@ -63,7 +65,7 @@ impl Lab {
         let mut vfw = None;
         if let Some(firewall) = &topology.firewall {
             match (path, path.mode()) {
-                (_, Some(mode)) => vfw = Some(InForce::start(firewall, mode, needs.rules, needs.established)?),
+                (_, Some(mode)) => vfw = Some(InForce::start(firewall, mode, needs)?),
                 (Path::Bridge, _) => bridge(firewall)?,
                 _ => route(firewall, &topology)?,
             }
