@@ -1,10 +1,12 @@
 //! Real traffic between real stacks: each hook, with and without checksum offload, at two MTUs.
 
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, IoSlice};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
+use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrStorage, sendmsg};
 use serde_json::Value;
 use vfw_tests::network::{Firewall, Network, Shape, finish};
 
@@ -66,7 +68,7 @@ fn carries(hook: &str, offload: bool, mtu: u32) {
     for interface in interfaces.as_array().expect("a list") {
         assert_eq!((interface["hook"].as_str(), interface["mtu"].as_u64()), (Some(hook), Some(u64::from(mtu))));
     }
-    first_packets_are_kept(&network, &firewall);
+    first_packets_are_kept(&network, &firewall, hook);
     large_pings_pass(&network, mtu);
     files_arrive_whole(&network, &firewall);
     bulk_data_moves(&network, &firewall);
@@ -75,7 +77,7 @@ fn carries(hook: &str, offload: bool, mtu: u32) {
 }
 
 /// Nobody knows anybody's MAC yet.
-fn first_packets_are_kept(network: &Network, firewall: &Firewall) {
+fn first_packets_are_kept(network: &Network, firewall: &Firewall, hook: &str) {
     assert_eq!(firewall.show("neighbours").as_array().map(Vec::len), Some(0), "the tables are empty at first");
     for v6 in [false, true] {
         ping(network, "app", network.address("db", v6), &["-c", "1"]);
@@ -87,6 +89,12 @@ fn first_packets_are_kept(network: &Network, firewall: &Firewall) {
         burst(network, address.parse().expect("an address"));
     }
     assert_eq!(rule(firewall, BURST, "packets"), 10);
+    for new in ["10.0.20.9/24", "fd00:20::9/64"] {
+        network.must("db", &["ip", "address", "add", new, "dev", "eth0", "nodad"]);
+        let (address, _) = new.split_once('/').expect("a prefix");
+        large_burst(network, address.parse().expect("an address"));
+    }
+    assert_eq!(rule(firewall, BURST, "packets"), 10 + if hook == "tc" { 2 } else { 10 });
     let neighbours = firewall.show("neighbours");
     let mac = network.mac("db", "eth0").map(|byte| format!("{byte:02x}")).join(":");
     for address in ["10.0.20.7", "10.0.20.8", "fd00:20::7", "fd00:20::8"] {
@@ -97,7 +105,7 @@ fn first_packets_are_kept(network: &Network, firewall: &Firewall) {
     }
     let flows = firewall.show("flows");
     let unreplied = flows.as_array().expect("a list").iter().filter(|flow| flow["state"] == "unreplied");
-    assert_eq!(unreplied.filter(|flow| flow["protocol"] == "udp").count(), 2);
+    assert_eq!(unreplied.filter(|flow| flow["protocol"] == "udp").count(), 4);
 }
 
 fn ping(network: &Network, from: &str, to: IpAddr, options: &[&str]) {
@@ -127,6 +135,25 @@ fn burst(network: &Network, to: IpAddr) {
         .collect();
     received.sort_unstable();
     assert_eq!(received, [0, 1, 2, 3, 4]);
+}
+
+/// The same in one packet, which the sender leaves to be cut (UDP_SEGMENT of `man 7 udp`): tc sees it whole, and it waits as it is.
+fn large_burst(network: &Network, to: IpAddr) {
+    const SEGMENT: usize = 1000;
+    let receiver = network.within("db", || UdpSocket::bind((to, 9000))).expect("a UDP socket");
+    receiver.set_read_timeout(Some(Duration::from_secs(5))).expect("a timeout");
+    let sender = network.within("app", || UdpSocket::bind((network.address("app", to.is_ipv6()), 9001)));
+    let sender = sender.expect("a UDP socket");
+    let bytes: Vec<u8> = (0..5 * SEGMENT).map(|at| (at / 7) as u8).collect();
+    let (parts, size) = ([IoSlice::new(&bytes)], [ControlMessage::UdpGsoSegments(&(SEGMENT as u16))]);
+    let to = SockaddrStorage::from(SocketAddr::new(to, 9000));
+    let sent = sendmsg(sender.as_raw_fd(), &parts, &size, MsgFlags::empty(), Some(&to));
+    assert_eq!(sent, Ok(bytes.len()));
+    let mut received = vec![[0; SEGMENT]; 5];
+    for datagram in &mut received {
+        assert_eq!(receiver.recv(datagram).expect("each segment arrives"), SEGMENT);
+    }
+    assert_eq!(received.concat(), bytes);
 }
 
 /// The largest packets that need no fragments, and larger ones that do.
