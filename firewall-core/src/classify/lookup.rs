@@ -167,12 +167,14 @@ fn decide<R: Record>(
     while next != end {
         steps.take()?;
         let record = record(next)?;
-        let (decision, matches) = (record.decision().0, record.matches(key));
-        if decision >= best {
-            break;
-        }
-        if matches {
-            return Some(decision);
+        if record.has_addresses(key) {
+            let (decision, matches) = (record.decision().0, record.has_rest(key));
+            if decision >= best {
+                break;
+            }
+            if matches {
+                return Some(decision);
+            }
         }
         next = next.wrapping_add(1);
     }

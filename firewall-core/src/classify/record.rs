@@ -50,8 +50,10 @@ impl Selector {
 pub trait Record {
     /// What it says.
     fn decision(&self) -> Decision;
-    /// Whether it matches.
-    fn matches(&self, key: &Key) -> bool;
+    /// Whether the addresses of a packet are inside of its own. Most records of a leaf that do not match differ here.
+    fn has_addresses(&self, key: &Key) -> bool;
+    /// Whether everything else of the packet matches.
+    fn has_rest(&self, key: &Key) -> bool;
 }
 
 const fn zone(zone: u16) -> (u16, u16) {
@@ -61,7 +63,7 @@ const fn zone(zone: u16) -> (u16, u16) {
 const _: () = assert!(MAX_ZONES < 0xfff);
 
 // What follows is written without branches: the verifier keeps every branch of the longest path in mind, a leaf has many
-// records, and which of their fields differs nobody can foretell. Each function returns zero for a match.
+// records, and which of their fields differs nobody can foretell, once the addresses match. Each function returns zero for a match.
 
 /// Whether the ports differ. Both are tested at once: a half whose port lies below the first or above the last one loses
 /// its guard.
@@ -114,13 +116,17 @@ impl Record for RecordV4 {
     }
 
     #[inline(always)]
-    fn matches(&self, key: &Key) -> bool {
+    fn has_addresses(&self, key: &Key) -> bool {
         let differ = self.0[0] ^ key.pair(slot::SOURCE_V4);
         // In 64 bits, where 32 is a shift like any other.
         let source = (differ & 0xffff_ffff) >> (self.0[3] & 0x3f);
         let destination = (differ >> 32) >> (self.0[3] >> 8 & 0x3f);
-        source | destination | ports_differ(self.0[1], key) | fields_differ(self.0[2], key) == 0
-            && flags_differ(self.0[3], key) == 0
+        source | destination == 0
+    }
+
+    #[inline(always)]
+    fn has_rest(&self, key: &Key) -> bool {
+        ports_differ(self.0[1], key) | fields_differ(self.0[2], key) | flags_differ(self.0[3], key) == 0
     }
 }
 
@@ -156,13 +162,18 @@ impl Record for RecordV6 {
     }
 
     #[inline(always)]
-    fn matches(&self, key: &Key) -> bool {
+    fn has_addresses(&self, key: &Key) -> bool {
         let shifts = self.0[7];
         let differ = half_differs(self.0[0] ^ key.pair(slot::SOURCE), shifts)
             | half_differs(self.0[1] ^ key.pair(slot::SOURCE + 2), shifts >> 16)
             | half_differs(self.0[2] ^ key.pair(slot::DESTINATION), shifts >> 32)
             | half_differs(self.0[3] ^ key.pair(slot::DESTINATION + 2), shifts >> 48);
-        differ | ports_differ(self.0[4], key) | fields_differ(self.0[5], key) == 0 && flags_differ(self.0[6], key) == 0
+        differ == 0
+    }
+
+    #[inline(always)]
+    fn has_rest(&self, key: &Key) -> bool {
+        ports_differ(self.0[4], key) | fields_differ(self.0[5], key) | flags_differ(self.0[6], key) == 0
     }
 }
 
