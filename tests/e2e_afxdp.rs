@@ -150,8 +150,9 @@ fn workers_share_flows() {
     }
     let workers = std::thread::available_parallelism().expect("CPUs").get().min(4);
     let firewall = network.firewall("mode = \"afxdp\"");
-    let _server = network.serve("db", &["iperf3", "--server"], 5201);
     for turned in [&[][..], &["--reverse"]] {
+        // One that has just served a client may still be busy with its end.
+        let _server = network.serve("db", &["iperf3", "--server"], 5201);
         let to = network.address("db", false).to_string();
         let command = ["iperf3", "--json", "--parallel", "8", "--bytes", "64M", "--client", &to];
         let output = finish(network.start("app", &[&command, turned].concat()), Duration::from_secs(20));

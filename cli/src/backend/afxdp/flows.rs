@@ -51,6 +51,22 @@ impl Followed {
         followed
     }
 
+    /// It is no flow any more, or its record outside is the only one from now on.
+    pub fn is_gone(&self) -> bool {
+        self.is_gone.load(Ordering::Relaxed)
+    }
+
+    fn end(&self) {
+        self.is_gone.store(true, Ordering::Relaxed);
+    }
+
+    /// A packet of it has come: it does not make room the next time.
+    pub fn note_used(&self) {
+        if !self.is_used.load(Ordering::Relaxed) {
+            self.is_used.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// The key.
     pub fn key(&self) -> &FlowKey {
         &self.key
@@ -64,7 +80,7 @@ impl Followed {
     /// Whether the record outside has to be written: the flow has moved on, or a while has passed.
     pub fn is_due(&self, now: u64) -> bool {
         let Written { state, epoch, time } = &self.written;
-        !self.is_gone.load(Ordering::Relaxed)
+        !self.is_gone()
             && (self.flow.state.get() != state.get()
                 || self.flow.epoch.get() != epoch.get()
                 || now.saturating_sub(time.get()) >= REFRESH.min(self.flow.expires.get().saturating_sub(now) / 4)
@@ -126,25 +142,6 @@ pub struct Flows {
     hashing: KeyHashing,
 }
 
-/// A flow that makes room for another one.
-pub struct Evicted {
-    followed: Arc<Followed>,
-    /// A packet of it is in the hands of another worker.
-    is_in_use: bool,
-}
-
-impl Evicted {
-    /// The flow.
-    pub fn followed(&self) -> &Followed {
-        &self.followed
-    }
-
-    /// The record for the store. Nobody follows the flow from here on: the windows are exact, if no packet of it is anywhere.
-    pub fn record(&self) -> Flow {
-        if self.is_in_use { self.followed.record() } else { self.followed.flow.clone() }
-    }
-}
-
 impl Flows {
     /// Room for `capacity` flows, one at least.
     pub fn new(capacity: usize) -> Self {
@@ -163,13 +160,15 @@ impl Flows {
         self.shards.iter().map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// A flow that is followed.
-    pub fn find(&self, key: &FlowKey) -> Option<Arc<Followed>> {
-        let hash = self.hashing.hash_one(key);
+    /// The hash of a key.
+    pub fn hash(&self, key: &FlowKey) -> u64 {
+        self.hashing.hash_one(key)
+    }
+
+    /// A flow that is followed, by its key and the hash of that.
+    pub fn find(&self, hash: u64, key: &FlowKey) -> Option<Arc<Followed>> {
         let followed = self.shard(hash).find(hash, key)?;
-        if !followed.is_used.load(Ordering::Relaxed) {
-            followed.is_used.store(true, Ordering::Relaxed);
-        }
+        followed.note_used();
         Some(followed)
     }
 
@@ -181,7 +180,7 @@ impl Flows {
         table: FlowTable,
         flow: Flow,
         written: u64,
-    ) -> (Arc<Followed>, Option<Evicted>) {
+    ) -> (Arc<Followed>, Option<Arc<Followed>>) {
         let hash = self.hashing.hash_one(key);
         let mut shard = self.shard(hash);
         if let Some(followed) = shard.find(hash, key) {
@@ -196,18 +195,25 @@ impl Flows {
     pub fn forget(&self, key: &FlowKey) {
         let hash = self.hashing.hash_one(key);
         if let Some(followed) = self.shard(hash).remove(hash, key) {
-            followed.is_gone.store(true, Ordering::Relaxed);
+            followed.end();
         }
     }
 
     /// Follows none any more; all that were followed.
     pub fn take_all(&self) -> Vec<Arc<Followed>> {
-        self.all_shards().flat_map(|mut shard| shard.take_all()).collect()
+        let all: Vec<_> = self.all_shards().flat_map(|mut shard| shard.take_all()).collect();
+        all.iter().for_each(|followed| followed.end());
+        all
     }
 
     /// All that are followed.
     pub fn all(&self) -> Vec<Arc<Followed>> {
         self.all_shards().flat_map(|shard| shard.places.iter().flatten().cloned().collect::<Vec<_>>()).collect()
+    }
+
+    /// How many can be followed.
+    pub fn room(&self) -> usize {
+        self.all_shards().map(|shard| shard.capacity).sum()
     }
 
     /// How many are followed.
@@ -235,7 +241,7 @@ impl Shard {
         self.places.get(place)?.clone()
     }
 
-    fn add(&mut self, hash: u64, followed: &Arc<Followed>, hashing: &KeyHashing) -> Option<Evicted> {
+    fn add(&mut self, hash: u64, followed: &Arc<Followed>, hashing: &KeyHashing) -> Option<Arc<Followed>> {
         let (place, evicted) = self.place(hashing);
         if let Some(place) = self.places.get_mut(place) {
             *place = Some(Arc::clone(followed));
@@ -246,8 +252,7 @@ impl Shard {
             followed.map_or(0, |followed| hashing.hash_one(followed.key))
         };
         self.index.insert_unique(hash, place, hash_of);
-        // No clone is made of what is not in a place any more.
-        evicted.map(|followed| Evicted { is_in_use: Arc::strong_count(&followed) > 1, followed })
+        evicted.inspect(|followed| followed.end())
     }
 
     /// A place for one flow more, and whose it was.
@@ -363,7 +368,11 @@ mod tests {
 
     fn add(flows: &Flows, number: u16) -> Option<u16> {
         let (_, evicted) = flows.follow(&key(number), FlowTable::HalfOpen, Flow::default(), 0);
-        evicted.map(|evicted| evicted.followed.key.low_port)
+        evicted.map(|evicted| evicted.key.low_port)
+    }
+
+    fn find(flows: &Flows, number: u16) -> bool {
+        flows.find(flows.hash(&key(number)), &key(number)).is_some()
     }
 
     #[test]
@@ -371,9 +380,9 @@ mod tests {
         let flows = Flows::new(3);
         assert_eq!([1, 2, 3].map(|number| add(&flows, number)), [None; 3]);
         assert_eq!(add(&flows, 4), Some(1), "all were used: the hand has come round");
-        assert!(flows.find(&key(2)).is_some());
+        assert!(find(&flows, 2));
         assert_eq!(add(&flows, 5), Some(3), "2 was used since");
-        assert_eq!((flows.len(), flows.find(&key(3)).is_none()), (3, true));
+        assert_eq!((flows.len(), !find(&flows, 3)), (3, true));
         flows.forget(&key(2));
         assert_eq!((flows.len(), add(&flows, 6)), (2, None), "a place that is free");
         assert_eq!(flows.take_all().len(), 3);

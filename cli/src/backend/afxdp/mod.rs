@@ -34,7 +34,8 @@
 //!
 //! A worker is a thread with a queue of every interface at the least, all frames in one UMEM of its own; so nothing is handed from
 //! one worker to another. The two directions of a flow may come to two of them. They share its record as CPUs share a record of the
-//! kernel's ([`firewall_core::shared::Shared`]), and find it in a table with a lock for each of its parts.
+//! kernel's ([`firewall_core::shared::Shared`]), and find it in a table with a lock for each of its parts; a worker remembers where the
+//! records are that it has met (`recent`).
 //!
 //! # Where frames are
 //!
@@ -49,6 +50,7 @@ mod engine;
 mod flows;
 mod frame;
 mod mailbox;
+mod recent;
 mod store;
 pub mod sys;
 mod tables;

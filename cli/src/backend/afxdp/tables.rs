@@ -3,19 +3,21 @@
 use std::cell::{Cell, RefCell};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use firewall_core::Address;
 use firewall_core::classify::Decision;
 use firewall_core::conntrack::{Flow, FlowKey};
 use firewall_core::event::{Dropped, Event, Topic, tell_dropped};
 use firewall_core::limit::{Bucket, Buckets, Work};
 use firewall_core::packet::Packet;
+use firewall_core::parse;
 use firewall_core::tables::{
     Direction, FlowTable, FragmentKey, FragmentPorts, MAX_ZONES, NeighbourKey, NeighbourWord, Route, RuleKey, Settings,
     Tables, Zone,
 };
 use firewall_core::verdict::DropReason;
+use firewall_core::{Address, Frame};
 
 use super::flows::{Flows, Followed, set_behind};
+use super::recent::Recent;
 use super::store::Store;
 use crate::backend::{Fragments, PolicyTables};
 
@@ -59,6 +61,7 @@ pub struct EngineTables<S> {
     policy: Arc<EnginePolicy>,
     store: S,
     state: Arc<EngineState>,
+    recent: RefCell<Recent>,
     /// The flow of the packet in hand.
     last: RefCell<Option<Arc<Followed>>>,
     /// A flow that the established table was just asked for in vain.
@@ -81,7 +84,8 @@ impl std::ops::Deref for FlowRef {
 impl<S: Store> EngineTables<S> {
     /// Tables under this policy.
     pub fn new(policy: Arc<EnginePolicy>, store: S, state: Arc<EngineState>) -> Self {
-        Self { policy, store, state, last: RefCell::default(), missed: Cell::default(), now: Cell::default() }
+        let recent = RefCell::new(Recent::new(state.flows.room()));
+        Self { policy, store, state, recent, last: RefCell::default(), missed: Cell::default(), now: Cell::default() }
     }
 
     /// Puts another policy in force.
@@ -114,6 +118,22 @@ impl<S: Store> EngineTables<S> {
         self.state.buckets.iter().flatten().for_each(|bucket| bucket.pass(nanos));
     }
 
+    /// Has the way to the flow of a frame fetched whose turn comes soon: a hash for [`Self::fetch_flow`].
+    pub fn fetch_way(&self, frame: &impl Frame) -> Option<u64> {
+        let mut packet = Packet::EMPTY;
+        let ethernet = parse::ethernet(frame, &mut packet).ok()?;
+        parse::ip(frame, &ethernet, &mut packet).ok()?;
+        let (key, _) = FlowKey::of(&packet);
+        let hash = self.state.flows.hash(&key);
+        self.recent.borrow().fetch_place(hash);
+        Some(hash)
+    }
+
+    /// Has its record fetched.
+    pub fn fetch_flow(&self, hash: u64) {
+        self.recent.borrow().fetch_record(hash);
+    }
+
     /// Begins with a packet.
     pub fn begin(&self, now: u64) {
         self.now.set(now);
@@ -142,6 +162,7 @@ impl<S: Store> EngineTables<S> {
     /// Writes what is known of the flows and follows none any more. `is_quiet`: no packet of them is anywhere, so that the
     /// windows are exact.
     pub fn let_go(&self, is_quiet: bool) {
+        self.recent.borrow_mut().clear();
         for followed in self.state.flows.take_all() {
             let record = if is_quiet { Flow::clone(&followed) } else { followed.record() };
             self.store.write(followed.table(), followed.key(), &record);
@@ -159,10 +180,22 @@ impl<S: Store> EngineTables<S> {
     fn follow(&self, key: &FlowKey, table: FlowTable, flow: Flow, written: u64) -> FlowRef {
         let (followed, evicted) = self.state.flows.follow(key, table, flow, written);
         if let Some(evicted) = evicted {
-            let followed = evicted.followed();
-            self.store.write(followed.table(), followed.key(), &evicted.record());
+            self.store.write(evicted.table(), evicted.key(), &evicted.record());
         }
+        self.recent.borrow_mut().add(self.state.flows.hash(key), &followed);
         self.note(followed)
+    }
+
+    /// A flow that is followed.
+    fn met(&self, key: &FlowKey) -> Option<Arc<Followed>> {
+        let hash = self.state.flows.hash(key);
+        if let Some(followed) = self.recent.borrow().find(hash, key) {
+            followed.note_used();
+            return Some(Arc::clone(followed));
+        }
+        let followed = self.state.flows.find(hash, key)?;
+        self.recent.borrow_mut().add(hash, &followed);
+        Some(followed)
     }
 
     fn note(&self, followed: Arc<Followed>) -> FlowRef {
@@ -187,8 +220,7 @@ impl<S: Store> Tables for EngineTables<S> {
     }
 
     fn flow(&self, table: FlowTable, key: &FlowKey) -> Option<FlowRef> {
-        let followed = self.state.flows.find(key);
-        if let Some(followed) = followed {
+        if let Some(followed) = self.met(key) {
             return (followed.table() == table).then(|| self.note(followed));
         }
         let is_established = table == FlowTable::Established;

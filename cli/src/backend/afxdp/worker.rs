@@ -3,6 +3,7 @@
 //! A frame stays in the chunk in which it came; what moves is who has the chunk. Every chunk that a step takes out of a ring
 //! goes back in the same step: to a send ring, or to the free ones, from which the fill rings are topped up.
 
+use std::collections::VecDeque;
 use std::io;
 
 use firewall_core::event::{Dropped, PuntHeader};
@@ -17,6 +18,9 @@ use super::tables::EngineTables;
 
 /// Frames taken from one queue before the next has its turn: as many as stay in the first level cache.
 const BATCH: usize = 64;
+/// Frames that are looked at together before the first of them is forwarded: long enough for memory to come, and little enough to
+/// stay in the cache.
+const GROUP: usize = 16;
 /// So many frames before its turn a frame's headers are fetched into the cache: another CPU has written them.
 const AHEAD: u32 = 4;
 /// Most buffers of one frame (`MAX_SKB_FRAGS` of Linux, and the linear part).
@@ -73,13 +77,33 @@ pub struct Worker<S, K> {
     tables: EngineTables<S>,
     /// By zone: the queues of its interface.
     ways_out: Vec<Vec<u16>>,
+    /// The frame in hand.
     parts: Vec<Part>,
+    /// The frames that wait behind it.
+    group: VecDeque<Waiting>,
+    /// Their parts, in order.
+    waiting: VecDeque<Part>,
+}
+
+/// A frame that was looked at.
+struct Waiting {
+    parts: usize,
+    /// Of its flow.
+    hash: Option<u64>,
 }
 
 impl<S: Store, K: Kick> Worker<S, K> {
     /// A worker for these queues, whose frames lie in `umem`.
     pub fn new(umem: Umem, queues: Vec<Queue<K>>, tables: EngineTables<S>) -> Self {
-        let mut worker = Self { umem, queues, tables, ways_out: Vec::new(), parts: Vec::with_capacity(MAX_PARTS) };
+        let mut worker = Self {
+            umem,
+            queues,
+            tables,
+            ways_out: Vec::new(),
+            parts: Vec::with_capacity(MAX_PARTS),
+            group: VecDeque::with_capacity(GROUP),
+            waiting: VecDeque::with_capacity(GROUP),
+        };
         worker.find_ways_out();
         worker
     }
@@ -133,11 +157,15 @@ impl<S: Store, K: Kick> Worker<S, K> {
         for number in 0..self.queues.len() {
             self.reclaim(number, &mut work);
             self.top_up(number);
-            for _ in 0..BATCH {
-                if !self.receive(number, &mut work) {
+            for _ in 0..BATCH / GROUP {
+                self.gather(number, &mut work);
+                if self.group.is_empty() {
                     break;
                 }
-                self.forward(number, now, &mut work);
+                while let Some(frame) = self.group.pop_front() {
+                    self.parts.extend(self.waiting.drain(..frame.parts));
+                    self.forward(number, now, &mut work);
+                }
             }
             if let Some(queue) = self.queues.get_mut(number) {
                 queue.rings.receive.release();
@@ -175,6 +203,18 @@ impl<S: Store, K: Kick> Worker<S, K> {
         if queue.rings.fill.needs_wakeup() {
             // What went wrong shows when frames are sent; there is nothing to be done about it here.
             let _ = queue.kick.receive();
+        }
+    }
+
+    /// Takes a group of frames out of a receive ring, and has fetched what forwarding them will look at.
+    fn gather(&mut self, number: usize, work: &mut Work) {
+        while self.group.len() < GROUP && self.receive(number, work) {
+            let hash = self.tables.fetch_way(&UmemFrame::new(&mut self.umem, &mut self.parts));
+            self.group.push_back(Waiting { parts: self.parts.len(), hash });
+            self.waiting.extend(self.parts.drain(..));
+        }
+        for hash in self.group.iter().filter_map(|frame| frame.hash) {
+            self.tables.fetch_flow(hash);
         }
     }
 

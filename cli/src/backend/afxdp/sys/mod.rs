@@ -11,11 +11,13 @@
 #![allow(unsafe_code, reason = "memory shared with the kernel and system calls; every block states its invariant")]
 
 mod mapping;
+mod prefetch;
 mod ring;
 mod socket;
 mod umem;
 
 pub use mapping::Mapping;
+pub use prefetch::prefetch;
 pub use ring::{Consumer, Descriptor, Producer, ring};
 pub use socket::{Binding, Copying, Rings, Socket, Statistics, open};
 pub use umem::{Census, Chunk, Umem};

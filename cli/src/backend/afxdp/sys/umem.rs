@@ -7,6 +7,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use super::Mapping;
+use super::prefetch::line;
 
 /// Bytes that the kernel leaves free before a frame that it receives (`XDP_PACKET_HEADROOM`).
 const HEAD_ROOM: u32 = 256;
@@ -124,7 +125,7 @@ impl Umem {
     pub fn prefetch(&self, address: u64) {
         let (number, offset) = self.place(address);
         if let Some((start, _)) = self.range(number, &(offset..self.chunk_bytes)) {
-            prefetch(start);
+            line(start.as_ptr());
         }
     }
 
@@ -213,16 +214,6 @@ impl Umem {
         census
     }
 }
-
-#[cfg(target_arch = "x86_64")]
-fn prefetch(place: NonNull<u8>) {
-    use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-    // SAFETY: it reads nothing that the program could see, and faults at no address.
-    unsafe { _mm_prefetch::<_MM_HINT_T0>(place.as_ptr().cast()) };
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn prefetch(_place: NonNull<u8>) {}
 
 #[cfg(test)]
 mod tests {
