@@ -2,7 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::command::{apply, bench, check, doctor, explain, lab, run, show, stop};
+use crate::command::{apply, bench, check, doctor, explain, lab, run, setup, show, stop};
 
 /// Virtual firewall: routes and filters traffic between VLANs inside of one host.
 #[derive(Debug, Parser)]
@@ -16,6 +16,8 @@ pub struct Arguments {
 /// The commands, one file each in [`crate::command`].
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Ask a few questions and write the first rules.
+    Setup(setup::Arguments),
     /// Read rule files, compile them and run their tests; change nothing.
     Check(check::Arguments),
     /// Put rule files in force on this machine's interfaces and stay.

@@ -16,4 +16,5 @@ pub mod interface;
 pub mod lab;
 pub mod lang;
 pub mod preview;
+pub mod setup;
 pub mod summary;

@@ -20,3 +20,4 @@ pub mod raw_socket;
 pub mod ruleset;
 pub mod scenario;
 pub mod soak;
+pub mod terminal;

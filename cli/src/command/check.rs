@@ -81,6 +81,14 @@ pub fn run(arguments: &Arguments) -> Exit {
     if report.ok { Exit::Success } else { Exit::BadInput }
 }
 
+/// What the check finds, and what it says of a policy that holds.
+pub(super) fn verdict(sources: &[SourceFile], config: &Config) -> (Diagnostics, String) {
+    let mut found = Diagnostics::default();
+    let report = check(sources, config, &mut found);
+    let text = text(&report, &found);
+    (found, text)
+}
+
 /// Everything that can be known without a system.
 fn check(sources: &[SourceFile], config: &Config, found: &mut Diagnostics) -> Report {
     let start = Instant::now();

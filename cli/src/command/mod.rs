@@ -9,6 +9,7 @@ mod drops;
 pub mod explain;
 pub mod lab;
 pub mod run;
+pub mod setup;
 pub mod show;
 pub mod stop;
 
@@ -52,6 +53,7 @@ pub fn main() -> ExitCode {
         }
     };
     let outcome = match arguments.command {
+        Command::Setup(arguments) => setup::run(&arguments).map(|()| 0),
         Command::Check(arguments) => Ok(check::run(&arguments) as u8),
         Command::Run(arguments) => run::run(&arguments).map(|()| 0),
         Command::Apply(arguments) => apply::run(&arguments).map(|()| 0),

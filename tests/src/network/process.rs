@@ -35,10 +35,15 @@ impl Process {
 
     /// Starts `command` as [`Self::start`] does, its outputs going to the file `log`, which can be read meanwhile.
     pub fn start_logged(mut command: Command, log: &Path) -> Self {
-        let line = command.get_program().display().to_string();
         let file = File::create(log).expect("the log file");
         let copy = file.try_clone().expect("a second handle of the log file");
         command.stdin(Stdio::null()).stdout(file).stderr(copy);
+        Self::start_at(command)
+    }
+
+    /// Starts `command` with the streams that it has been given.
+    pub fn start_at(mut command: Command) -> Self {
+        let line = command.get_program().display().to_string();
         let child = command.spawn().unwrap_or_else(|error| panic!("cannot run {line}: {error}"));
         let pid = Pid::from_raw(child.id().cast_signed());
         Self { line, pid, ended: wait_for(child), status: None, output: None, error: None }
