@@ -15,7 +15,8 @@ zone app { interface eth1  vlan 10  address 10.0.10.1/24, fd00:10::1/64 }
 zone db  { interface eth2  vlan 20  address 10.0.20.1/24, fd00:20::1/64 }
 ";
 
-/// A network without rules, whose firewall has a bridge for management, and an interface that carries another.
+/// A network without rules, whose firewall has a bridge for management, an interface that carries another, and one by which
+/// somebody is logged in.
 fn network() -> Option<Network> {
     let network = Shape::new(PROGRAM, RULES).up()?;
     fs::remove_file(network.folder().join("rules.fw")).expect("the rules go");
@@ -37,7 +38,9 @@ fn network() -> Option<Network> {
 }
 
 fn start(network: &Network, folder: &Path, more: &[&str]) -> (Line, Process) {
-    let command = [&[PROGRAM, "setup", "--folder", folder.to_str().expect("UTF-8")], more].concat();
+    let session = "SSH_CONNECTION=198.51.100.9 50000 198.51.100.1 22";
+    let folder = folder.to_str().expect("UTF-8");
+    let command = [&["env", session, PROGRAM, "setup", "--folder", folder], more].concat();
     terminal::start(network, "fw", &command, PATIENCE)
 }
 
@@ -77,10 +80,13 @@ fn a_session_ends_in_rules_that_forward() {
     let folder = network.folder().join("new/vfw");
     let (mut line, process) = start(&network, &folder, &["--first"]);
     let shown = line.expect("Zones:");
-    for part in ["bridge0", "management: the default route leads there", "the kernel has 198.51.100.1/24 there"] {
-        assert!(shown.contains(part), "{part} in\n{shown}");
-    }
-    for (name, reason) in [("port0", "port of a bridge"), ("low0", "carries upper0")] {
+    for (name, reason) in [
+        ("bridge0", "management: the default route leads there"),
+        ("far0", "management: you are logged in there"),
+        ("upper0", "the kernel has 203.0.113.1/24 there"),
+        ("low0", "carries upper0"),
+        ("port0", "port of a bridge"),
+    ] {
         let line = shown.lines().find(|line| line.trim_start().starts_with(name)).expect("a line");
         assert!(line.contains(reason), "{line}");
     }
@@ -120,7 +126,7 @@ fn wrong_answers_are_told_and_asked_again() {
     fs::create_dir(&folder).expect("a folder");
     fs::write(folder.join("rules.fw"), "default drop\n").expect("rules");
     fs::write(folder.join("vfw.toml"), "mode = \"fast\"\n").expect("settings");
-    let (mut line, process) = start(&network, &folder, &[]);
+    let (mut line, process) = start(&network, &folder, &["--management", "eth2"]);
     let wrong = |line: &mut Line, question: &str, answer: &str, error: &str| {
         line.answer(question, answer);
         line.expect(error);
@@ -129,6 +135,7 @@ fn wrong_answers_are_told_and_asked_again() {
     wrong(&mut line, "Zone 1, name", "zone", "has a fixed meaning");
     line.answer("Zone 1, name", "app");
     wrong(&mut line, "interface [", "bridge0", "cannot be had (management");
+    wrong(&mut line, "interface [", "eth2", "cannot be had (management, as you say)");
     wrong(&mut line, "interface [", "eth9", "there is no interface `eth9`");
     line.answer("interface [", "eth1");
     wrong(&mut line, "VLAN (empty", "4095", "4094");
