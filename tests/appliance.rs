@@ -117,6 +117,53 @@ fn a_broken_seed_leaves_it_reachable_and_closed() {
 }
 
 #[test]
+fn the_first_set_up_is_done_at_the_console() {
+    if !available() {
+        return;
+    }
+    let Some(network) = Shape::new(PROGRAM, RULES).up() else { return };
+    let key = Appliance::key(&network);
+    let mut appliance = Appliance::boot(&network, image(), &[], false);
+    appliance.until_console_shows("CLOSED: there are no rules yet");
+    let mut console = appliance.sit_down();
+    console.send("\r");
+    console.answer("login: ", "setup");
+    // Answers to how it is reached are tried first.
+    console.answer("address, such as", "192.0.2.10");
+    console.answer("its router", "");
+    console.answer("SSH public key", "no key");
+    console.expect("Once more");
+    console.answer("address, such as", "");
+    console.answer("SSH public key", &key);
+    console.expect("left out; management");
+    for (number, zone, vlan) in [(1, "app", "10"), (2, "db", "20")] {
+        console.answer(&format!("Zone {number}, name"), zone);
+        console.answer("interface [", "");
+        console.answer("VLAN (empty", vlan);
+        console.answer("addresses of vfw", &format!("10.0.{vlan}.1/24, fd00:{vlan}::1/64"));
+    }
+    console.answer("Zone 3, name", "");
+    console.answer("Router to everything else", "");
+    console.answer("app -> db", "ping");
+    console.answer("db -> app", "");
+    assert!(!pings(&network, "app", "db", false), "closed until all is answered");
+    console.answer("Write both files?", "yes");
+    console.answer("vfw forwards.", "");
+    for v6 in [false, true] {
+        assert!(pings(&network, "app", "db", v6), "allowed; IPv6: {v6}\n{}", appliance.console());
+        assert!(!pings(&network, "db", "app", v6), "not allowed; IPv6: {v6}");
+    }
+
+    // From now on it takes the key.
+    console.answer("login: ", "setup");
+    console.expect("There are rules already");
+    console.send("\r");
+    appliance.until("systemctl is-active vfw");
+    appliance.until_console_shows("set up at the console");
+    appliance.must("vfw check --config /etc/vfw/vfw.toml /etc/vfw/rules.fw");
+}
+
+#[test]
 fn the_ova_is_whole_and_holds_the_same_disk() {
     if !available() {
         return;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::{PATIENCE, Qemu, Start, must};
 use crate::network::{Network, Process, finish};
+use crate::terminal::Line;
 
 /// A running appliance.
 pub struct Appliance<'a> {
@@ -58,6 +59,11 @@ impl<'a> Appliance<'a> {
     /// Waits until the console shows a text.
     pub fn until_console_shows(&mut self, text: &str) {
         self.wait(text, |appliance| appliance.console().contains(text));
+    }
+
+    /// The console, for somebody who sits at it.
+    pub fn sit_down(&self) -> Line {
+        self.qemu.sit_down()
     }
 
     /// What is on its console.

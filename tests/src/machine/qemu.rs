@@ -2,10 +2,12 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use crate::network::Network;
+use crate::terminal::Line;
 
 /// What a machine starts from.
 pub enum Start {
@@ -34,6 +36,11 @@ pub struct Qemu {
     console: PathBuf,
 }
 
+/// The socket that the first serial port is, beside the file with all that it has printed.
+fn socket(console: &Path) -> PathBuf {
+    console.with_extension("socket")
+}
+
 impl Qemu {
     /// Starts a machine: its interface `eth0` is for management (this machine's port 2222 at the firewall's place leads to its
     /// SSH), `eth1` and those after it are on bridges with those that `interfaces` names there.
@@ -47,6 +54,12 @@ impl Qemu {
         let errors = File::create(network.folder().join("qemu")).expect("a file");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(errors);
         Self { child: network.within("fw", || command.spawn()).expect("QEMU"), console }
+    }
+
+    /// The console, for somebody who sits at it. What was printed before is not in it.
+    pub fn sit_down(&self) -> Line {
+        let socket = UnixStream::connect(socket(&self.console)).expect("the console");
+        Line::new(socket.try_clone().expect("a second handle"), socket, super::PATIENCE)
     }
 
     /// What it has printed on its console.
@@ -88,7 +101,12 @@ fn machine(console: &Path) -> Vec<OsString> {
     // cmpxchg16b: QEMU 7.2 without KVM runs it wrong, and kernels from 6.12 on use it.
     let fixed = "-machine q35,accel=tcg -cpu qemu64,-cx16 -m 1024 -smp 2 -nodefaults -display none";
     let mut all: Vec<OsString> = fixed.split_whitespace().map(OsString::from).collect();
-    all.extend(words(&[&"-serial", &format!("file:{}", console.display()), &"-serial", &"stdio"]));
+    let port = format!(
+        "socket,id=console,path={},server=on,wait=off,logfile={}",
+        socket(console).display(),
+        console.display()
+    );
+    all.extend(words(&[&"-chardev", &port, &"-serial", &"chardev:console", &"-serial", &"stdio"]));
     all
 }
 

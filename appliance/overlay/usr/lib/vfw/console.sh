@@ -27,12 +27,14 @@ state() {
 
 next() {
     address=$(ip -brief -4 address show up scope global | awk '$1 != "lo" { split($3, part, "/"); print part[1]; exit }')
-    if [ -z "$address" ]; then
+    if [ ! -e /etc/vfw/rules.fw ] && [ -s /root/.ssh/authorized_keys ] && [ -n "$address" ]; then
+        echo "log in at this console as \`setup\` (no password) and answer its questions; or ssh root@$address, then: vfw setup"
+    elif [ ! -e /etc/vfw/rules.fw ]; then
+        echo "log in at this console as \`setup\` (no password) and answer its questions, or boot with a seed"
+    elif [ -z "$address" ]; then
         echo "give the management interface (eth0) a network with DHCP, or a seed with an address"
     elif [ ! -s /root/.ssh/authorized_keys ]; then
         echo "nobody can log in: boot with a seed that has your SSH key"
-    elif [ ! -e /etc/vfw/rules.fw ]; then
-        echo "ssh root@$address, write /etc/vfw/rules.fw, then: systemctl start vfw"
     else
         echo "ssh root@$address; vfw show zones, vfw show drops; edit /etc/vfw/rules.fw, then: systemctl reload vfw"
     fi
