@@ -26,7 +26,7 @@ mkdir -p "$stage/examples" "$stage/docs"
 cp -r packaging/debian packaging/vfw.toml "$stage/"
 cp rules/examples/two-tier.fw "$stage/rules.fw"
 cp rules/examples/*.fw "$stage/examples/"
-cp docs/*.md "$stage/docs/"
+cp -r docs/*.md docs/platforms "$stage/docs/"
 cp "$built/vfw" "$stage/vfw"
 "$built/vfw-manual" "$stage"
 cat >"$stage/debian/changelog" <<END
