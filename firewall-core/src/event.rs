@@ -211,7 +211,7 @@ pub(crate) fn tell<T: Tables>(ingress: &Ingress<T>, topic: Topic, fill: impl FnO
 /// Tells the daemon of a dropped frame. What is not told has been counted all the same, so that the daemon knows how many
 /// those are.
 #[inline(always)]
-pub fn tell_dropped<T: Tables>(tables: &T, dropped: &Dropped, packet: &Packet) {
+pub(crate) fn tell_dropped<T: Tables>(tables: &T, dropped: &Dropped, packet: &Packet) {
     let epoch = tables.settings().map_or(0, |settings| settings.epoch);
     tables.tell(Topic::Drop, |event| event.fill_dropped(dropped, epoch, packet));
 }

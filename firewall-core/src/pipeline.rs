@@ -13,7 +13,8 @@ use crate::parse;
 use crate::rewrite;
 use crate::route::{self, Hop, Neighbour};
 use crate::tables::{
-    Action, Direction, FRAGMENT_TIMEOUT, FragmentKey, FragmentPorts, NO_ZONE, RuleKey, Tables, Zone, zone_flag,
+    Action, Direction, FRAGMENT_TIMEOUT, FlowTable, FragmentKey, FragmentPorts, NO_ZONE, RuleKey, Tables, Zone,
+    zone_flag,
 };
 use crate::verdict::{DropReason, Egress, Punt, PuntTask, Verdict};
 use crate::zone::{self, Ingress};
@@ -226,7 +227,9 @@ fn judge_again<F: Frame, T: Tables>(
     let Some(known) = conntrack::find(frame, &ingress, packet)? else { return Ok(()) };
     let verdict = renew(frame, &ingress, packet, &known);
     if verdict.is_err() {
-        tables.remove_flow(known.table, &known.key);
+        // Out of both: it may just have been confirmed by another CPU.
+        tables.remove_flow(FlowTable::HalfOpen, &known.key);
+        tables.remove_flow(FlowTable::Established, &known.key);
     }
     verdict
 }
@@ -239,27 +242,33 @@ fn renew<F: Frame, T: Tables>(
     packet: &mut Packet,
     known: &Known<T::Flow>,
 ) -> Result<(), DropReason> {
-    let (flow, beginner) = (&known.flow, known.flow.beginner());
-    let (own, other) = flow.next_hops(beginner);
-    let (zone, decision) = judge_flow(ingress.tables, &known.key, flow)?;
+    let (flow, key) = (&known.flow, &known.key);
+    let (from, to) = zones_of_flow(ingress.tables, key, flow)?;
+    packet.to = Noted::new(u32::from(if known.sender == flow.beginner() { to } else { from }));
+    let decision = ingress.tables.judge(|| RuleKey::of_flow(key, flow, from, to)).ok_or(DropReason::Policy)?;
     if decision.action() != Action::Allow {
-        log(frame, ingress, || RuleKey::of_flow(&known.key, flow, other.zone.get(), zone), decision);
-        let is_answer = known.sender != beginner;
-        packet.to = Noted::new(u32::from(if is_answer { other.zone.get() } else { zone }));
+        log(frame, ingress, || RuleKey::of_flow(key, flow, from, to), decision);
         return Err(refused(frame, ingress, packet, decision));
     }
     flow.rule.set(decision.rule());
-    own.zone.set(zone);
+    // The beginner is read again: what was known of it before the rules were asked is a way of its own for the verifier.
+    let (own, other) = flow.next_hops(flow.beginner());
+    own.zone.set(to);
     own.neighbour.set(NO_NEIGHBOUR);
     other.neighbour.set(NO_NEIGHBOUR);
     flow.epoch.set(ingress.settings.epoch);
     Ok(())
 }
 
-/// The zone to which a flow's first packet would go now, and the rules' word on it; the reason when it would not be asked
-/// for.
+/// The rules' word on a flow, if its first packet came now; the reason when they would not be asked.
+pub fn judge_flow<T: Tables>(tables: &T, key: &FlowKey, flow: &Flow) -> Result<Decision, DropReason> {
+    let (from, to) = zones_of_flow(tables, key, flow)?;
+    tables.judge(|| RuleKey::of_flow(key, flow, from, to)).ok_or(DropReason::Policy)
+}
+
+/// The zone that a flow's first packet came from, and the one to which it would go now.
 #[inline(always)]
-pub fn judge_flow<T: Tables>(tables: &T, key: &FlowKey, flow: &Flow) -> Result<(u16, Decision), DropReason> {
+fn zones_of_flow<T: Tables>(tables: &T, key: &FlowKey, flow: &Flow) -> Result<(u16, u16), DropReason> {
     let beginner = flow.beginner();
     let ((source, _), (destination, _)) = key.endpoints(beginner);
     let from = flow.next_hops(beginner).1.zone.get();
@@ -267,9 +276,7 @@ pub fn judge_flow<T: Tables>(tables: &T, key: &FlowKey, flow: &Flow) -> Result<(
     if back.zone != from {
         return Err(DropReason::SpoofedSource);
     }
-    let hop = route::hop(tables, &destination)?;
-    let decision = tables.judge(|| RuleKey::of_flow(key, flow, from, hop.zone)).ok_or(DropReason::Policy)?;
-    Ok((hop.zone, decision))
+    Ok((from, route::hop(tables, &destination)?.zone))
 }
 
 /// What is for vfw itself: ARP, neighbour discovery, and echo requests that [`first()`] has found to be. `packet`, empty, is room for what the parser finds.
@@ -312,22 +319,23 @@ fn answer<F: Frame, T: Tables>(
 /// The end of a frame that is dropped; the daemon reports some of them to the sender, as many as its zone may ask for.
 #[inline(always)]
 fn dropped<T: Tables>(tables: &T, dropped: &Dropped, packet: &Packet) -> Verdict {
-    let Dropped { from, reason, now, .. } = *dropped;
-    count_dropped(tables, dropped, packet);
-    if !reason.is_reported() || !limit::admits(tables, from, Work::Report, 1, now) {
-        return Verdict::Drop(reason);
+    let Dropped { from, reason, .. } = *dropped;
+    if tables.count_dropped(dropped, packet) {
+        Verdict::Punt(Punt { task: PuntTask::Report, reason, from, to: from })
+    } else {
+        Verdict::Drop(reason)
     }
-    Verdict::Punt(Punt { task: PuntTask::Report, reason, from, to: from })
 }
 
-/// Counts a drop, and tells the daemon of it as often as its zone may. A back end calls this itself for a frame that it can
-/// not hand over.
+/// Counts a drop, and tells the daemon of it as often as its zone may; whether the daemon is to report it to the sender.
 #[inline(always)]
-pub fn count_dropped<T: Tables>(tables: &T, dropped: &Dropped, packet: &Packet) {
-    tables.count_drop(dropped.from, dropped.reason, dropped.length);
-    if limit::admits(tables, dropped.from, Work::Drop, 1, dropped.now) {
-        tables.tell_dropped(dropped, packet);
+pub fn count_dropped<T: Tables>(tables: &T, dropped: &Dropped, packet: &Packet) -> bool {
+    let Dropped { from, reason, length, now, .. } = *dropped;
+    tables.count_drop(from, reason, length);
+    if limit::admits(tables, from, Work::Drop, 1, now) {
+        event::tell_dropped(tables, dropped, packet);
     }
+    reason.is_reported() && limit::admits(tables, from, Work::Report, 1, now)
 }
 
 /// The way of one packet out of vfw.

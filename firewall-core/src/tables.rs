@@ -11,6 +11,7 @@ use crate::conntrack::{FLOW_STATES, Flow, FlowKey, FlowState};
 use crate::event::{Dropped, Event, Topic};
 use crate::limit::{Bucket, Rate, WORKS, Work};
 use crate::packet::Packet;
+use crate::pipeline;
 use crate::verdict::DropReason;
 
 /// Version of what programs and daemon share beyond the sizes of records: the meaning of the tables that outlive a restart.
@@ -411,6 +412,14 @@ pub trait Tables {
     /// Tells the daemon, with an event filled in place (zero before); whether there was room. Topics do not take room from
     /// each other.
     fn tell(&self, topic: Topic, fill: impl FnOnce(&mut Event)) -> bool;
-    /// Tells the daemon of a dropped frame, as [`crate::event::tell_dropped`] says.
-    fn tell_dropped(&self, dropped: &Dropped, packet: &Packet);
+
+    /// [`pipeline::count_dropped`]; a back end calls this itself for a frame that it cannot hand over. To be overridden where a
+    /// call is better.
+    #[inline(always)]
+    fn count_dropped(&self, dropped: &Dropped, packet: &Packet) -> bool
+    where
+        Self: Sized,
+    {
+        pipeline::count_dropped(self, dropped, packet)
+    }
 }

@@ -7,7 +7,7 @@ use aya_ebpf::maps::RingBuf;
 use firewall_core::event::{Dropped, PuntHeader};
 use firewall_core::limit::{LARGE_FRAME, SMALL_FRAME};
 use firewall_core::packet::Packet;
-use firewall_core::pipeline::count_dropped;
+use firewall_core::tables::Tables as _;
 use firewall_core::{DropReason, Frame, Punt, PuntTask};
 
 use crate::sum::Copy;
@@ -46,7 +46,7 @@ pub fn send<F: Puntable>(frame: &F, tables: &KernelTables, (punt, packet): (&Pun
             };
             if !sent {
                 let (reason, ifindex, now) = (DropReason::QueueFull, frame.ingress_ifindex(), clock::now());
-                count_dropped(tables, &Dropped { from: punt.from, reason, ifindex, length, now }, packet);
+                tables.count_dropped(&Dropped { from: punt.from, reason, ifindex, length, now }, packet);
             }
         }
     }

@@ -8,9 +8,10 @@ use firewall_core::Address;
 use firewall_core::classify::image::{HEADER_BLOCKS, WORDS, WORDS_V4};
 use firewall_core::classify::{self, Block, Blocks, Decision, Walk, first_match};
 use firewall_core::conntrack::{Flow, FlowKey};
-use firewall_core::event::{self, Dropped, Event, Topic};
+use firewall_core::event::{Dropped, Event, Topic};
 use firewall_core::limit::{Bucket, Work};
 use firewall_core::packet::Packet;
+use firewall_core::pipeline;
 use firewall_core::tables::{
     Direction, FlowTable, FragmentKey, FragmentPorts, MAX_ZONES, NeighbourKey, NeighbourWord, Route, RuleKey, SLOTS,
     Settings, Tables, ZONE_SLOTS, Zone,
@@ -216,24 +217,24 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn tell_dropped(&self, dropped: &Dropped, packet: &Packet) {
+    fn count_dropped(&self, dropped: &Dropped, packet: &Packet) -> bool {
         // The function finds it in the scratch map.
         opaque::settle(packet);
         let end = u32::from(dropped.from) << 8 | dropped.reason as u32;
-        tell_of_drop(self.slot, end, dropped.ifindex, dropped.length, dropped.now);
+        end_of_drop(self.slot, end, dropped.ifindex, dropped.length, dropped.now) != 0
     }
 }
 
-/// Tells of the packet in [`maps::PACKET_SCRATCH`]; `end` is the zone that it came from and the reason, `zone << 8 | reason`.
+/// [`pipeline::count_dropped`] for the packet in [`maps::PACKET_SCRATCH`]; `end` is the zone that it came from and the reason,
+/// `zone << 8 | reason`.
 ///
 /// A global function, as [`visit_rules`]: the ways by which a packet comes to its end are thousands.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn tell_of_drop(slot: u32, end: u32, ifindex: u32, length: u32, now: u64) -> u64 {
+extern "C" fn end_of_drop(slot: u32, end: u32, ifindex: u32, length: u32, now: u64) -> u64 {
     let (Some(packet), Some(reason)) = (packet_in_scratch(), DropReason::from_code(end as u8)) else { return 0 };
     let dropped = Dropped { from: (end >> 8) as u16, reason, ifindex, length, now };
-    event::tell_dropped(&KernelTables { slot: slot & (SLOTS - 1) }, &dropped, packet);
-    0
+    u64::from(pipeline::count_dropped(&KernelTables { slot: slot & (SLOTS - 1) }, &dropped, packet))
 }
 
 const TOPICS: u32 = Topic::ALL.len() as u32;

@@ -106,7 +106,7 @@ struct Fate {
 
 /// Whether a flow goes on; why not, and by which rule.
 fn judge(tables: &Memory, image: &Image, live: &LiveFlow) -> Result<(), (DropReason, Option<String>)> {
-    let (_, decision) = judge_flow(tables, &live.key, &live.flow).map_err(|reason| (reason, None))?;
+    let decision = judge_flow(tables, &live.key, &live.flow).map_err(|reason| (reason, None))?;
     let reason = match decision.action() {
         Action::Allow => return Ok(()),
         Action::Drop => DropReason::Policy,

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use firewall_core::classify::Decision;
 use firewall_core::conntrack::{Flow, FlowKey};
-use firewall_core::event::{Dropped, Event, Topic, tell_dropped};
+use firewall_core::event::{Event, Topic};
 use firewall_core::limit::{Bucket, Buckets, Work};
 use firewall_core::packet::Packet;
 use firewall_core::parse;
@@ -309,9 +309,5 @@ impl<S: Store> Tables for EngineTables<S> {
         let mut event = Event::EMPTY;
         fill(&mut event);
         self.store.tell(topic, &event)
-    }
-
-    fn tell_dropped(&self, dropped: &Dropped, packet: &Packet) {
-        tell_dropped(self, dropped, packet);
     }
 }

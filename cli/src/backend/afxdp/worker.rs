@@ -8,7 +8,7 @@ use std::io;
 
 use firewall_core::event::{Dropped, PuntHeader};
 use firewall_core::packet::Packet;
-use firewall_core::pipeline::count_dropped;
+use firewall_core::tables::Tables as _;
 use firewall_core::{DropReason, Egress, Frame as _, Punt, PuntTask, Verdict, process};
 
 use super::frame::{Part, UmemFrame};
@@ -274,7 +274,7 @@ impl<S: Store, K: Kick> Worker<S, K> {
                 } else {
                     let from = packet_zone(&self.tables, ifindex, &packet);
                     let dropped = Dropped { from, reason: DropReason::Rewrite, ifindex, length, now };
-                    count_dropped(&self.tables, &dropped, &packet);
+                    self.tables.count_dropped(&dropped, &packet);
                 }
             }
             Verdict::Punt(punt) => punt_frame(&self.tables, &frame, punt, &packet, (ifindex, now)),
@@ -356,6 +356,6 @@ fn punt_frame<S: Store>(
     let header = PuntHeader::new(&punt, packet, bytes.len() as u32, 0);
     if !tables.store().punt(&header, &bytes) && punt.task == PuntTask::Resolve {
         let (reason, length) = (DropReason::QueueFull, frame.length());
-        count_dropped(tables, &Dropped { from: punt.from, reason, ifindex, length, now }, packet);
+        tables.count_dropped(&Dropped { from: punt.from, reason, ifindex, length, now }, packet);
     }
 }

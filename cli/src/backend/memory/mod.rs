@@ -20,9 +20,8 @@ use std::rc::Rc;
 use firewall_core::Address;
 use firewall_core::classify::Decision;
 use firewall_core::conntrack::{Flow, FlowKey};
-use firewall_core::event::{Dropped, Event, Topic, tell_dropped};
+use firewall_core::event::{Event, Topic};
 use firewall_core::limit::{Bucket, Buckets, Work};
-use firewall_core::packet::Packet;
 use firewall_core::tables::{
     Counter, Direction, FlowTable, FragmentKey, FragmentPorts, NO_ZONE, NeighbourKey, NeighbourWord, Route,
     RuleCounter, RuleKey, Settings, Tables, Zone,
@@ -341,9 +340,5 @@ impl Tables for Memory {
         fill(&mut event);
         events.push_back(event);
         true
-    }
-
-    fn tell_dropped(&self, dropped: &Dropped, packet: &Packet) {
-        tell_dropped(self, dropped, packet);
     }
 }
