@@ -231,6 +231,17 @@ fn scale_is_found_behind_other_options() {
     assert!(flow.halves.iter().any(|half| half.scale.get() == 9));
 }
 
+/// An option without a length, and one that is longer than what is left: Linux reads nothing behind them.
+#[test]
+fn no_scale_is_found_behind_a_malformed_option() {
+    for options in [[8, 0, 3, 3, 9, 0, 0, 0], [8, 1, 3, 3, 9, 0, 0, 0], [8, 66, 3, 3, 9, 0, 0, 0]] {
+        let backend = backend("allow app -> db\n");
+        send(&backend, &APP, client(Family::V4, SYN, 1, 0).options(&options).build()).expect("SYN");
+        let (flow, _) = flow(&backend, Family::V4, 6).expect("a flow");
+        assert!(flow.halves.iter().all(|half| half.scale.get() == 0), "{options:?}");
+    }
+}
+
 #[test]
 fn timeouts_are_those_of_the_state() {
     let second = 1_000_000_000;

@@ -255,24 +255,26 @@ const OPTION_WINDOW_SCALE: u8 = 3;
 /// Options of a SYN that real stacks send: MSS, SACK permitted, timestamps, NOPs, scale, fast open.
 const MAX_OPTIONS: u32 = 10;
 
-/// The window scale option of a SYN (RFC 7323 section 2.2), if there is one.
+/// The window scale option of a SYN (RFC 7323 section 2.2), if there is one. A malformed option ends the search, as in Linux.
+/// Counts down, as the walk over the options of IPv4 does.
 #[inline(always)]
 fn window_scale<F: Frame>(frame: &F, packet: &Packet) -> Option<u8> {
-    let length = u32::from(packet.tcp.header_length).saturating_sub(20) & 0x3f;
-    let mut at = 0;
+    let end = packet.transport_offset + u32::from(packet.tcp.header_length);
+    let mut left = u32::from(packet.tcp.header_length).saturating_sub(20);
     for _ in 0..MAX_OPTIONS {
-        if packet.fragment == Fragment::Later || at + 3 > length {
+        if packet.fragment == Fragment::Later || left < 3 {
             return None;
         }
-        let [kind, size, value] = frame.load::<3>(packet.transport_offset + 20 + at).ok()?;
+        let [kind, size, value] = frame.load::<3>(end.wrapping_sub(left)).ok()?;
         match kind {
             OPTION_END => return None,
-            OPTION_NOP => at += 1,
+            OPTION_NOP => left -= 1,
             OPTION_WINDOW_SCALE => return Some(value.min(MAX_SCALE)),
-            _ => at += u32::from(size.max(2)),
+            _ if size < 2 || u32::from(size) > left => return None,
+            _ => left -= u32::from(size),
         }
         // The same range on every path lets the verifier join them.
-        at &= 0x3f;
+        left &= 0x3f;
     }
     None
 }

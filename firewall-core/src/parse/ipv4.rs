@@ -65,30 +65,34 @@ const OPTION_STRICT_ROUTE: u8 = 137;
 const MAX_OPTIONS: u32 = 12;
 
 /// Walks the options, refuses source routes (RFC 7126 section 4.3), returns their checksum part.
+///
+/// It counts down from the length, which the verifier does not know. Counted up from zero, which it does, each number of NOPs
+/// would be a way of its own.
 #[inline(always)]
 fn options<F: Frame>(frame: &F, offset: u32, length: u32) -> Result<u64, DropReason> {
-    let mut at = 0;
+    let end = offset + length;
+    let mut left = length;
     for _ in 0..MAX_OPTIONS {
-        if at >= length {
+        if left == 0 {
             break;
         }
-        let [kind] = frame.load::<1>(offset + at)?;
+        let [kind] = frame.load::<1>(end.wrapping_sub(left))?;
         match kind {
-            OPTION_END => at = length,
-            OPTION_NOP => at += 1,
+            OPTION_END => left = 0,
+            OPTION_NOP => left -= 1,
             OPTION_LOOSE_ROUTE | OPTION_STRICT_ROUTE => return Err(DropReason::IpOptions),
             _ => {
-                let [size] = frame.load::<1>(offset + at + 1)?;
-                if size < 2 || at + u32::from(size) > length {
+                let [size] = frame.load::<1>(end.wrapping_sub(left) + 1)?;
+                if size < 2 || u32::from(size) > left {
                     return Err(DropReason::IpOptions);
                 }
-                at += u32::from(size);
+                left -= u32::from(size);
             }
         }
         // The same range on every path lets the verifier join them.
-        at &= 0x3f;
+        left &= 0x3f;
     }
-    if at < length {
+    if left != 0 {
         return Err(DropReason::IpOptions);
     }
     let mut sum = 0;
