@@ -18,7 +18,6 @@ allow app -> db  service ping
 ";
 
 #[test]
-#[ignore = "its verifier gives up on four of the nine programs at a million instructions"]
 fn linux_6_1() {
     works_on("bookworm", "6.1.");
 }
