@@ -1,4 +1,5 @@
-//! What an attack costs others: transactions over a connection that was there before, with and without it.
+//! What an attack costs others: transactions over a connection that was there before, while the attacker sends at the firewall and
+//! while it sends into a dead end. Both take the same time of a CPU and keep it from sleeping, so that the difference is the firewall's.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 
-use super::lab::{Lab, Needs, Path, Rig, Rules, denied_plan, for_each_path, open_flows, syn_plan};
+use super::lab::{Attacker, Lab, Needs, Path, Rig, Rules, Sink, denied_plan, for_each_path, open_flows, syn_plan};
 use super::net::way::serve;
 use super::net::{Agent, Running, Timing};
 use super::report::{Condition, Document, Figure, Flood, Protocol, Row};
@@ -21,7 +22,7 @@ pub struct Plan {
     pub paths: Vec<Path>,
     /// See [`for_each_path`].
     pub asked: bool,
-    /// The attacks; without one is measured always.
+    /// The attacks; an attack into a dead end is measured always.
     pub floods: Vec<Flood>,
     /// Frames of the attack in a second, at most.
     pub rate: u32,
@@ -71,7 +72,7 @@ pub fn measure(plan: &Plan, document: &mut Document) -> Result<()> {
         first.lab.note_offloads(&mut document.machine)?;
     }
     rounds.each(&mut subjects, |subject| subject.lab.path.to_string(), |subject, _| subject.measure(plan))?;
-    for flood in std::iter::once(Flood::None).chain(plan.floods.iter().copied()) {
+    for flood in std::iter::once(Flood::DeadEnd).chain(plan.floods.iter().copied()) {
         document.results.extend(subjects.iter().map(|subject| subject.row(flood)));
     }
     Ok(())
@@ -82,19 +83,22 @@ impl Subject {
         let rules = Rules { others: 0, attacked: true };
         let lab = Lab::with(path, Needs { rules, generator: Some(cpu), ..Needs::default() })?;
         let (server, agent) = serve(&lab)?;
-        Ok(Self { _server: server, agent, lab, rig: Rig::load()?, found: BTreeMap::new() })
+        let mut rig = Rig::load()?;
+        let Attacker { place, d1, .. } = lab.attacker()?;
+        place.run(|| rig.attach_sink("d1", *d1, Sink::Xdp))?;
+        Ok(Self { _server: server, agent, lab, rig, found: BTreeMap::new() })
     }
 
-    /// One round: without an attack, and under each.
+    /// One round: while the attacker sends into its dead end, and under each attack.
     fn measure(&mut self, plan: &Plan) -> Result<()> {
-        let quiet = self.once(Flood::None, plan, None)?;
+        let quiet = self.once(Flood::DeadEnd, plan, None)?;
         for &flood in &plan.floods {
             self.once(flood, plan, Some(quiet))?;
         }
         Ok(())
     }
 
-    /// Transactions under an attack, as a share of those without it; returns their rate.
+    /// Transactions while the attacker sends, as a share of those of a `quiet` firewall; returns their rate.
     fn once(&mut self, flood: Flood, plan: &Plan, quiet: Option<f64>) -> Result<f64> {
         self.lab.forget_flows()?;
         open_flows(&self.lab, &mut self.rig, plan.cpu, FLOWS)?;
@@ -114,11 +118,10 @@ impl Subject {
             (Figure::Transactions, rate),
             (Figure::P50Us, latencies.quantile_us(0.5)),
             (Figure::P99Us, latencies.quantile_us(0.99)),
+            (Figure::FloodMpps, attack.mpps),
             (Figure::Survived, attack.survived),
         ];
-        if let Some(quiet) = quiet {
-            figures.extend([(Figure::Kept, rate / quiet), (Figure::FloodMpps, attack.mpps)]);
-        }
+        figures.extend(quiet.map(|quiet| (Figure::Kept, rate / quiet)));
         let found = self.found.entry(flood).or_default();
         for (figure, value) in figures {
             found.entry(figure).or_default().push(value);
@@ -141,10 +144,7 @@ impl Subject {
 /// Attacks once so many flows are `known`, and looks what is left when the measurement `is_over`.
 fn attack(lab: &Lab, rig: &mut Rig, flood: Flood, plan: &Plan, known: u64, is_over: &AtomicBool) -> Result<Attack> {
     let before = wait_for_flows(lab, known, is_over)?;
-    let mpps = match flood {
-        Flood::None => 0.0,
-        Flood::Denied | Flood::Syn => send(lab, rig, flood, plan)?,
-    };
+    let mpps = send(lab, rig, flood, plan)?;
     while !is_over.load(Ordering::Relaxed) {
         thread::sleep(TICK);
     }
@@ -170,13 +170,17 @@ fn wait_for_flows(lab: &Lab, known: u64, is_over: &AtomicBool) -> Result<u64> {
 /// Sends the attack's frames as long as a measurement takes, as many as the rate says or can be; returns million frames a
 /// second.
 fn send(lab: &Lab, rig: &mut Rig, flood: Flood, plan: &Plan) -> Result<f64> {
-    let attacker = lab.topology.c.as_ref().ok_or_else(|| anyhow!("the lab has no attacker"))?;
-    let mut frames = if flood == Flood::Syn { syn_plan()? } else { denied_plan()? };
+    let Attacker { place, c0, d0, .. } = lab.attacker()?;
+    let (to, mut frames) = match flood {
+        Flood::DeadEnd => (*d0, denied_plan()?),
+        Flood::Denied => (*c0, denied_plan()?),
+        Flood::Syn => (*c0, syn_plan()?),
+    };
     let time = plan.timing.warm_up + plan.timing.measured;
     frames.interval = 1_000_000_000 / plan.rate;
     frames.until = clock::now() + time.as_nanos() as u64;
     // One call: the kernel takes tens of milliseconds to begin another.
     let most = u64::from(plan.rate) * time.as_millis() as u64 / 1_000;
-    attacker.run_on(plan.cpu, || rig.generate(lab.topology.c0, frames, u32::try_from(most)?))?;
+    place.run_on(plan.cpu, || rig.generate(to, frames, u32::try_from(most)?))?;
     Ok(rig.sent()? as f64 / time.as_secs_f64() / 1e6)
 }

@@ -26,7 +26,7 @@ pub use place::Place;
 pub use rig::{KEPT, MADE, Plan, Rig, Sink};
 pub use rules::{ATTACK_PORTS, Rules, TCP_PORTS, UDP_PORTS};
 pub use topology::{
-    ADDRESS_A, ADDRESS_B, ADDRESS_C, ADDRESS_NOBODY, MAC_A, MAC_B, MAC_C, MAC_F0, MAC_F1, MAC_F2, Topology,
+    ADDRESS_A, ADDRESS_B, ADDRESS_C, ADDRESS_NOBODY, Attacker, MAC_A, MAC_B, MAC_C, MAC_F0, MAC_F1, MAC_F2, Topology,
 };
 
 /// What a lab is to have.
@@ -86,6 +86,11 @@ impl Lab {
     /// The server's namespace. The client reaches its ports [`TCP_PORTS`] and [`UDP_PORTS`].
     pub fn server(&self) -> &Place {
         &self.topology.b
+    }
+
+    /// The attacker.
+    pub fn attacker(&self) -> Result<&Attacker> {
+        self.topology.attacker.as_ref().context("the lab has no attacker")
     }
 
     /// The server's address.
@@ -166,7 +171,7 @@ fn route(firewall: &Place, topology: &Topology) -> Result<()> {
         topology::neighbour(ADDRESS_B, MAC_B, "f1"),
         topology::neighbour(ADDRESS_NOBODY, MAC_B, "f1"),
     ];
-    if topology.c.is_some() {
+    if topology.attacker.is_some() {
         lines.push("address add 10.3.255.254/16 dev f2".to_owned());
     }
     firewall.ip(&lines)?;

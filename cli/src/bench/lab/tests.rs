@@ -90,8 +90,8 @@ fn attacked(path: Path, plan: Plan, frames: u32) -> Lab {
     let rules = Rules { attacked: true, ..Rules::default() };
     let lab = Lab::with(path, Needs { rules, ..Needs::default() }).expect("a lab");
     let mut rig = Rig::load().expect("the generator");
-    let attacker = lab.topology.c.as_ref().expect("an attacker");
-    attacker.run(|| rig.generate(lab.topology.c0, plan, frames)).expect("frames");
+    let attacker = lab.attacker().expect("an attacker");
+    attacker.place.run(|| rig.generate(attacker.c0, plan, frames)).expect("frames");
     assert_eq!(rig.sent().expect("a number"), u64::from(frames));
     lab
 }
@@ -104,6 +104,24 @@ fn denied_frames_reach_the_rules_and_no_further() {
     let dropped = vfw.kernel.drop_counter(zone, DropReason::Policy).expect("a counter").packets;
     assert!((250..=500).contains(&dropped), "{dropped}");
     assert_eq!(lab.vfw().expect("vfw").kernel.flows().expect("flows").live(clock::now()).count(), 0);
+}
+
+#[test]
+fn what_goes_into_the_dead_end_costs_a_firewall_nothing() {
+    let rules = Rules { attacked: true, ..Rules::default() };
+    let mut lab = Lab::with(Path::VfwXdp, Needs { rules, ..Needs::default() }).expect("a lab");
+    let mut rig = Rig::load().expect("the generator");
+    let Attacker { place, d0, d1, .. } = lab.attacker().expect("an attacker");
+    place.run(|| rig.attach_sink("d1", *d1, Sink::Xdp)).expect("a sink");
+    place.run(|| rig.generate(*d0, denied_plan()?, 500)).expect("frames");
+    assert!(
+        (250..=500).contains(&rig.arrived().expect("a number")),
+        "the dead end takes frames as a firewall's interface does"
+    );
+    let vfw = lab.vfw().expect("vfw");
+    for zone in vfw.policy.zones.iter().map(|zone| zone.id).collect::<Vec<_>>() {
+        assert_eq!(vfw.kernel.drop_counter(zone, DropReason::Policy).expect("a counter").packets, 0);
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //!                                 f2 10.3.255.254
 //!                                 |
 //!                                 c0 10.3.0.1 and following  C, the attacker, where one is wanted
+//!                                 d0 --- d1                  a dead end in C
 //! ```
 //!
 //! By the direct way there is no F, and a0 and b0 are one pair.
@@ -47,13 +48,23 @@ pub struct Topology {
     /// Host B: the sink, the server.
     pub b: Place,
     /// Host C, if wanted.
-    pub c: Option<Place>,
+    pub attacker: Option<Attacker>,
     /// Index of `a0`.
     pub a0: u32,
     /// Index of `b0`.
     pub b0: u32,
-    /// Index of `c0`, or 0.
+}
+
+/// Host C.
+pub struct Attacker {
+    /// Its namespace.
+    pub place: Place,
+    /// Index of `c0`, which leads to the firewall.
     pub c0: u32,
+    /// Index of `d0`, which leads to `d1`.
+    pub d0: u32,
+    /// Index of `d1`, where nothing is.
+    pub d1: u32,
 }
 
 impl Topology {
@@ -61,7 +72,7 @@ impl Topology {
     pub fn new(path: Path, attacked: bool) -> Result<Self> {
         let (a, b) = (Place::new()?, Place::new()?);
         let firewall = (path != Path::Direct).then(Place::new).transpose()?;
-        let c = (attacked && firewall.is_some()).then(Place::new).transpose()?;
+        let attacker = firewall.as_ref().filter(|_| attacked).map(Attacker::new).transpose()?;
         match &firewall {
             Some(f) => {
                 a.ip(&[pair(("a0", MAC_A), ("f0", MAC_F0), f)])?;
@@ -70,14 +81,6 @@ impl Topology {
             }
             None => a.ip(&[pair(("a0", MAC_A), ("b0", MAC_B), &b)])?,
         }
-        let mut c0 = 0;
-        if let (Some(c), Some(f)) = (&c, &firewall) {
-            c.ip(&[pair(("c0", MAC_C), ("f2", MAC_F2), f)])?;
-            f.ip(&up(&["f2"]))?;
-            c.ip(&up(&["c0"]))?;
-            c0 = poll(c, "c0")?;
-            poll(f, "f2")?;
-        }
         a.ip(&host(path, ("a0", ADDRESS_A), (ADDRESS_B, MAC_B), MAC_F0))?;
         b.ip(&host(path, ("b0", ADDRESS_B), (ADDRESS_A, MAC_A), MAC_F1))?;
         let (a0, b0) = (poll(&a, "a0")?, poll(&b, "b0")?);
@@ -85,7 +88,20 @@ impl Topology {
             poll(f, "f0")?;
             poll(f, "f1")?;
         }
-        Ok(Self { a, firewall, b, c, a0, b0, c0 })
+        Ok(Self { a, firewall, b, attacker, a0, b0 })
+    }
+}
+
+impl Attacker {
+    /// Beside a firewall.
+    fn new(f: &Place) -> Result<Self> {
+        let place = Place::new()?;
+        place.ip(&[pair(("c0", MAC_C), ("f2", MAC_F2), f), pair(("d0", MAC_C), ("d1", MAC_F2), &place)])?;
+        f.ip(&up(&["f2"]))?;
+        place.ip(&up(&["c0", "d0", "d1"]))?;
+        poll(f, "f2")?;
+        let [c0, d0, d1] = ["c0", "d0", "d1"].map(|name| poll(&place, name));
+        Ok(Self { c0: c0?, d0: d0?, d1: d1?, place })
     }
 }
 

@@ -2,10 +2,11 @@
 
 use anyhow::{Result, anyhow};
 
+use super::awake::Awake;
 use super::latency::Latencies;
 use super::way::Way;
 use super::{NetError, StreamFigures, Timing};
-use crate::bench::report::{Condition, Document, Figure, Protocol, Row};
+use crate::bench::report::{Condition, Cpus, Document, Figure, Protocol, Row};
 use crate::bench::rounds::Rounds;
 
 /// What is measured of each way.
@@ -25,6 +26,8 @@ pub struct Plan {
     pub ways: Vec<Way>,
     /// What is measured of each.
     pub kinds: Vec<Kind>,
+    /// With what CPUs do in the meantime; nothing where that is not told.
+    pub cpus: Vec<Option<Cpus>>,
     /// For how long each time.
     pub timing: Timing,
     /// How often.
@@ -35,6 +38,7 @@ pub struct Plan {
 struct Subject<'a> {
     way: &'a Way,
     kind: Kind,
+    cpus: Option<Cpus>,
     samples: Samples,
     /// Why there are no more samples.
     failure: Option<anyhow::Error>,
@@ -62,7 +66,8 @@ const QUANTILES: [(Figure, f64); 4] =
 /// Measures everything and adds the rows to `document`. What cannot be measured is left out with a note that says why; it is an
 /// error when nothing is left, or when it would be the same everywhere.
 pub fn measure(plan: &Plan, document: &mut Document) -> Result<()> {
-    let all = plan.kinds.iter().flat_map(|kind| plan.ways.iter().map(|way| Subject::new(way, *kind)));
+    let conditions = plan.kinds.iter().flat_map(|kind| plan.cpus.iter().map(move |cpus| (*kind, *cpus)));
+    let all = conditions.flat_map(|(kind, cpus)| plan.ways.iter().map(move |way| Subject::new(way, kind, cpus)));
     let mut subjects = all.collect::<Result<Vec<_>>>()?;
     let mut rounds = Rounds::new(plan.rounds, subjects.len() as u64 * u64::from(plan.rounds))?;
     rounds.each(&mut subjects, Subject::title, |subject, _| subject.measure(plan.timing))?;
@@ -82,12 +87,12 @@ pub fn measure(plan: &Plan, document: &mut Document) -> Result<()> {
 }
 
 impl<'a> Subject<'a> {
-    fn new(way: &'a Way, kind: Kind) -> Result<Self> {
+    fn new(way: &'a Way, kind: Kind, cpus: Option<Cpus>) -> Result<Self> {
         let samples = match kind {
             Kind::Stream(..) => Samples::Streams(Vec::new()),
             Kind::Exchange(..) | Kind::Connections => Samples::Latencies(Vec::new(), Latencies::new()?),
         };
-        Ok(Self { way, kind, samples, failure: None })
+        Ok(Self { way, kind, cpus, samples, failure: None })
     }
 
     fn title(&self) -> String {
@@ -115,6 +120,7 @@ impl<'a> Subject<'a> {
     }
 
     fn once(&mut self, timing: Timing) -> Result<()> {
+        let _awake = (self.cpus == Some(Cpus::Awake)).then(Awake::keep).transpose()?;
         let latencies = match self.kind {
             Kind::Stream(protocol, size) => {
                 let found = self.way.stream(protocol, size, timing)?;
@@ -146,7 +152,7 @@ impl<'a> Subject<'a> {
             Kind::Connections => (Protocol::Tcp, None),
         };
         let path = self.way.name().to_owned();
-        let condition = Condition { path, protocol: Some(protocol), size, ..Condition::default() };
+        let condition = Condition { path, protocol: Some(protocol), size, cpus: self.cpus, ..Condition::default() };
         match self.samples {
             Samples::Streams(rounds) => Ok(stream_row(condition, &rounds)),
             Samples::Latencies(rounds, all) => latency_row(condition, &rounds, &all, self.kind),

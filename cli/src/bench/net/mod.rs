@@ -18,6 +18,7 @@
 //! What follows the login is neither encrypted nor signed: the token decides who may use the server, not who may listen.
 //! Everything is plain threads and blocking sockets.
 
+mod awake;
 mod client;
 pub mod compare;
 mod connect;

@@ -36,7 +36,7 @@ pub enum Figure {
     Held,
     /// Share of the flows opened before that were established while the figure was taken.
     Established,
-    /// Transactions as a share of those without an attack.
+    /// Transactions as a share of those with the attack sent into a dead end.
     Kept,
     /// Frames of the attack that were sent.
     FloodMpps,

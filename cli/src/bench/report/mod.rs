@@ -108,6 +108,9 @@ pub struct Condition {
     /// Connections at the same time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub streams: Option<u32>,
+    /// What CPUs do that have nothing to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpus: Option<Cpus>,
     /// Flows that take turns, or are opened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flows: Option<u32>,
@@ -138,6 +141,16 @@ pub enum Protocol {
     Udp,
 }
 
+/// What CPUs do that have nothing to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cpus {
+    /// Sleep, if the machine lets them
+    MaySleep,
+    /// Stay awake
+    Awake,
+}
+
 /// What packets are to the firewall.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -148,12 +161,12 @@ pub enum Traffic {
     New,
 }
 
-/// What else arrives.
+/// What else is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Flood {
-    /// Nothing.
-    None,
+    /// As much, but not to the firewall.
+    DeadEnd,
     /// Frames that no rule allows.
     Denied,
     /// First segments of TCP connections that are allowed and go no further.

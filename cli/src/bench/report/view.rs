@@ -1,6 +1,6 @@
 //! What of a document is shown together: in tables, plots and comparisons alike.
 
-use super::{Condition, Document, Figure, Flood, Protocol, Row, Test, Traffic};
+use super::{Condition, Cpus, Document, Figure, Flood, Protocol, Row, Test, Traffic};
 
 /// What a test varies from row to row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -180,6 +180,7 @@ fn common(condition: &Condition, axis: Option<Axis>) -> String {
         condition.flood.map(|flood| flood.title().to_owned()),
         number(Axis::Size, condition.size, "byte messages"),
         condition.streams.map(|streams| plural(streams, "stream")),
+        condition.cpus.map(|cpus| cpus.title().to_owned()),
         number(Axis::Flows, condition.flows, "flows"),
         number(Axis::Rules, condition.rules, "rules"),
         condition.frame_size.map(|bytes| format!("{bytes}-byte frames")),
@@ -202,6 +203,16 @@ impl Protocol {
     }
 }
 
+impl Cpus {
+    /// What readers see.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::MaySleep => "CPUs may sleep",
+            Self::Awake => "CPUs stay awake",
+        }
+    }
+}
+
 impl Traffic {
     /// What readers see.
     pub const fn title(self) -> &'static str {
@@ -216,7 +227,7 @@ impl Flood {
     /// What readers see.
     pub const fn title(self) -> &'static str {
         match self {
-            Self::None => "no attack",
+            Self::DeadEnd => "attack into a dead end",
             Self::Denied => "flood of denied frames",
             Self::Syn => "SYN flood",
         }

@@ -18,10 +18,11 @@ Examples:
 A client asks and a server answers, one byte each, over a TCP connection that is
 there before the attack; a third host sends UDP that no rule allows (denied), or
 first segments of connections that are allowed and go no further (syn), from
-60,000 addresses. `kept` is the rate of transactions as a share of that without an
-attack in the same round; `survived` the share of 1,000 other established flows
-that are there afterwards. The attacker stays on one CPU (--cpu); client and server
-run where the kernel puts them.
+60,000 addresses. `kept` is the rate of transactions as a share of that in the
+same round with the same frames sent into a dead end, which costs as much and
+keeps CPUs as awake; `survived` the share of 1,000 other established flows that
+are there afterwards. The attacker stays on one CPU (--cpu); client and server run
+where the kernel puts them.
 Exit code: 0 measured, 1 bad input, 2 the system refused.";
 
 /// Before each measurement; the attack begins in it.

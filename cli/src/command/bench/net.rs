@@ -1,5 +1,6 @@
 //! Flags of the tests between two TCP/IP stacks, and how they run.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use crate::bench::net::compare::{Kind, Plan, measure};
 use crate::bench::net::message::PORT;
 use crate::bench::net::way::Way;
 use crate::bench::net::{Agent, NetError, Timing, Token, resolve};
-use crate::bench::report::{Document, Machine, Test};
+use crate::bench::report::{Cpus, Document, Machine, Test};
 use crate::command::{Exit, Failure};
 
 /// Where to: a lab, or a server.
@@ -51,6 +52,25 @@ pub struct NetArguments {
     pub output: Output,
 }
 
+/// Flags of those of them that have latencies.
+#[derive(Debug, clap::Args)]
+pub struct CpuArguments {
+    /// Whether CPUs without work may sleep, or are kept awake; both when absent in a lab
+    #[arg(long, value_name = "CPUS", value_delimiter = ',', requires = "lab")]
+    cpus: Vec<Cpus>,
+}
+
+impl CpuArguments {
+    /// What to measure with.
+    fn conditions(&self, place: &Where) -> Vec<Option<Cpus>> {
+        match self.cpus.as_slice() {
+            [] if place.lab => vec![Some(Cpus::MaySleep), Some(Cpus::Awake)],
+            [] => vec![None],
+            chosen => chosen.iter().copied().collect::<BTreeSet<_>>().into_iter().map(Some).collect(),
+        }
+    }
+}
+
 fn measured(text: &str) -> Result<Duration, String> {
     seconds(text, 0.05, 3600.0)
 }
@@ -70,15 +90,30 @@ impl NetArguments {
         Timing { warm_up: self.warm_up, measured: self.seconds }
     }
 
-    /// Measures and prints. Without `ways`, those of the flags.
-    pub fn run(&self, test: Test, kinds: Vec<Kind>, ways: Option<Vec<Way>>, notes: Vec<String>) -> Result<u8, Failure> {
+    /// Measures streams and prints. Without `ways`, those of the flags.
+    pub fn streams(&self, kinds: Vec<Kind>, ways: Option<Vec<Way>>, notes: Vec<String>) -> Result<u8, Failure> {
+        self.run(Test::Range, (kinds, vec![None]), ways, notes)
+    }
+
+    /// Measures what has latencies and prints.
+    pub fn latencies(&self, test: Test, kinds: Vec<Kind>, cpus: &CpuArguments) -> Result<u8, Failure> {
+        self.run(test, (kinds, cpus.conditions(&self.place)), None, Vec::new())
+    }
+
+    fn run(
+        &self,
+        test: Test,
+        (kinds, cpus): (Vec<Kind>, Vec<Option<Cpus>>),
+        ways: Option<Vec<Way>>,
+        notes: Vec<String>,
+    ) -> Result<u8, Failure> {
         let mut document = Document::new(test, self.rounds, command_line(), Machine::inspect());
         document.note(notes);
         let ways = match ways {
             Some(ways) => ways,
             None => self.ways(&mut document)?,
         };
-        let plan = Plan { ways, kinds, timing: self.timing(), rounds: self.rounds };
+        let plan = Plan { ways, kinds, cpus, timing: self.timing(), rounds: self.rounds };
         if let Some(way) = plan.ways.first() {
             way.note_offloads(&mut document.machine).map_err(Failure::refused)?;
         }

@@ -6,7 +6,7 @@ use crate::bench::net::iperf3::{self, Iperf3};
 use crate::bench::net::message::{TCP_LARGEST, UDP_LARGEST};
 use crate::bench::net::resolve;
 use crate::bench::net::way::Way;
-use crate::bench::report::{Protocol, Test};
+use crate::bench::report::Protocol;
 use crate::command::Failure;
 
 /// The sizes of netperf's range test.
@@ -64,7 +64,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
         let addresses = resolve(host, iperf3::PORT).map_err(|error| failure(error.into()))?;
         Ok(vec![Way::Iperf3(Iperf3::new(addresses))])
     });
-    arguments.net.run(Test::Range, kinds, ways.transpose()?, notes)
+    arguments.net.streams(kinds, ways.transpose()?, notes)
 }
 
 fn kind(protocol: Protocol, size: u32) -> Kind {

@@ -1,6 +1,6 @@
 //! `vfw bench rr`: requests and responses.
 
-use super::net::NetArguments;
+use super::net::{CpuArguments, NetArguments};
 use crate::bench::net::compare::Kind;
 use crate::bench::net::message::UDP_LARGEST;
 use crate::bench::report::{Protocol, Test};
@@ -14,7 +14,9 @@ Examples:
 
 A message goes to the server and the same comes back, then the next one, on one
 TCP connection or between two UDP sockets. A UDP answer that does not come within
-200 ms is lost.
+200 ms is lost. In a lab, once with CPUs that may sleep between two messages, as
+they do on a machine at rest, and once with CPUs that are kept awake (--cpus): to
+wake one takes longer than what most firewalls do, and hides it.
 Exit code: 0 measured, 1 bad input, 2 the system or the server refused.";
 
 /// `vfw bench rr`
@@ -23,6 +25,8 @@ Exit code: 0 measured, 1 bad input, 2 the system or the server refused.";
 pub struct Arguments {
     #[command(flatten)]
     net: NetArguments,
+    #[command(flatten)]
+    cpus: CpuArguments,
     /// Protocols
     #[arg(long, value_name = "PROTOCOLS", value_delimiter = ',', default_values = ["tcp", "udp"])]
     protocols: Vec<Protocol>,
@@ -37,5 +41,5 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
     let kinds =
         |protocol: &Protocol| arguments.sizes.iter().map(|size| Kind::Exchange(*protocol, *size)).collect::<Vec<_>>();
     let kinds = arguments.protocols.iter().flat_map(kinds).collect();
-    arguments.net.run(Test::Rr, kinds, None, Vec::new())
+    arguments.net.latencies(Test::Rr, kinds, &arguments.cpus)
 }
