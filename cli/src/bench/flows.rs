@@ -15,7 +15,7 @@ pub struct Plan {
     pub asked: bool,
     /// Numbers of flows that are offered.
     pub flows: Vec<u32>,
-    /// Room in vfw's table of established flows; its default when absent.
+    /// Room in vfw's table of established flows; enough for all of them when absent.
     pub limit: Option<u32>,
     /// Rounds.
     pub rounds: u32,
@@ -39,7 +39,8 @@ pub fn measure(plan: &Plan, document: &mut Document) -> Result<()> {
     let steps = plan.flows.len() * plan.paths.len() * plan.rounds as usize;
     let mut rounds = Rounds::new(plan.rounds, steps as u64)?;
     rounds.prepare("building the paths")?;
-    let needs = Needs { established: plan.limit, ..Needs::default() };
+    let mut needs = Needs::flows(plan.flows.iter().copied().max().unwrap_or_default());
+    needs.established = plan.limit.or(needs.established);
     let (lanes, notes) = for_each_path(&plan.paths, plan.asked, |path| Lane::new(path, plan.cpu, needs))?;
     document.note(notes);
     if let Some(first) = lanes.first() {

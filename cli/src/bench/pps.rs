@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::lab::{Lane, MADE, Needs, Path, conntrack, default_room, for_each_path};
+use super::lab::{Lane, MADE, Needs, Path, for_each_path};
 use super::report::{Condition, Document, Figure, Row};
 use super::rounds::Rounds;
 use super::samples;
@@ -50,10 +50,9 @@ pub fn measure(plan: &Plan, document: &mut Document) -> Result<()> {
     let steps = plan.flows.len() * plan.paths.len() * plan.rounds as usize;
     let mut rounds = Rounds::new(plan.rounds, steps as u64)?;
     for &flows in &plan.flows {
-        let paths = with_room(&plan.paths, flows, document)?;
         rounds.prepare(&format!("{flows} flows: building the paths"))?;
         let make = |path| Subject::new(path, plan.cpu, flows);
-        let (mut subjects, notes) = for_each_path(&paths, plan.asked, make)?;
+        let (mut subjects, notes) = for_each_path(&plan.paths, plan.asked, make)?;
         document.note(notes);
         if let Some(first) = subjects.first() {
             first.lane.lab.note_offloads(&mut document.machine)?;
@@ -70,33 +69,16 @@ pub fn measure(plan: &Plan, document: &mut Document) -> Result<()> {
     Ok(())
 }
 
-/// The paths that can know so many flows; a note about the others.
-fn with_room(paths: &[Path], flows: u32, document: &mut Document) -> Result<Vec<Path>> {
-    let tracks = |path: &&Path| matches!(path, Path::Nftables | Path::Iptables);
-    if !paths.iter().any(|path| tracks(&path)) || flows <= conntrack::room()? {
-        return Ok(paths.to_vec());
-    }
-    document.note([format!(
-        "nftables and iptables are not measured with {flows} flows: connection tracking has room for {}; \
-         `sysctl -w net.netfilter.nf_conntrack_max={}` makes more",
-        conntrack::room()?,
-        flows.saturating_mul(2)
-    )]);
-    Ok(paths.iter().filter(|path| !tracks(path)).copied().collect())
-}
-
 impl Subject {
     fn new(path: Path, cpu: usize, flows: u32) -> Result<Self> {
-        // Twice as many where that is more than the default: a table that is nearly full is slower.
-        let established = Some(flows.saturating_mul(2).max(default_room()));
-        let needs = Needs { established, ..Needs::default() };
-        let mut lane = Lane::new(path, cpu, needs)?;
+        let mut lane = Lane::new(path, cpu, Needs::flows(flows))?;
         let (established, _) = lane.establish(flows)?;
         Ok(Self { lane, established, nanos: Vec::new(), lost: Vec::new() })
     }
 
     fn measure(&mut self, flows: u32, frames: u32) -> Result<()> {
-        let sample = self.lane.measure(0, flows, frames)?;
+        // Each flow at least once: those not looked at would leave the caches to the others.
+        let sample = self.lane.measure(0, flows, frames.max(flows))?;
         self.nanos.push(sample.nanos);
         self.lost.push(sample.lost);
         Ok(())

@@ -76,7 +76,7 @@ impl Subject {
         let [least, most] = FIRST_PACKETS;
         let sample = lane.measure(FLOWS, least, least)?;
         // What connection tracking remembers of all rounds must fit.
-        let room = if matches!(path, Path::Nftables | Path::Iptables) { conntrack::room()? / 2 } else { u32::MAX };
+        let room = if path.tracks_connections() { conntrack::room()? / 2 } else { u32::MAX };
         let first_packets = as_many(sample.nanos).clamp(least, most.min(room / plan.rounds).max(least));
         Ok(Self {
             lane,

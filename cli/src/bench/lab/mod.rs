@@ -12,13 +12,15 @@ mod rules;
 mod topology;
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 
 use super::report::Machine;
 use crate::interface::inspect;
 
-pub use firewall::{InForce, clear_leftovers, default_room};
+pub use firewall::InForce;
+use firewall::{clear_leftovers, default_room};
 pub use frames::{Next, SERVICE_PORT, denied_plan, hosts_plan, syn_plan, udp_plan};
 pub use lane::{Lane, Sample, open_flows};
 pub use path::Path;
@@ -36,6 +38,8 @@ pub struct Needs {
     pub established: Option<u32>,
     /// The CPU of a generator, which the engine in user space leaves to it if there is another one.
     pub generator: Option<usize>,
+    /// Flows that connection tracking must have room for.
+    pub tracked: u32,
     /// The rules.
     pub rules: Rules,
 }
@@ -47,6 +51,16 @@ pub struct Lab {
     /// The hosts.
     pub topology: Topology,
     vfw: Option<InForce>,
+    _room: Option<Arc<conntrack::Room>>,
+}
+
+impl Needs {
+    /// So many flows at once. vfw's table has room for twice as many where that is more than its default: a table that is nearly
+    /// full is slower.
+    pub fn flows(flows: u32) -> Self {
+        let established = Some(flows.saturating_mul(2).max(default_room()));
+        Self { established, tracked: flows, ..Self::default() }
+    }
 }
 
 impl Lab {
@@ -75,7 +89,8 @@ impl Lab {
                 _ => {}
             }
         }
-        Ok(Self { path, topology, vfw })
+        let room = path.tracks_connections().then(|| conntrack::make_room(needs.tracked)).transpose()?;
+        Ok(Self { path, topology, vfw, _room: room.flatten() })
     }
 
     /// The client's namespace.
@@ -107,7 +122,7 @@ impl Lab {
     pub fn established(&self) -> Result<u64> {
         match (&self.vfw, &self.topology.firewall) {
             (Some(vfw), _) => Ok(vfw.kernel.flows()?.sweep(0)?),
-            (None, Some(firewall)) if self.path.is_firewall() => conntrack::established(firewall),
+            (None, Some(firewall)) if self.path.tracks_connections() => conntrack::established(firewall),
             _ => Ok(0),
         }
     }
@@ -124,7 +139,7 @@ impl Lab {
     pub fn forget_flows(&self) -> Result<()> {
         match (&self.vfw, &self.topology.firewall) {
             (Some(vfw), _) => Ok(vfw.kernel.flows()?.clear()?),
-            (None, Some(firewall)) if self.path.is_firewall() => conntrack::flush(firewall),
+            (None, Some(firewall)) if self.path.tracks_connections() => conntrack::flush(firewall),
             _ => Ok(()),
         }
     }
@@ -138,6 +153,7 @@ pub fn for_each_path<T>(
     make: impl Fn(Path) -> Result<T>,
 ) -> Result<(Vec<T>, Vec<String>)> {
     clear_leftovers();
+    conntrack::clear_leftovers();
     let (mut made, mut notes) = (Vec::new(), Vec::new());
     for &path in paths {
         match make(path) {

@@ -66,7 +66,12 @@ impl Path {
 
     /// Whether it knows flows and lets only those pass that rules allow.
     pub const fn is_firewall(self) -> bool {
-        matches!(self, Self::Nftables | Self::Iptables) || self.mode().is_some()
+        self.tracks_connections() || self.mode().is_some()
+    }
+
+    /// Whether its flows are those of Linux' connection tracking.
+    pub const fn tracks_connections(self) -> bool {
+        matches!(self, Self::Nftables | Self::Iptables)
     }
 
     /// Whether the client and the server are in one network.

@@ -150,6 +150,33 @@ fn a_generator_keeps_its_rate_and_its_time() {
 }
 
 #[test]
+fn connection_tracking_has_room_for_the_time_of_a_lab() {
+    let sizes = || {
+        ["max", "buckets"].map(|name| std::fs::read_to_string(format!("/proc/sys/net/netfilter/nf_conntrack_{name}")))
+    };
+    let sizes = || sizes().map(|text| text.expect("a setting").trim().parse::<u32>().expect("a number"));
+    // The module, and with it the settings, may come with the first lab.
+    drop(Lab::new(Path::Nftables).expect("a lab"));
+    let before = sizes();
+    let flows = before[0] + 1_000;
+    let lab = || Lab::with(Path::Nftables, Needs::flows(flows)).expect("a lab");
+    let (one, other) = (lab(), lab());
+    let [most, buckets] = sizes();
+    assert!(most >= flows && buckets >= flows, "{most} {buckets}");
+    drop(one);
+    assert_eq!(sizes(), [most, buckets], "the other one needs it still");
+    drop(other);
+    assert_eq!(sizes(), before);
+    // What a killed process leaves: its file, and its sizes.
+    let file = "/run/vfw-bench-conntrack";
+    std::fs::write(file, format!("{} {}\n", before[0], before[1])).expect("the file");
+    std::fs::write("/proc/sys/net/netfilter/nf_conntrack_max", flows.to_string()).expect("the setting");
+    conntrack::clear_leftovers();
+    assert_eq!(sizes(), before);
+    assert_eq!(std::fs::read_to_string(file).expect("the file"), "");
+}
+
+#[test]
 fn nothing_pinned_outlives_a_lab() {
     let lab = Lab::new(Path::VfwXdp).expect("a lab");
     let own = format!("vfw-bench-{}-", std::process::id());

@@ -10,12 +10,15 @@ use crate::command::{Exit, Failure};
 const EXAMPLE: &str = "\
 Examples:
   vfw bench flows --lab
-  vfw bench flows --lab --flows 500000 --limit 500000 --paths vfw-tc,vfw-xdp
+  vfw bench flows --lab --flows 1000000 --paths nftables,vfw-tc,vfw-xdp
+  vfw bench flows --lab --flows 500000 --limit 400000 --paths vfw-xdp
 
 In empty tables, each flow is opened by a UDP packet in each direction and one
 more, after which it counts as established: `new flows` is how many a second that
-makes. `held at once` is how many are established then. More flows than fit show
-that those within the limit stay. Then frames take turns over all flows.
+makes. `held at once` is how many are established then. More flows than --limit
+show that those within it stay. Then frames take turns over all flows. Where
+connection tracking has less room than flows are opened, its limit is raised for
+the time of the run, for the whole machine.
 Exit code: 0 measured, 1 bad input, 2 the system refused.";
 
 /// `vfw bench flows --lab`
@@ -31,7 +34,7 @@ pub struct Arguments {
     #[arg(long, value_name = "NUMBERS", value_delimiter = ',', default_values_t = [1_000, 30_000, 131_072],
         value_parser = clap::value_parser!(u32).range(1..=4_000_000))]
     flows: Vec<u32>,
-    /// Room in vfw's table of established flows (`flows.established` of vfw.toml); its default when absent
+    /// Room in vfw's table of established flows (`flows.established` of vfw.toml); enough for all flows when absent
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=4_000_000))]
     limit: Option<u32>,
     /// Frames of each measurement over the flows, at least one for each

@@ -16,7 +16,9 @@ Examples:
 A generator in the kernel sends 60-byte UDP frames of established flows from
 one namespace to another; all work is on one CPU. The net cost of a path is its
 time per frame less that of generator, one veth and sink, which is what `direct`
-takes. Other paths are measured in the same rounds, in random order.
+takes. Other paths are measured in the same rounds, in random order. Where
+connection tracking has less room than there are flows, its limit is raised for
+the time of the run, for the whole machine.
 Exit code: 0 measured, 1 bad input, 2 the system refused.";
 
 /// `vfw bench pps --lab`
@@ -32,7 +34,7 @@ pub struct Arguments {
     #[arg(long, value_name = "NUMBERS", value_delimiter = ',', default_values_t = [1, 1_000, 60_000],
         value_parser = clap::value_parser!(u32).range(1..=4_000_000))]
     flows: Vec<u32>,
-    /// Frames of each measurement
+    /// Frames of each measurement, at least one for each flow
     #[arg(long, default_value_t = 500_000, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1_000..=100_000_000))]
     frames: u32,
     /// Then send at a share of each path's rate for so many seconds, and count what gets lost
