@@ -171,6 +171,28 @@ fn a_daemon_may_be_stopped_or_absent() {
 }
 
 #[test]
+fn a_daemon_is_stopped_by_its_socket() {
+    let Some(network) = Shape::new(PROGRAM, RULES).up() else { return };
+    let firewall = network.firewall("mode = \"tc\"");
+    let stop = |socket: &Path| {
+        let socket = socket.to_str().expect("a path in UTF-8");
+        network.vfw_run(&["stop", "--config", "elsewhere.toml", "--socket", socket])
+    };
+    // The settings name no socket on which this vfw listens.
+    let settings = fs::read_to_string(network.folder().join("vfw.toml")).expect("the settings file");
+    let elsewhere = settings.replace("control.sock", "elsewhere.sock");
+    assert_ne!(elsewhere, settings);
+    fs::write(network.folder().join("elsewhere.toml"), elsewhere).expect("settings");
+    let nobody = stop(&network.folder().join("nobody.sock"));
+    assert_eq!(nobody.status.code(), Some(2), "a daemon that is not asked holds its programs: {}", said(&nobody));
+    assert!(pings(&network, "app", "db"));
+    let output = stop(&network.socket());
+    assert!(output.status.success() && said(&output).contains("vfw has ended"), "{}", said(&output));
+    assert_eq!(firewall.wait().code(), Some(0));
+    assert!(blocks(&network, "app", "db"));
+}
+
+#[test]
 fn a_bad_start_leaves_in_force_what_was() {
     for hook in HOOKS {
         let Some(network) = Shape::new(PROGRAM, RULES).up() else { return };

@@ -6,8 +6,9 @@ use super::{Failure, read_config};
 use crate::daemon::{Stopped, stop};
 
 const EXAMPLE: &str = "\
-Example:
+Examples:
   vfw stop --config /etc/vfw/vfw.toml
+  vfw stop --socket /run/vfw-dmz/control.sock --config dmz.toml
 
 Forwarding outlives `vfw run`, however it ends, but for Ctrl-C. This ends a
 running vfw and takes everything off: programs, flows, and what was changed on
@@ -21,12 +22,16 @@ pub struct Arguments {
     /// Settings with which vfw was started; the built-in ones without.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Control socket of the running vfw, when it is not that of the settings.
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
 }
 
 /// Takes everything off.
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let config = read_config(arguments.config.as_ref())?;
-    let stopped = stop(&config).map_err(Failure::refused)?;
+    let socket = arguments.socket.as_deref().unwrap_or_else(|| config.control.socket.as_path());
+    let stopped = stop(&config, socket).map_err(Failure::refused)?;
     println!(
         "{}",
         match stopped {

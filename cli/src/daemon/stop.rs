@@ -1,5 +1,6 @@
 //! Ending forwarding from outside of the daemon, whether it runs or not.
 
+use std::path::Path;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -41,9 +42,9 @@ pub enum StopError {
     Keep(#[from] KeepError),
 }
 
-/// Takes all programs off and gives the interfaces back.
-pub fn stop(config: &Config) -> Result<Stopped, StopError> {
-    let had_daemon = match ask(config.control.socket.as_path(), &Request::Stop) {
+/// Takes all programs off and gives the interfaces back; a daemon that listens on `socket` does so itself.
+pub fn stop(config: &Config, socket: &Path) -> Result<Stopped, StopError> {
+    let had_daemon = match ask(socket, &Request::Stop) {
         Ok(_) => true,
         Err(ClientError::Connect { .. }) => false,
         Err(error) => return Err(error.into()),
