@@ -61,6 +61,6 @@ check: setup
 setup:
 	@scripts/setup.sh
 
-## What the tests need beside that: tools of the Debian package and of the appliance.
+## What the tests need beside that: tools of the Debian package and of the appliance, and a browser.
 setup-all:
-	@scripts/setup.sh package appliance
+	@scripts/setup.sh package appliance browser

@@ -1,6 +1,6 @@
 #!/bin/sh
-# setup.sh [package] [appliance] - installs what building and the demonstration need, and is missing; what the Debian package and
-# the appliance need as well when they are named. Debian 12; run as root.
+# setup.sh [package] [appliance] [browser] - installs what building and the demonstration need, and is missing; what the Debian
+# package, the appliance and the tests of pages need as well when they are named. Debian 12; run as root.
 set -eu
 
 missing=
@@ -47,8 +47,12 @@ for part in "$@"; do
             missing="$missing --allow-downgrades qemu-system-x86/$suite qemu-utils/$suite"
         fi
         ;;
+    browser)
+        need chromium chromium
+        need unshare util-linux
+        ;;
     *)
-        echo "setup.sh: nothing is called \`$part\`: package, appliance" >&2
+        echo "setup.sh: nothing is called \`$part\`: package, appliance, browser" >&2
         exit 1
         ;;
     esac

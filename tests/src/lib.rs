@@ -8,6 +8,7 @@
     reason = "test code: what cannot be built ends the test"
 )]
 
+pub mod browser;
 pub mod engine;
 pub mod fuzz;
 pub mod kernel;
