@@ -18,6 +18,7 @@ allow app -> db  service tcp 5201-5299
 allow app -> db  service udp 5201-5299
 ";
 const SHORT: [&str; 6] = ["--seconds", "0.1", "--warm-up", "0.05", "--rounds", "2"];
+const PATHS: [&str; 8] = ["direct", "bridge", "routing", "nftables", "iptables", "vfw-tc", "vfw-xdp", "vfw-afxdp"];
 /// A run of a lab builds eight paths and loads vfw three times, in a debug build, beside other tests.
 const PATIENCE: Duration = Duration::from_secs(180);
 
@@ -102,6 +103,35 @@ fn two_hosts_measure_through_a_firewall() {
 }
 
 #[test]
+fn a_lab_and_a_client_keep_to_ipv6() {
+    let Some(network) = Shape::new(PROGRAM, RULES).up() else { return };
+    let firewall = network.firewall("mode = \"tc\"");
+    let lab = [&["--lab", "--ipv6", "--json"], &SHORT[..]].concat();
+    for test in [&["range", "--sizes", "1024"][..], &["rr", "--cpus", "awake"], &["crr", "--cpus", "may-sleep"]] {
+        let found = document(&bench(&network, test, &lab));
+        assert_eq!(found["notes"], Value::Null, "{test:?}: {}", found["notes"]);
+        for path in PATHS {
+            let mut of_path = rows(&found).iter().filter(|row| row["path"] == path).peekable();
+            assert!(
+                of_path.peek().is_some() && of_path.all(|row| row["family"] == "ipv6"),
+                "{test:?}: {path} in {found}"
+            );
+        }
+    }
+    let token = token(&network, "token", "a token of the end-to-end tests\n");
+    let _server = serve(&network, &[PROGRAM, "bench", "server", "--token-file", &token], 5211);
+    let rr = |to: &str| bench(&network, &["rr", "--ipv6", "--to", to, "--token-file", &token, "--json"], &SHORT);
+    let found = document(&rr("fd00:20::7"));
+    assert!(rows(&found).iter().all(|row| row["path"] == "network" && row["family"] == "ipv6"), "{found}");
+    let flows = firewall.show("flows");
+    let to = |address: &str| flows.as_array().expect("flows").iter().any(|flow| flow["to"]["address"] == address);
+    assert!(to("fd00:20::7") && !to("10.0.20.7"), "{flows}");
+    let refused = rr("10.0.20.7");
+    let error = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!((refused.status.code(), error.contains("it has no IPv6 address")), (Some(1), true), "{error}");
+}
+
+#[test]
 fn a_client_without_the_token_learns_nothing_but_why() {
     let Some(network) = Shape::new(PROGRAM, RULES).up() else { return };
     let _firewall = network.firewall("mode = \"tc\"");
@@ -133,6 +163,9 @@ fn bad_commands_say_what_is_wrong() {
         (&["rr", "--to", "10.0.20.7:x", "--token-file", "token"], "token"),
         (&["range", "--iperf3", "host:port:1"], "`host:port:1`"),
         (&["range", "--lab", "--sizes", "0"], "0 is not in 1.."),
+        (&["rr", "--to", "host", "--token-file", "token", "--cpus", "awake"], "cannot be used with"),
+        (&["crr", "--to", "host", "--token-file", "token", "--paths", "vfw-tc"], "cannot be used with"),
+        (&["range", "--iperf3", "host", "--paths", "vfw-tc"], "cannot be used with"),
         (&["range", "--lab", "--seconds", "0"], "from 0.05 to 3600"),
         (&["server", "--token-file", "/nowhere"], "head -c 32 /dev/urandom"),
         (&["server", "--token-file", &open], "chmod 600"),
@@ -186,7 +219,6 @@ fn a_lab_compares_all_paths() {
     let Some(network) = Shape::new(PROGRAM, RULES).up() else { return };
     let page = network.folder().join("page.html");
     let flags = [&["--lab", "--json", "--html", page.to_str().expect("UTF-8")], &SHORT[..]].concat();
-    let paths = ["direct", "bridge", "routing", "nftables", "iptables", "vfw-tc", "vfw-xdp", "vfw-afxdp"];
     for (arguments, figure) in [
         (&["range", "--sizes", "1024"][..], "mbps"),
         (&["rr", "--protocols", "tcp"], "transactions"),
@@ -194,7 +226,7 @@ fn a_lab_compares_all_paths() {
     ] {
         let found = document(&bench(&network, arguments, &flags));
         assert_eq!(found["notes"], Value::Null, "{arguments:?}: {}", found["notes"]);
-        for path in paths {
+        for path in PATHS {
             let of_path: Vec<&Value> = rows(&found).iter().filter(|row| row["path"] == path).collect();
             assert!(!of_path.is_empty(), "{path} is missing in {found}");
             for row in of_path {

@@ -13,6 +13,7 @@ use serde::Serialize;
 use vfw::bench::classbench::{Header, Rule};
 use vfw::bench::lab::{ADDRESS_A, ADDRESS_B, Path, Rig, SERVICE_PORT, Topology, hosts_plan};
 use vfw::bench::measure;
+use vfw::bench::report::Family;
 use vfw::bench::samples::median;
 
 /// Numbers of rules, as clients and services.
@@ -181,7 +182,7 @@ struct Stand {
 
 impl Stand {
     fn new(peer: Peer, cpu: usize, clients: u32, services: u32) -> Result<Self> {
-        let topology = Topology::new(Path::Direct, false)?;
+        let topology = Topology::new(Path::Direct, Family::Ipv4, false)?;
         for input in peer.rules(clients, services) {
             topology.b.feed(input.program, input.arguments, &input.text)?;
         }

@@ -122,6 +122,20 @@ fn check_page(page: &str) {
 }
 
 #[test]
+fn pps_sends_ipv6() {
+    let flags = ["--ipv6", "--flows", "100", "--rounds", "1", "--frames", "1000", "--json"];
+    let document = document(&good(&[&["bench", "pps", "--lab"], &flags[..]].concat()));
+    assert_eq!(document["notes"], Value::Null);
+    assert_eq!(rows(&document).len(), 8, "every path");
+    for row in rows(&document) {
+        assert_eq!((&row["family"], &row["frame_size"]), (&"ipv6".into(), &64.into()), "{row}");
+        assert!(row["mpps"].as_f64() > Some(0.0), "{row}");
+        let is_firewall = !["direct", "bridge", "routing"].iter().any(|path| row["path"] == *path);
+        assert_eq!(row["established"].as_f64(), is_firewall.then_some(1.0), "{row}");
+    }
+}
+
+#[test]
 fn range_rr_and_crr_measure_between_stacks() {
     let short = ["--lab", "--paths", "direct,vfw-tc", "--rounds", "2", "--seconds", "0.1", "--warm-up", "0", "--json"];
     for (test, figures) in [

@@ -177,7 +177,7 @@ fn send(lab: &Lab, rig: &mut Rig, flood: Flood, plan: &Plan) -> Result<f64> {
         Flood::Syn => (*c0, syn_plan()?),
     };
     let time = plan.timing.warm_up + plan.timing.measured;
-    frames.interval = 1_000_000_000 / plan.rate;
+    frames.interval = u64::from(1_000_000_000 / plan.rate);
     frames.until = clock::now() + time.as_nanos() as u64;
     // One call: the kernel takes tens of milliseconds to begin another.
     let most = u64::from(plan.rate) * time.as_millis() as u64 / 1_000;

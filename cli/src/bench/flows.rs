@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 
-use super::lab::{Lane, MADE, Needs, Path, for_each_path};
-use super::report::{Condition, Document, Figure, Row};
+use super::lab::{Lane, Needs, Path, for_each_path, frame_size};
+use super::report::{Condition, Document, Family, Figure, Row};
 use super::rounds::Rounds;
 
 /// What is to be measured.
@@ -78,7 +78,7 @@ impl Subject {
         let condition = Condition {
             path: self.lane.lab.path.name().to_owned(),
             flows: Some(flows),
-            frame_size: Some(MADE as u32),
+            frame_size: Some(frame_size(Family::Ipv4)),
             ..Condition::default()
         };
         let taken = [

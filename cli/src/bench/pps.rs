@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::lab::{Lane, MADE, Needs, Path, for_each_path};
-use super::report::{Condition, Document, Figure, Row};
+use super::lab::{Lane, Needs, Path, for_each_path, frame_size};
+use super::report::{Condition, Document, Family, Figure, Row};
 use super::rounds::Rounds;
 use super::samples;
 
@@ -22,6 +22,8 @@ pub struct Plan {
     pub rounds: u32,
     /// Frames of each measurement.
     pub frames: u32,
+    /// Protocol of the frames.
+    pub family: Family,
     /// What is done once the rates are known.
     pub hold: Option<Hold>,
     /// The CPU for all work.
@@ -51,7 +53,7 @@ pub fn measure(plan: &Plan, document: &mut Document) -> Result<()> {
     let mut rounds = Rounds::new(plan.rounds, steps as u64)?;
     for &flows in &plan.flows {
         rounds.prepare(&format!("{flows} flows: building the paths"))?;
-        let make = |path| Subject::new(path, plan.cpu, flows);
+        let make = |path| Subject::new(path, plan, flows);
         let (mut subjects, notes) = for_each_path(&plan.paths, plan.asked, make)?;
         document.note(notes);
         if let Some(first) = subjects.first() {
@@ -70,8 +72,8 @@ pub fn measure(plan: &Plan, document: &mut Document) -> Result<()> {
 }
 
 impl Subject {
-    fn new(path: Path, cpu: usize, flows: u32) -> Result<Self> {
-        let mut lane = Lane::new(path, cpu, Needs::flows(flows))?;
+    fn new(path: Path, plan: &Plan, flows: u32) -> Result<Self> {
+        let mut lane = Lane::new(path, plan.cpu, Needs { family: plan.family, ..Needs::flows(flows) })?;
         let (established, _) = lane.establish(flows)?;
         Ok(Self { lane, established, nanos: Vec::new(), lost: Vec::new() })
     }
@@ -90,7 +92,8 @@ impl Subject {
         Condition {
             path: self.lane.lab.path.name().to_owned(),
             flows: Some(flows),
-            frame_size: Some(MADE as u32),
+            family: self.lane.lab.family.told(),
+            frame_size: Some(frame_size(self.lane.lab.family)),
             ..Condition::default()
         }
     }
@@ -100,7 +103,7 @@ impl Subject {
         let seconds_a_frame = samples::median(&self.nanos) / 1e9 * 100.0 / f64::from(load.max(1));
         let interval = Duration::try_from_secs_f64(seconds_a_frame)?.as_nanos().max(1);
         let frames = u128::from(seconds) * 1_000_000_000 / interval;
-        let sample = self.lane.hold(flows, u32::try_from(interval)?, u32::try_from(frames)?)?;
+        let sample = self.lane.hold(flows, u64::try_from(interval)?, u32::try_from(frames)?)?;
         let condition = Condition { load_percent: Some(load), ..self.condition(flows) };
         let figures = [(Figure::Loss, vec![sample.lost]), (Figure::Mpps, vec![1e3 / sample.nanos])];
         Ok(Row::new(condition, figures))

@@ -3,8 +3,8 @@
 
 use anyhow::Result;
 
-use super::lab::{Lane, MADE, Needs, Path, Rules, conntrack, for_each_path};
-use super::report::{Condition, Document, Figure, Row, Traffic};
+use super::lab::{Lane, Needs, Path, Rules, conntrack, for_each_path, frame_size};
+use super::report::{Condition, Document, Family, Figure, Row, Traffic};
 use super::rounds::Rounds;
 
 /// What is to be measured.
@@ -121,7 +121,7 @@ fn rows(subjects: &[Subject], rules: u32) -> Vec<Row> {
         let condition = Condition {
             path: path.name().to_owned(),
             rules: Some(rules),
-            frame_size: Some(MADE as u32),
+            frame_size: Some(frame_size(Family::Ipv4)),
             traffic: Some(traffic),
             ..Condition::default()
         };

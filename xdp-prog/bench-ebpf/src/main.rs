@@ -19,8 +19,9 @@ use aya_ebpf::programs::{TcContext, XdpContext};
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 
-/// Words of a frame that the generator makes: 60 bytes, the last four of them not used.
+/// Words of a frame that the generator makes. IPv4: 60 bytes, the last four of them not used. IPv6: 64.
 const MADE: usize = 7;
+const MADE_IPV6: usize = 8;
 /// Bytes of a frame that test runs use, and of its Ethernet header.
 const KEPT: usize = 80;
 const ETHERNET: usize = 14;
@@ -32,12 +33,16 @@ const SOURCE_PORT: usize = 34;
 const DESTINATION_PORT: usize = 36;
 /// Offset of the low half of TCP's sequence number there.
 const SEQUENCE_END: usize = 40;
+/// Offsets of the UDP ports behind an IPv6 header, and of the payload's only word.
+const SOURCE_PORT_IPV6: usize = 54;
+const DESTINATION_PORT_IPV6: usize = 56;
+const BALANCE: usize = 62;
 
 /// What to generate.
 #[repr(C)]
 pub struct Plan {
     /// The frame, ports to be filled in.
-    frame: [u64; MADE],
+    frame: [u64; MADE_IPV6],
     /// Flows to go through, in turn.
     flows: u32,
     /// The first of them.
@@ -52,8 +57,10 @@ pub struct Plan {
     reply: u16,
     /// Not 0: a client is an address, counted from that of the frame, and has the lowest client port. 2: the frame is TCP.
     hosts: u16,
+    /// Not 0: the frame is IPv6 and UDP.
+    ipv6: u32,
     /// Nanoseconds between two frames; 0 for as many as can be.
-    interval: u32,
+    interval: u64,
     /// When to end (nanoseconds of the monotonic clock); 0 for never.
     until: u64,
 }
@@ -104,9 +111,12 @@ pub fn bench_generate(ctx: XdpContext) -> u32 {
     let client_port = plan.client_port.wrapping_add(client).to_be();
     let service_port = plan.service_port.wrapping_add(service).to_be();
     let (source, destination) = if plan.reply == 0 { (client_port, service_port) } else { (service_port, client_port) };
+    if plan.ipv6 != 0 {
+        return make_ipv6((start, end), plan, [source, destination]);
+    }
     // SAFETY: 56 bytes are there, as checked; the frame starts at a multiple of eight behind the head room.
     unsafe {
-        (start as *mut [u64; MADE]).write(plan.frame);
+        (start as *mut [u64; MADE]).write((&raw const plan.frame).cast::<[u64; MADE]>().read());
         ((start + SOURCE_PORT) as *mut u16).write(source);
         ((start + DESTINATION_PORT) as *mut u16).write(destination);
         if host != 0 {
@@ -121,6 +131,24 @@ pub fn bench_generate(ctx: XdpContext) -> u32 {
             let more = host.wrapping_add(service);
             sequence.write(u16::from_be(sequence.read()).wrapping_sub(more).to_be());
         }
+    }
+    xdp_action::XDP_TX
+}
+
+/// The same for IPv6, where a checksum is due: the payload takes back what the ports add to it.
+#[inline(always)]
+fn make_ipv6((start, end): (usize, usize), plan: &Plan, [source, destination]: [u16; 2]) -> u32 {
+    if start + MADE_IPV6 * 8 > end {
+        return xdp_action::XDP_ABORTED;
+    }
+    let sum = u32::from(source) + u32::from(destination);
+    let balance = !((sum & 0xffff) + (sum >> 16)) as u16;
+    // SAFETY: 64 bytes are there, as checked; the frame starts at a multiple of eight behind the head room.
+    unsafe {
+        (start as *mut [u64; MADE_IPV6]).write(plan.frame);
+        ((start + SOURCE_PORT_IPV6) as *mut u16).write(source);
+        ((start + DESTINATION_PORT_IPV6) as *mut u16).write(destination);
+        ((start + BALANCE) as *mut u16).write(balance);
     }
     xdp_action::XDP_TX
 }
@@ -148,7 +176,7 @@ fn is_due(plan: &Plan) -> bool {
             looks += 1;
         }
         // SAFETY: as above.
-        unsafe { *due = now.max(at) + u64::from(plan.interval) };
+        unsafe { *due = now.max(at) + plan.interval };
     }
     // SAFETY: as above.
     unsafe { *sent += 1 };

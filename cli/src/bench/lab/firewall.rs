@@ -16,8 +16,8 @@ use firewall_core::tables::{NeighbourKey, NeighbourWord};
 use super::Needs;
 use super::place::Place;
 use super::rules::Rules;
-use super::topology::{ADDRESS_A, ADDRESS_B, ADDRESS_NOBODY, MAC_A, MAC_B};
 use crate::backend::afxdp::Plan;
+use super::topology::{ADDRESS_A, ADDRESS_A6, ADDRESS_B, ADDRESS_B6, ADDRESS_NOBODY, MAC_A, MAC_B};
 use crate::backend::kernel::Flows;
 use crate::clock;
 use crate::config::{AbsolutePath, Bounded, Config, Cpus, Mode, State};
@@ -68,8 +68,8 @@ impl InForce {
             (ADDRESS_A.into(), 0, MAC_A),
             (ADDRESS_B.into(), 1, MAC_B),
             (ADDRESS_NOBODY.into(), 1, MAC_B),
-            (IpAddr::from([0xfd00, 1, 0, 0, 0, 0, 0, 7]), 0, MAC_A),
-            (IpAddr::from([0xfd00, 2, 0, 0, 0, 0, 0, 7]), 1, MAC_B),
+            (ADDRESS_A6.into(), 0, MAC_A),
+            (ADDRESS_B6.into(), 1, MAC_B),
         ];
         for (slot, (address, zone, mac)) in hosts.into_iter().enumerate() {
             let key = NeighbourKey { address: Address::from(address), zone };

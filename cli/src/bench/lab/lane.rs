@@ -69,7 +69,7 @@ impl Lane {
 
     /// Sends `frames` over flows `first` to `first + flows`, in turn.
     pub fn measure(&mut self, first: u32, flows: u32, frames: u32) -> Result<Sample> {
-        let plan = udp_plan(self.next(), first, flows, false)?;
+        let plan = udp_plan(self.lab.family, self.next(), first, flows, false)?;
         let (rig, topology) = (&mut self.rig, &self.lab.topology);
         let sent = topology.a.run_on(self.cpu, || rig.generate(topology.a0, plan, frames))?;
         let arrived = self.rig.arrived()?;
@@ -81,8 +81,8 @@ impl Lane {
     }
 
     /// Sends `frames` over flows `0..flows`, in turn, one every `interval` nanoseconds.
-    pub fn hold(&mut self, flows: u32, interval: u32, frames: u32) -> Result<Sample> {
-        let plan = Plan { interval, ..udp_plan(self.next(), 0, flows, false)? };
+    pub fn hold(&mut self, flows: u32, interval: u64, frames: u32) -> Result<Sample> {
+        let plan = Plan { interval, ..udp_plan(self.lab.family, self.next(), 0, flows, false)? };
         let (rig, topology) = (&mut self.rig, &self.lab.topology);
         let nanos = topology.a.run_on(self.cpu, || rig.generate(topology.a0, plan, frames))?;
         // What is on its way in the engine in user space is not lost.
@@ -100,7 +100,7 @@ pub fn open_flows(lab: &Lab, rig: &mut Rig, cpu: usize, flows: u32) -> Result<f6
         let count = at_once.min(flows - first);
         for reply in [false, true, false] {
             let (place, ifindex) = if reply { (&topology.b, topology.b0) } else { (&topology.a, topology.a0) };
-            let plan = udp_plan(next, first, count, reply)?;
+            let plan = udp_plan(lab.family, next, first, count, reply)?;
             let start = Instant::now();
             let sent = place.run_on(cpu, || rig.generate(ifindex, plan, count))? * f64::from(count);
             // All other paths have done their work when the generator returns.

@@ -11,12 +11,12 @@ mod rig;
 mod rules;
 mod topology;
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 
-use super::report::Machine;
+use super::report::{Family, Machine};
 use crate::interface::inspect;
 
 pub use firewall::InForce;
@@ -25,10 +25,11 @@ pub use frames::{Next, SERVICE_PORT, denied_plan, hosts_plan, syn_plan, udp_plan
 pub use lane::{Lane, Sample, open_flows};
 pub use path::Path;
 pub use place::Place;
-pub use rig::{KEPT, MADE, Plan, Rig, Sink};
+pub use rig::{KEPT, Plan, Rig, Sink, frame_size};
 pub use rules::{ATTACK_PORTS, Rules, TCP_PORTS, UDP_PORTS};
 pub use topology::{
-    ADDRESS_A, ADDRESS_B, ADDRESS_C, ADDRESS_NOBODY, Attacker, MAC_A, MAC_B, MAC_C, MAC_F0, MAC_F1, MAC_F2, Topology,
+    ADDRESS_A, ADDRESS_A6, ADDRESS_B, ADDRESS_B6, ADDRESS_C, ADDRESS_NOBODY, Attacker, MAC_A, MAC_B, MAC_C, MAC_F0,
+    MAC_F1, MAC_F2, Topology,
 };
 
 /// What a lab is to have.
@@ -42,12 +43,16 @@ pub struct Needs {
     pub tracked: u32,
     /// The rules.
     pub rules: Rules,
+    /// Which protocol the hosts speak; where there is an attacker, IPv4.
+    pub family: Family,
 }
 
 /// A client, a server and a way between them, until the value goes.
 pub struct Lab {
     /// The way.
     pub path: Path,
+    /// Which protocol the hosts speak.
+    pub family: Family,
     /// The hosts.
     pub topology: Topology,
     vfw: Option<InForce>,
@@ -75,22 +80,23 @@ impl Lab {
     }
 
     fn build(path: Path, needs: Needs) -> Result<Self> {
-        let topology = Topology::new(path, needs.rules.attacked)?;
+        let family = needs.family;
+        let topology = Topology::new(path, family, needs.rules.attacked)?;
         let mut vfw = None;
         if let Some(firewall) = &topology.firewall {
             match (path, path.mode()) {
                 (_, Some(mode)) => vfw = Some(InForce::start(firewall, mode, needs)?),
                 (Path::Bridge, _) => bridge(firewall)?,
-                _ => route(firewall, &topology)?,
+                _ => route(firewall, family, &topology)?,
             }
             match path {
                 Path::Nftables => drop(firewall.feed("nft", &["-f", "-"], &needs.rules.nftables())?),
-                Path::Iptables => drop(firewall.feed("iptables-restore", &[], &needs.rules.iptables())?),
+                Path::Iptables => drop(firewall.feed(iptables_restore(family), &[], &needs.rules.iptables())?),
                 _ => {}
             }
         }
         let room = path.tracks_connections().then(|| conntrack::make_room(needs.tracked)).transpose()?;
-        Ok(Self { path, topology, vfw, _room: room.flatten() })
+        Ok(Self { path, family, topology, vfw, _room: room.flatten() })
     }
 
     /// The client's namespace.
@@ -109,8 +115,9 @@ impl Lab {
     }
 
     /// The server's address.
-    pub fn server_address(&self) -> Ipv4Addr {
-        ADDRESS_B
+    pub fn server_address(&self) -> IpAddr {
+        let [_, server] = topology::addresses(self.family);
+        server
     }
 
     /// The vfw that is in force, if one is.
@@ -173,25 +180,39 @@ fn bridge(firewall: &Place) -> Result<()> {
     firewall.ip(&lines)?;
     // A bridge that only forwards: where netfilter looks into bridges, not here.
     firewall.run(|| {
-        let _ = std::fs::write("/proc/sys/net/bridge/bridge-nf-call-iptables", "0");
+        for tables in ["iptables", "ip6tables"] {
+            let _ = std::fs::write(format!("/proc/sys/net/bridge/bridge-nf-call-{tables}"), "0");
+        }
         Ok(())
     })
 }
 
+const fn iptables_restore(family: Family) -> &'static str {
+    match family {
+        Family::Ipv4 => "iptables-restore",
+        Family::Ipv6 => "ip6tables-restore",
+    }
+}
+
 /// Lets the firewall's kernel route.
-fn route(firewall: &Place, topology: &Topology) -> Result<()> {
+fn route(firewall: &Place, family: Family, topology: &Topology) -> Result<()> {
+    let [a, b] = topology::addresses(family);
     let mut lines = vec![
-        "address add 10.0.1.1/24 dev f0".to_owned(),
-        "address add 10.0.2.1/24 dev f1".to_owned(),
-        topology::neighbour(ADDRESS_A, MAC_A, "f0"),
-        topology::neighbour(ADDRESS_B, MAC_B, "f1"),
-        topology::neighbour(ADDRESS_NOBODY, MAC_B, "f1"),
+        topology::address(topology::gateway(a), "f0"),
+        topology::address(topology::gateway(b), "f1"),
+        topology::neighbour(a, MAC_A, "f0"),
+        topology::neighbour(b, MAC_B, "f1"),
     ];
     if topology.attacker.is_some() {
         lines.push("address add 10.3.255.254/16 dev f2".to_owned());
+        lines.push(topology::neighbour(ADDRESS_NOBODY.into(), MAC_B, "f1"));
     }
     firewall.ip(&lines)?;
-    firewall.set("/proc/sys/net/ipv4/ip_forward", "1")
+    let setting = match family {
+        Family::Ipv4 => "/proc/sys/net/ipv4/ip_forward",
+        Family::Ipv6 => "/proc/sys/net/ipv6/conf/all/forwarding",
+    };
+    firewall.set(setting, "1")
 }
 
 #[cfg(test)]

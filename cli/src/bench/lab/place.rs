@@ -11,17 +11,25 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use nix::sched::{CloneFlags, CpuSet, sched_setaffinity, setns, unshare};
 use nix::unistd::Pid;
 
+use crate::bench::report::Family;
+
 /// A network namespace.
 pub struct Place(File);
 
 impl Place {
-    /// A new one, in which nothing speaks by itself.
-    pub fn new() -> Result<Self> {
+    /// A new one, in which nothing speaks by itself. Interfaces that it gets have IPv6 only where that is the `family`.
+    pub fn new(family: Family) -> Result<Self> {
         on_thread(|| {
             unshare(CloneFlags::CLONE_NEWNET).context("cannot make a network namespace (root is needed)")?;
-            for scope in ["all", "default"] {
-                // A kernel without IPv6 has nothing to set.
-                let _ = std::fs::write(format!("/proc/sys/net/ipv6/conf/{scope}/disable_ipv6"), "1");
+            // No link-local addresses, and no questions to routers that come with them.
+            let quiet = [("addr_gen_mode", "1"), ("accept_ra", "0")];
+            let none = [("disable_ipv6", "1")];
+            let settings = if family == Family::Ipv6 { &quiet[..] } else { &none };
+            for (scope, (name, value)) in
+                ["all", "default"].iter().flat_map(|scope| settings.iter().map(move |it| (scope, it)))
+            {
+                // A kernel without IPv6 has nothing to set; where it is needed, addresses are refused.
+                let _ = std::fs::write(format!("/proc/sys/net/ipv6/conf/{scope}/{name}"), value);
             }
             Ok(Self(File::open("/proc/thread-self/ns/net")?))
         })

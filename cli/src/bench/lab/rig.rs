@@ -9,21 +9,32 @@ use aya::programs::{
 };
 use aya::{Ebpf, EbpfLoader, Pod};
 
+use crate::bench::report::Family;
+
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/vfw-bench-ebpf"));
 
-/// Bytes of a generated frame.
-pub const MADE: usize = 60;
+/// Bytes of the largest generated frame.
+const MADE: usize = 64;
 /// Bytes of a frame in test runs; shorter packets are padded as on Ethernet.
 pub const KEPT: usize = 80;
 /// Frames that the generator hands over at once: as many as a NAPI poll takes.
 const BATCH: u32 = 64;
 
+/// Bytes of a generated frame, without its checksum: as few as can be of IPv4. Of IPv6, the headers take two bytes more, and two of
+/// payload balance the checksum.
+pub const fn frame_size(family: Family) -> u32 {
+    match family {
+        Family::Ipv4 => 60,
+        Family::Ipv6 => MADE as u32,
+    }
+}
+
 /// What to generate; as in `xdp-prog/bench-ebpf`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
-    /// The frame without its last four bytes, which are padding.
-    pub frame: [u8; 56],
+    /// The frame. Of IPv4 without its last four bytes, which are padding.
+    pub frame: [u8; MADE],
     /// Flows to go through, in turn.
     pub flows: u32,
     /// The first of them.
@@ -40,15 +51,17 @@ pub struct Plan {
     /// identification must not be less than the last client. 2: the same with TCP, where the low half of the sequence number
     /// must not be less than the last client and service together.
     pub hosts: u16,
+    /// 1: the frame is IPv6 and UDP, with the checksum that it has where ports and payload are 0.
+    pub ipv6: u32,
     /// Nanoseconds between two frames, a tenth of a millisecond at most; 0 for as many as can be.
-    pub interval: u32,
+    pub interval: u64,
     /// When to end, by [`crate::clock`]; 0 for when all frames are sent.
     pub until: u64,
 }
 
-// SAFETY: integers only, laid out without gaps (56 + 3 * 4 + 4 * 2 + 4 + 8 = 88 bytes, a multiple of the alignment).
+// SAFETY: integers only, laid out without gaps (64 + 3 * 4 + 4 * 2 + 4 + 2 * 8 = 104 bytes, a multiple of the alignment).
 unsafe impl Pod for Plan {}
-const _: () = assert!(size_of::<Plan>() == 88);
+const _: () = assert!(size_of::<Plan>() == 104);
 
 /// Which hook takes the frames at the end of a path.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -121,9 +134,10 @@ impl Rig {
         self.sent.set(0, 0, 0)?;
         let cpus = aya::util::nr_cpus().map_err(|(_, error)| error)?;
         self.seen.set(0, aya::maps::PerCpuValues::try_from(vec![0; cpus])?, 0)?;
-        let context = xdp_context(MADE, ifindex);
+        let length = frame_size(if plan.ipv6 == 0 { Family::Ipv4 } else { Family::Ipv6 }) as usize;
+        let context = xdp_context(length, ifindex);
         let options = TestRunOptions {
-            data_in: Some(&[0; MADE]),
+            data_in: Some(&[0; MADE][..length]),
             ctx_in: Some(&context),
             repeat: frames,
             attrs: TestRunAttrs::new().xdp_live_frames(BATCH),

@@ -8,14 +8,16 @@
 //!                                 d0 --- d1                  a dead end in C
 //! ```
 //!
-//! By the direct way there is no F, and a0 and b0 are one pair.
+//! By the direct way there is no F, and a0 and b0 are one pair. With IPv6, A is fd00:1::7 and B fd00:2::7, and F ends with 1 in both
+//! networks; there is no C then.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use anyhow::Result;
 
 use super::path::Path;
 use super::place::Place;
+use crate::bench::report::Family;
 use crate::interface::{inspect, set_feature};
 
 /// MAC of host A.
@@ -34,6 +36,10 @@ pub const MAC_C: [u8; 6] = [2, 0, 0, 0, 3, 7];
 pub const ADDRESS_A: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 7);
 /// Address of host B.
 pub const ADDRESS_B: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 7);
+/// IPv6 address of host A.
+pub const ADDRESS_A6: Ipv6Addr = Ipv6Addr::new(0xfd00, 1, 0, 0, 0, 0, 0, 7);
+/// IPv6 address of host B.
+pub const ADDRESS_B6: Ipv6Addr = Ipv6Addr::new(0xfd00, 2, 0, 0, 0, 0, 0, 7);
 /// An address in B's network that leads to B, and that B does not take for its own: what goes there ends early in B's stack.
 pub const ADDRESS_NOBODY: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 8);
 /// First address of C, which has 60,000.
@@ -69,9 +75,9 @@ pub struct Attacker {
 
 impl Topology {
     /// The hosts of a path, with addresses; between them nothing forwards yet. `attacked`: with host C, where something forwards.
-    pub fn new(path: Path, attacked: bool) -> Result<Self> {
-        let (a, b) = (Place::new()?, Place::new()?);
-        let firewall = (path != Path::Direct).then(Place::new).transpose()?;
+    pub fn new(path: Path, family: Family, attacked: bool) -> Result<Self> {
+        let (a, b) = (Place::new(family)?, Place::new(family)?);
+        let firewall = (path != Path::Direct).then(|| Place::new(family)).transpose()?;
         let attacker = firewall.as_ref().filter(|_| attacked).map(Attacker::new).transpose()?;
         match &firewall {
             Some(f) => {
@@ -81,8 +87,9 @@ impl Topology {
             }
             None => a.ip(&[pair(("a0", MAC_A), ("b0", MAC_B), &b)])?,
         }
-        a.ip(&host(path, ("a0", ADDRESS_A), (ADDRESS_B, MAC_B), MAC_F0))?;
-        b.ip(&host(path, ("b0", ADDRESS_B), (ADDRESS_A, MAC_A), MAC_F1))?;
+        let [address_a, address_b] = addresses(family);
+        a.ip(&host(path, ("a0", address_a), (address_b, MAC_B), MAC_F0))?;
+        b.ip(&host(path, ("b0", address_b), (address_a, MAC_A), MAC_F1))?;
         let (a0, b0) = (poll(&a, "a0")?, poll(&b, "b0")?);
         if let Some(f) = &firewall {
             poll(f, "f0")?;
@@ -95,7 +102,7 @@ impl Topology {
 impl Attacker {
     /// Beside a firewall.
     fn new(f: &Place) -> Result<Self> {
-        let place = Place::new()?;
+        let place = Place::new(Family::Ipv4)?;
         place.ip(&[pair(("c0", MAC_C), ("f2", MAC_F2), f), pair(("d0", MAC_C), ("d1", MAC_F2), &place)])?;
         f.ip(&up(&["f2"]))?;
         place.ip(&up(&["c0", "d0", "d1"]))?;
@@ -105,29 +112,53 @@ impl Attacker {
     }
 }
 
+/// Addresses of A and B.
+pub(super) const fn addresses(family: Family) -> [IpAddr; 2] {
+    match family {
+        Family::Ipv4 => [IpAddr::V4(ADDRESS_A), IpAddr::V4(ADDRESS_B)],
+        Family::Ipv6 => [IpAddr::V6(ADDRESS_A6), IpAddr::V6(ADDRESS_B6)],
+    }
+}
+
+/// The firewall's address in the network of a host.
+pub(super) fn gateway(host: IpAddr) -> IpAddr {
+    match host {
+        IpAddr::V4(host) => Ipv4Addr::from_bits(host.to_bits() & !0xff | 1).into(),
+        IpAddr::V6(host) => Ipv6Addr::from_bits(host.to_bits() & !0xff | 1).into(),
+    }
+}
+
+/// The line of `ip -batch` that gives an address to an interface, which does not ask first whether it is taken.
+pub(super) fn address(address: IpAddr, interface: &str) -> String {
+    match address {
+        IpAddr::V4(_) => format!("address add {address}/24 dev {interface}"),
+        IpAddr::V6(_) => format!("address add {address}/64 dev {interface} nodad"),
+    }
+}
+
 /// The configuration of a host. Whom it talks to is known beforehand: no measurement waits for ARP.
 fn host(
     path: Path,
-    (interface, own): (&str, Ipv4Addr),
-    (other, other_mac): (Ipv4Addr, [u8; 6]),
+    (interface, own): (&str, IpAddr),
+    (other, other_mac): (IpAddr, [u8; 6]),
     gateway_mac: [u8; 6],
 ) -> Vec<String> {
     let mut lines = up(&["lo", interface]);
-    lines.push(format!("address add {own}/24 dev {interface}"));
+    lines.push(address(own, interface));
+    let everywhere = if own.is_ipv4() { "0.0.0.0/0" } else { "::/0" };
     if path.is_one_network() {
-        lines.push(format!("route add default dev {interface}"));
+        lines.push(format!("route add {everywhere} dev {interface}"));
         lines.push(neighbour(other, other_mac, interface));
     } else {
-        let [first, second, third, _] = own.octets();
-        let gateway = Ipv4Addr::new(first, second, third, 1);
+        let gateway = gateway(own);
         lines.push(neighbour(gateway, gateway_mac, interface));
-        lines.push(format!("route add default via {gateway}"));
+        lines.push(format!("route add {everywhere} via {gateway}"));
     }
     lines
 }
 
 /// The line of `ip -batch` that makes a neighbour known for good.
-pub(super) fn neighbour(address: Ipv4Addr, mac: [u8; 6], interface: &str) -> String {
+pub(super) fn neighbour(address: IpAddr, mac: [u8; 6], interface: &str) -> String {
     format!("neigh add {address} lladdr {} dev {interface} nud permanent", text(mac))
 }
 

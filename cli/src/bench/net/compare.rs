@@ -6,7 +6,7 @@ use super::awake::Awake;
 use super::latency::Latencies;
 use super::way::Way;
 use super::{NetError, StreamFigures, Timing};
-use crate::bench::report::{Condition, Cpus, Document, Figure, Protocol, Row};
+use crate::bench::report::{Condition, Cpus, Document, Family, Figure, Protocol, Row};
 use crate::bench::rounds::Rounds;
 
 /// What is measured of each way.
@@ -24,6 +24,8 @@ pub enum Kind {
 pub struct Plan {
     /// The ways.
     pub ways: Vec<Way>,
+    /// Protocol of the network, where it is told.
+    pub family: Option<Family>,
     /// What is measured of each.
     pub kinds: Vec<Kind>,
     /// With what CPUs do in the meantime; nothing where that is not told.
@@ -75,7 +77,7 @@ pub fn measure(plan: &Plan, document: &mut Document) -> Result<()> {
     let mut failure = None;
     for subject in subjects {
         let title = subject.title();
-        match subject.finish() {
+        match subject.finish(plan.family) {
             Ok(row) => document.results.push(row),
             Err(error) => {
                 document.note([format!("{title}: not measured: {error:#}")]);
@@ -143,7 +145,7 @@ impl<'a> Subject<'a> {
         Ok(())
     }
 
-    fn finish(self) -> Result<Row> {
+    fn finish(self, family: Option<Family>) -> Result<Row> {
         if let Some(error) = self.failure {
             return Err(error);
         }
@@ -152,7 +154,8 @@ impl<'a> Subject<'a> {
             Kind::Connections => (Protocol::Tcp, None),
         };
         let path = self.way.name().to_owned();
-        let condition = Condition { path, protocol: Some(protocol), size, cpus: self.cpus, ..Condition::default() };
+        let (protocol, cpus) = (Some(protocol), self.cpus);
+        let condition = Condition { path, family, protocol, size, cpus, ..Condition::default() };
         match self.samples {
             Samples::Streams(rounds) => Ok(stream_row(condition, &rounds)),
             Samples::Latencies(rounds, all) => latency_row(condition, &rounds, &all, self.kind),

@@ -23,13 +23,15 @@ pub fn split(text: &str, port: u16) -> Option<(&str, u16)> {
     (!host.is_empty()).then_some((host, port))
 }
 
-/// The addresses of `HOST[:PORT]`, all of them.
-pub fn resolve(text: &str, port: u16) -> Result<Vec<SocketAddr>, NetError> {
+/// The addresses of `HOST[:PORT]`, all of them, or those of IPv6.
+pub fn resolve(text: &str, port: u16, is_ipv6: bool) -> Result<Vec<SocketAddr>, NetError> {
     let failed = |source| NetError::Resolve { host: text.to_owned(), source };
     let parts = split(text, port);
     let parts = parts.ok_or_else(|| failed(io::Error::other("HOST, HOST:PORT or [IPV6]:PORT is expected")))?;
-    let found: Vec<SocketAddr> = parts.to_socket_addrs().map_err(failed)?.collect();
-    if found.is_empty() { Err(failed(io::Error::other("it has no address"))) } else { Ok(found) }
+    let found = parts.to_socket_addrs().map_err(failed)?;
+    let found: Vec<SocketAddr> = found.filter(|address| address.is_ipv6() || !is_ipv6).collect();
+    let none = if is_ipv6 { "it has no IPv6 address" } else { "it has no address" };
+    if found.is_empty() { Err(failed(io::Error::other(none))) } else { Ok(found) }
 }
 
 /// Connects to the first of these addresses that answers.
@@ -81,8 +83,10 @@ mod tests {
 
     #[test]
     fn literals_are_resolved() {
-        assert_eq!(resolve("[::1]:9", 5).expect("an address"), ["[::1]:9".parse().expect("an address")]);
-        let error = resolve("no such host:9", 5).expect_err("no address").to_string();
+        assert_eq!(resolve("[::1]:9", 5, true).expect("an address"), ["[::1]:9".parse().expect("an address")]);
+        let error = resolve("127.0.0.1:9", 5, true).expect_err("no such address").to_string();
+        assert!(error.contains("it has no IPv6 address"), "{error}");
+        let error = resolve("no such host:9", 5, false).expect_err("no address").to_string();
         assert!(error.contains("`no such host:9`"), "{error}");
         let mapped: SocketAddr = "[::ffff:10.0.0.1]:9".parse().expect("an address");
         assert_eq!(canonical(mapped).to_string(), "10.0.0.1:9");

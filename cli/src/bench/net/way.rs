@@ -6,8 +6,8 @@ use super::iperf3::Iperf3;
 use super::latency::Latencies;
 use super::message::{Limits, PORT};
 use super::{Agent, NetError, Running, Server, StreamFigures, Timing, Token};
-use crate::bench::lab::{Lab, Path};
-use crate::bench::report::{Machine, Protocol};
+use crate::bench::lab::{Lab, Needs, Path};
+use crate::bench::report::{Family, Machine, Protocol};
 
 /// The name of what lies between two machines.
 pub const NETWORK: &str = "network";
@@ -42,8 +42,8 @@ pub fn serve(lab: &Lab) -> Result<(Running, Agent)> {
 
 impl Way {
     /// Builds a path and starts a server behind it.
-    pub fn in_lab(path: Path) -> Result<Self> {
-        let lab = Box::new(Lab::new(path)?);
+    pub fn in_lab(path: Path, family: Family) -> Result<Self> {
+        let lab = Box::new(Lab::with(path, Needs { family, ..Needs::default() })?);
         let (server, agent) = serve(&lab)?;
         Ok(Self::Lab { server, agent, lab })
     }

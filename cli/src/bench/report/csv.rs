@@ -6,8 +6,20 @@ use serde_json::Value;
 use super::{Document, Figure, samples};
 
 /// Parts of a condition, as JSON names them.
-const PARTS: [&str; 11] =
-    ["path", "protocol", "size", "streams", "cpus", "flows", "rules", "frame_size", "load_percent", "traffic", "flood"];
+const PARTS: [&str; 12] = [
+    "path",
+    "family",
+    "protocol",
+    "size",
+    "streams",
+    "cpus",
+    "flows",
+    "rules",
+    "frame_size",
+    "load_percent",
+    "traffic",
+    "flood",
+];
 
 /// All rows: parts of the condition and figures that any of them has; `_half_range` behind a figure is half of the range that
 /// the middle half of its rounds lies in.

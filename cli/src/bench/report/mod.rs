@@ -99,6 +99,9 @@ pub struct Row {
 pub struct Condition {
     /// The way that packets take: the name of a [`super::lab::Path`], or `network` between two machines.
     pub path: String,
+    /// Protocol of the network; absent where it is IPv4, or what the other machine's address is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub family: Option<Family>,
     /// `tcp` or `udp`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protocol: Option<Protocol>,
@@ -129,6 +132,29 @@ pub struct Condition {
     /// The attack that runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flood: Option<Flood>,
+}
+
+/// Protocol of the network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Family {
+    /// IPv4
+    #[default]
+    Ipv4,
+    /// IPv6
+    Ipv6,
+}
+
+impl Family {
+    /// That of a flag.
+    pub const fn of(is_ipv6: bool) -> Self {
+        if is_ipv6 { Self::Ipv6 } else { Self::Ipv4 }
+    }
+
+    /// What sets it apart from the usual one.
+    pub fn told(self) -> Option<Self> {
+        (self != Self::Ipv4).then_some(self)
+    }
 }
 
 /// Transport protocol.

@@ -1,6 +1,6 @@
 //! What of a document is shown together: in tables, plots and comparisons alike.
 
-use super::{Condition, Cpus, Document, Figure, Flood, Protocol, Row, Test, Traffic};
+use super::{Condition, Cpus, Document, Family, Figure, Flood, Protocol, Row, Test, Traffic};
 
 /// What a test varies from row to row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,6 +175,7 @@ fn common(condition: &Condition, axis: Option<Axis>) -> String {
         (axis != Some(this)).then_some(value).flatten().map(|value| format!("{value} {unit}"))
     };
     let words = [
+        condition.family.map(|family| family.title().to_owned()),
         condition.protocol.map(|protocol| protocol.title().to_owned()),
         condition.traffic.map(|traffic| traffic.title().to_owned()),
         condition.flood.map(|flood| flood.title().to_owned()),
@@ -191,6 +192,16 @@ fn common(condition: &Condition, axis: Option<Axis>) -> String {
 
 fn plural(count: u32, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+impl Family {
+    /// What readers see.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Ipv4 => "IPv4",
+            Self::Ipv6 => "IPv6",
+        }
+    }
 }
 
 impl Protocol {

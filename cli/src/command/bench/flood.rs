@@ -3,12 +3,10 @@
 use std::time::Duration;
 
 use super::lab::{LabArguments, firewalls};
-use super::output::Output;
 use crate::bench::flood::{Plan, measure};
-use crate::bench::lab::Path;
 use crate::bench::net::Timing;
 use crate::bench::report::{Flood, Test};
-use crate::command::{Exit, Failure};
+use crate::command::Failure;
 
 const EXAMPLE: &str = "\
 Examples:
@@ -34,27 +32,19 @@ const WARM_UP: Duration = Duration::from_millis(500);
 pub struct Arguments {
     #[command(flatten)]
     lab: LabArguments,
-    /// Paths to measure, of those that can refuse something; all of these when absent
-    #[arg(long, value_name = "PATHS", value_delimiter = ',')]
-    paths: Vec<Path>,
     /// Frames of the attack in a second, if this machine can
     #[arg(long, default_value_t = 1_000_000, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(10_000..=20_000_000))]
     rate: u32,
     /// Seconds of each measurement
     #[arg(long, default_value_t = 1, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=60))]
     seconds: u32,
-    #[command(flatten)]
-    output: Output,
 }
 
 /// Measures and prints.
 pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
-    let cpu = arguments.lab.cpu()?;
-    let (paths, asked) = firewalls(&arguments.paths, "refuses nothing", "these can")?;
+    let lab = &arguments.lab;
+    let (paths, asked) = firewalls(&lab.paths, "refuses nothing", "these can")?;
     let timing = Timing { warm_up: WARM_UP, measured: Duration::from_secs(arguments.seconds.into()) };
-    let (floods, rate, rounds) = (vec![Flood::Denied, Flood::Syn], arguments.rate, arguments.lab.rounds);
-    let mut document = arguments.lab.document(Test::Flood, cpu, &["nft", "iptables"]);
-    measure(&Plan { paths, asked, floods, rate, rounds, timing, cpu }, &mut document).map_err(Failure::refused)?;
-    arguments.output.show(&document)?;
-    Ok(Exit::Success as u8)
+    let (floods, rate, rounds) = (vec![Flood::Denied, Flood::Syn], arguments.rate, lab.rounds);
+    lab.run(Test::Flood, |cpu, document| measure(&Plan { paths, asked, floods, rate, rounds, timing, cpu }, document))
 }

@@ -1,11 +1,9 @@
 //! `vfw bench flows`: new and concurrent flows.
 
 use super::lab::{LabArguments, firewalls};
-use super::output::Output;
 use crate::bench::flows::{Plan, measure};
-use crate::bench::lab::Path;
 use crate::bench::report::Test;
-use crate::command::{Exit, Failure};
+use crate::command::Failure;
 
 const EXAMPLE: &str = "\
 Examples:
@@ -27,9 +25,6 @@ Exit code: 0 measured, 1 bad input, 2 the system refused.";
 pub struct Arguments {
     #[command(flatten)]
     lab: LabArguments,
-    /// Paths to measure, of those that know flows; all of these when absent
-    #[arg(long, value_name = "PATHS", value_delimiter = ',')]
-    paths: Vec<Path>,
     /// Numbers of flows to open
     #[arg(long, value_name = "NUMBERS", value_delimiter = ',', default_values_t = [1_000, 30_000, 131_072],
         value_parser = clap::value_parser!(u32).range(1..=4_000_000))]
@@ -40,18 +35,12 @@ pub struct Arguments {
     /// Frames of each measurement over the flows, at least one for each
     #[arg(long, default_value_t = 200_000, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1_000..=100_000_000))]
     frames: u32,
-    #[command(flatten)]
-    output: Output,
 }
 
 /// Measures and prints.
 pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
-    let cpu = arguments.lab.cpu()?;
-    let (paths, asked) = firewalls(&arguments.paths, "knows no flows", "these do")?;
-    let (flows, limit, rounds, frames) =
-        (arguments.flows.clone(), arguments.limit, arguments.lab.rounds, arguments.frames);
-    let mut document = arguments.lab.document(Test::Flows, cpu, &["nft", "iptables"]);
-    measure(&Plan { paths, asked, flows, limit, rounds, frames, cpu }, &mut document).map_err(Failure::refused)?;
-    arguments.output.show(&document)?;
-    Ok(Exit::Success as u8)
+    let lab = &arguments.lab;
+    let (paths, asked) = firewalls(&lab.paths, "knows no flows", "these do")?;
+    let (flows, limit, rounds, frames) = (arguments.flows.clone(), arguments.limit, lab.rounds, arguments.frames);
+    lab.run(Test::Flows, |cpu, document| measure(&Plan { paths, asked, flows, limit, rounds, frames, cpu }, document))
 }

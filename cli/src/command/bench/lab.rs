@@ -2,9 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::Failure;
+use anyhow::Result;
+
+use super::output::Output;
 use crate::bench::lab::Path;
 use crate::bench::report::{Document, Machine, Test};
+use crate::command::{Exit, Failure};
 
 /// Flags of all tests that run in network namespaces of this machine.
 #[derive(Debug, clap::Args)]
@@ -12,17 +15,37 @@ pub struct LabArguments {
     /// Measure in network namespaces on this machine, which end with the command
     #[arg(long, required = true)]
     pub lab: bool,
+    /// Paths to measure; all that the test is about when absent
+    #[arg(long, value_name = "PATHS", value_delimiter = ',')]
+    pub paths: Vec<Path>,
     /// Rounds, in each of which all paths take their turn
     #[arg(long, default_value_t = 9, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub rounds: u32,
     /// CPU for the measurements; the last one when absent
     #[arg(long, value_name = "NUMBER")]
     pub cpu: Option<usize>,
+    /// How to give what is found
+    #[command(flatten)]
+    pub output: Output,
 }
 
 impl LabArguments {
+    /// Measures on a CPU, and prints the document.
+    pub fn run(&self, test: Test, measure: impl FnOnce(usize, &mut Document) -> Result<()>) -> Result<u8, Failure> {
+        let cpu = self.cpu()?;
+        let mut machine = Machine::inspect();
+        machine.cpu = Some(cpu);
+        for program in ["nft", "iptables"] {
+            machine.note_version(program);
+        }
+        let mut document = Document::new(test, self.rounds, command_line(), machine);
+        measure(cpu, &mut document).map_err(Failure::refused)?;
+        self.output.show(&document)?;
+        Ok(Exit::Success as u8)
+    }
+
     /// The CPU for the measurements, if there is one of that number.
-    pub fn cpu(&self) -> Result<usize, Failure> {
+    fn cpu(&self) -> Result<usize, Failure> {
         let cpus = std::thread::available_parallelism().map_err(Failure::refused)?.get();
         match self.cpu {
             Some(cpu) if cpu >= cpus => {
@@ -30,16 +53,6 @@ impl LabArguments {
             }
             cpu => Ok(cpu.unwrap_or(cpus - 1)),
         }
-    }
-
-    /// A document for what will be found.
-    pub fn document(&self, test: Test, cpu: usize, programs: &[&str]) -> Document {
-        let mut machine = Machine::inspect();
-        machine.cpu = Some(cpu);
-        for program in programs {
-            machine.note_version(program);
-        }
-        Document::new(test, self.rounds, command_line(), machine)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Flags of the tests between two TCP/IP stacks, and how they run.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use crate::bench::net::compare::{Kind, Plan, measure};
 use crate::bench::net::message::PORT;
 use crate::bench::net::way::Way;
 use crate::bench::net::{Agent, NetError, Timing, Token, resolve};
-use crate::bench::report::{Cpus, Document, Machine, Test};
+use crate::bench::report::{Cpus, Document, Family, Machine, Test};
 use crate::command::{Exit, Failure};
 
 /// Where to: a lab, or a server.
@@ -36,8 +37,11 @@ pub struct NetArguments {
     #[arg(long, value_name = "FILE", requires = "to")]
     pub token_file: Option<PathBuf>,
     /// Paths of the lab; all when absent
-    #[arg(long, value_name = "PATHS", value_delimiter = ',', requires = "lab")]
+    #[arg(long, value_name = "PATHS", value_delimiter = ',', conflicts_with = "to")]
     pub paths: Vec<Path>,
+    /// Measure over IPv6
+    #[arg(long)]
+    pub ipv6: bool,
     /// Rounds, in each of which everything takes its turn
     #[arg(long, default_value_t = 5, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub rounds: u32,
@@ -56,7 +60,7 @@ pub struct NetArguments {
 #[derive(Debug, clap::Args)]
 pub struct CpuArguments {
     /// Whether CPUs without work may sleep, or are kept awake; both when absent in a lab
-    #[arg(long, value_name = "CPUS", value_delimiter = ',', requires = "lab")]
+    #[arg(long, value_name = "CPUS", value_delimiter = ',', conflicts_with = "to")]
     cpus: Vec<Cpus>,
 }
 
@@ -113,7 +117,8 @@ impl NetArguments {
             Some(ways) => ways,
             None => self.ways(&mut document)?,
         };
-        let plan = Plan { ways, kinds, cpus, timing: self.timing(), rounds: self.rounds };
+        let family = Family::of(self.ipv6).told();
+        let plan = Plan { ways, family, kinds, cpus, timing: self.timing(), rounds: self.rounds };
         if let Some(way) = plan.ways.first() {
             way.note_offloads(&mut document.machine).map_err(Failure::refused)?;
         }
@@ -123,17 +128,23 @@ impl NetArguments {
         Ok(Exit::Success as u8)
     }
 
+    /// Those of a host that the flags allow.
+    pub fn addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, Failure> {
+        resolve(host, port, self.ipv6).map_err(|error| failure(error.into()))
+    }
+
     fn ways(&self, document: &mut Document) -> Result<Vec<Way>, Failure> {
         if let (Some(host), Some(token)) = (&self.place.to, &self.token_file) {
             let token = Token::read(token).map_err(|error| failure(error.into()))?;
-            let addresses = resolve(host, PORT).map_err(|error| failure(error.into()))?;
+            let addresses = self.addresses(host, PORT)?;
             return Ok(vec![Way::Network(Agent::new(addresses, token))]);
         }
         let (paths, asked) = paths(&self.paths, &Path::ALL, None);
         for program in ["nft", "iptables"] {
             document.machine.note_version(program);
         }
-        let (ways, notes) = for_each_path(&paths, asked, Way::in_lab).map_err(Failure::refused)?;
+        let (ways, notes) =
+            for_each_path(&paths, asked, |path| Way::in_lab(path, Family::of(self.ipv6))).map_err(Failure::refused)?;
         document.note(notes);
         Ok(ways)
     }

@@ -1,11 +1,10 @@
 //! `vfw bench pps`: the smallest frames.
 
 use super::lab::{LabArguments, paths};
-use super::output::Output;
 use crate::bench::lab::Path;
 use crate::bench::pps::{Hold, Plan, measure};
-use crate::bench::report::Test;
-use crate::command::{Exit, Failure};
+use crate::bench::report::{Family, Test};
+use crate::command::Failure;
 
 const EXAMPLE: &str = "\
 Examples:
@@ -13,8 +12,8 @@ Examples:
   vfw bench pps --lab --paths nftables,vfw-xdp --flows 1,1000,1000000 --json
   vfw bench pps --lab --paths vfw-afxdp --flows 1000 --hold 60 --load 80
 
-A generator in the kernel sends 60-byte UDP frames of established flows from
-one namespace to another; all work is on one CPU. The net cost of a path is its
+A generator in the kernel sends 60-byte UDP frames (64 bytes with --ipv6) of
+established flows from one namespace to another; all work is on one CPU. The net cost of a path is its
 time per frame less that of generator, one veth and sink, which is what `direct`
 takes. Other paths are measured in the same rounds, in random order. Where
 connection tracking has less room than there are flows, its limit is raised for
@@ -27,9 +26,9 @@ Exit code: 0 measured, 1 bad input, 2 the system refused.";
 pub struct Arguments {
     #[command(flatten)]
     lab: LabArguments,
-    /// Paths to measure; all when absent
-    #[arg(long, value_name = "PATHS", value_delimiter = ',')]
-    paths: Vec<Path>,
+    /// Send IPv6
+    #[arg(long)]
+    ipv6: bool,
     /// Numbers of flows that take turns
     #[arg(long, value_name = "NUMBERS", value_delimiter = ',', default_values_t = [1, 1_000, 60_000],
         value_parser = clap::value_parser!(u32).range(1..=4_000_000))]
@@ -43,18 +42,16 @@ pub struct Arguments {
     /// That share, percent
     #[arg(long, default_value_t = 80, value_name = "PERCENT", requires = "hold", value_parser = clap::value_parser!(u32).range(1..=100))]
     load: u32,
-    #[command(flatten)]
-    output: Output,
 }
 
 /// Measures and prints.
 pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
-    let cpu = arguments.lab.cpu()?;
-    let (paths, asked) = paths(&arguments.paths, &Path::ALL, Some(Path::Direct));
-    let (flows, rounds, frames) = (arguments.flows.clone(), arguments.lab.rounds, arguments.frames);
-    let mut document = arguments.lab.document(Test::Pps, cpu, &["nft", "iptables"]);
+    let lab = &arguments.lab;
+    let (paths, asked) = paths(&lab.paths, &Path::ALL, Some(Path::Direct));
+    let (flows, rounds, frames) = (arguments.flows.clone(), lab.rounds, arguments.frames);
     let hold = arguments.hold.map(|seconds| Hold { load: arguments.load, seconds });
-    measure(&Plan { paths, asked, flows, rounds, frames, hold, cpu }, &mut document).map_err(Failure::refused)?;
-    arguments.output.show(&document)?;
-    Ok(Exit::Success as u8)
+    let family = Family::of(arguments.ipv6);
+    lab.run(Test::Pps, |cpu, document| {
+        measure(&Plan { paths, asked, flows, rounds, frames, family, hold, cpu }, document)
+    })
 }

@@ -1,10 +1,9 @@
 //! `vfw bench range`: throughput by message size.
 
-use super::net::{NetArguments, failure};
+use super::net::NetArguments;
 use crate::bench::net::compare::Kind;
 use crate::bench::net::iperf3::{self, Iperf3};
 use crate::bench::net::message::{TCP_LARGEST, UDP_LARGEST};
-use crate::bench::net::resolve;
 use crate::bench::net::way::Way;
 use crate::bench::report::Protocol;
 use crate::command::Failure;
@@ -33,7 +32,7 @@ pub struct Arguments {
     #[command(flatten)]
     net: NetArguments,
     /// Measure to `iperf3 -s` on another machine
-    #[arg(long, value_name = "HOST[:PORT]", group = "where", conflicts_with = "token_file")]
+    #[arg(long, value_name = "HOST[:PORT]", group = "where", conflicts_with_all = ["token_file", "paths"])]
     iperf3: Option<String>,
     /// Protocols
     #[arg(long, value_name = "PROTOCOLS", value_delimiter = ',', default_values = ["tcp", "udp"])]
@@ -60,10 +59,10 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
     if kinds.is_empty() {
         return Err(Failure::bad_input(notes.join("; ")));
     }
-    let ways = arguments.iperf3.as_ref().map(|host| {
-        let addresses = resolve(host, iperf3::PORT).map_err(|error| failure(error.into()))?;
-        Ok(vec![Way::Iperf3(Iperf3::new(addresses))])
-    });
+    let ways = arguments
+        .iperf3
+        .as_ref()
+        .map(|host| Ok(vec![Way::Iperf3(Iperf3::new(arguments.net.addresses(host, iperf3::PORT)?))]));
     arguments.net.streams(kinds, ways.transpose()?, notes)
 }
 

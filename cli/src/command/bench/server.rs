@@ -56,7 +56,7 @@ pub fn run(arguments: &Arguments) -> Result<u8, Failure> {
 /// Listens where the user says, else at all addresses of both families, or of IPv4 where there is no IPv6.
 fn bind(listen: Option<&str>, token: &Token, limits: Limits) -> Result<Server, NetError> {
     if let Some(listen) = listen {
-        let address = resolve(listen, PORT)?.into_iter().next();
+        let address = resolve(listen, PORT, false)?.into_iter().next();
         let address = address.ok_or_else(|| NetError::OutOfBounds(format!("{listen} has no address")))?;
         return Server::bind(address, token.clone(), limits);
     }
