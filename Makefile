@@ -23,15 +23,20 @@ fuzz: setup
 	cargo +nightly fuzz run rules -- -max_total_time=$(SECONDS) -max_len=8192
 	cargo +nightly fuzz run worker -- -max_total_time=$(SECONDS) -max_len=8192
 
-## Measure everything: reports of vfw bench in target/bench with a page of them, and benches/reports/*.md.
+## Measure everything: reports of vfw bench in target/bench with a page of them, and benches/reports/*.md. By the settings of its
+## steps some 45 minutes on two idle CPUs, of them range 17; a step that takes more than STEP ends all. BENCH_FLAGS are added to each test: `--rounds 1` for a trial.
 TESTS := range rr crr pps flows rules flood
+STEP ?= 30m
+BENCH_FLAGS ?=
 bench: setup
 	{ command -v iptables && command -v ipset; } >/dev/null || apt-get install -y -qq --no-install-recommends iptables ipset
-	cargo run --release --quiet -p vfw-benches --bin classify -- --report benches/reports/classify.md
-	cargo run --release --quiet -p vfw-benches --bin programs -- --report benches/reports/programs.md
-	cargo build --release --quiet -p vfw
+	cargo build --release --quiet -p vfw -p vfw-benches
 	mkdir -p target/bench
-	for test in $(TESTS); do target/release/vfw bench $$test --lab --json >target/bench/$$test.json || exit; done
+	timeout --foreground $(STEP) target/release/programs --report benches/reports/programs.md
+	timeout --foreground $(STEP) target/release/classify --report benches/reports/classify.md
+	for test in $(TESTS); do \
+		timeout --foreground $(STEP) target/release/vfw bench $$test --lab --json $(BENCH_FLAGS) >target/bench/$$test.json || exit; \
+	done
 	target/release/vfw bench report $(TESTS:%=target/bench/%.json) --html target/bench/report.html --svg target/bench
 
 ## Replace the rules of vfw, kill and restart it under traffic, and write benches/reports/restart.md.

@@ -8,7 +8,7 @@
 //!                                 d0 --- d1                  a dead end in C
 //! ```
 //!
-//! By the direct way there is no F, and a0 and b0 are one pair. With IPv6, A is fd00:1::7 and B fd00:2::7, and F ends with 1 in both
+//! By the direct way there is no F, and a0 and b0 are one pair. With IPv6, A is `fd00:1::7` and B `fd00:2::7`, and F ends with 1 in both
 //! networks; there is no C then.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
