@@ -28,20 +28,20 @@ impl Drop for Folder {
 /// A report with rows of all paths, whose figures differ so that no curve hides another.
 fn report(test: &str, condition: &Value, axis: Option<(&str, &[u32])>, figures: &[(&str, f64)]) -> Value {
     let mut rows = Vec::new();
-    for (number, path) in PATHS.iter().enumerate() {
-        for (place, value) in axis.map_or(&[0][..], |(_, values)| values).iter().enumerate() {
+    for (number, path) in (0u8..).zip(PATHS) {
+        for (place, value) in (0u8..).zip(axis.map_or(&[0][..], |(_, values)| values)) {
             let mut row = condition.clone();
-            row["path"] = (*path).into();
+            row["path"] = path.into();
             if let Some((name, _)) = axis {
                 row[name] = (*value).into();
             }
             for (figure, base) in figures {
-                let median = base * (1.0 + 0.3 * number as f64) * (1.0 + 0.4 * place as f64);
+                let median = base * (1.0 + 0.3 * f64::from(number)) * (1.0 + 0.4 * f64::from(place));
                 row[figure] = median.into();
                 row["samples"][figure] = json!([median * 0.96, median, median * 1.05]);
             }
             if test == "rr" {
-                let us = |percent: u32| (20.0 + 6.0 * number as f64) * (1.0 + f64::from(percent) / 80.0);
+                let us = |percent: u32| (20.0 + 6.0 * f64::from(number)) * (1.0 + f64::from(percent) / 80.0);
                 row["cdf_us"] = (1..=100).map(|percent| json!([us(percent), f64::from(percent) / 100.0])).collect();
             }
             rows.push(row);
@@ -126,6 +126,7 @@ struct Plot {
 
 impl Plot {
     /// Pixels of nearly this colour where the data is, without the axes and their letters.
+    #[allow(clippy::cast_sign_loss, reason = "places on a page")]
     fn count(&self, picture: &Picture, color: [u8; 3]) -> usize {
         let place = |from: f64, at: f64| (from + at * self.scale).round() as usize;
         let (left, right) =
@@ -144,7 +145,7 @@ impl Plot {
             let color: [u8; 3] = parts.try_into().expect("three parts");
             // Bars are painted with 85 % of it, on white.
             let color =
-                if self.bars { color.map(|part| (f64::from(part) * 0.85 + 38.25).round() as u8) } else { color };
+                if self.bars { color.map(|part| ((u32::from(part) * 85 + 255 * 15) / 100) as u8) } else { color };
             self.count(picture, color) < SEEN[usize::from(self.bars)]
         };
         self.series.iter().filter(is_missing).map(|(name, _)| format!("{}: {name}", self.title)).collect()

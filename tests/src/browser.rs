@@ -1,4 +1,4 @@
-//! A real browser: Chromium without a window and without a network, driven by its DevTools protocol over a pair of pipes.
+//! A real browser: Chromium without a window and without a network, driven by its protocol for developers over a pair of pipes.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
