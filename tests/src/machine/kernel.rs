@@ -31,7 +31,8 @@ impl GuestKernel {
 
     /// The image to boot.
     pub fn image(&self) -> PathBuf {
-        self.root.join(format!("boot/vmlinuz-{}", self.version))
+        let own = self.root.join(format!("lib/modules/{}/vmlinuz", self.version));
+        if own.exists() { own } else { self.root.join(format!("boot/vmlinuz-{}", self.version)) }
     }
 
     /// Files of a module and of those that it needs, in the order of loading. None when the kernel has it built in, or not.

@@ -50,7 +50,7 @@ impl Qemu {
         network.ip_batch(&lines.chain(["link set lo up".to_owned()]).collect::<Vec<_>>());
         let mut command = Command::new("nice");
         command.args(["-n", "19", "qemu-system-x86_64"]).args(machine(&console));
-        command.args(boot(network.folder(), start)).args(ports(interfaces.len()));
+        command.args(boot(network.folder(), start)).args(ports(interfaces.len(), start));
         let errors = File::create(network.folder().join("qemu")).expect("a file");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(errors);
         Self { child: network.within("fw", || command.spawn()).expect("QEMU"), console }
@@ -85,7 +85,7 @@ impl Drop for Qemu {
 fn bridge(port: usize, interface: &str) -> Vec<String> {
     vec![
         format!("link add bridge{port} type bridge mcast_snooping 0"),
-        format!("tuntap add dev port{port} mode tap vnet_hdr"),
+        format!("tuntap add dev port{port} mode tap vnet_hdr multi_queue"),
         format!("link set {interface} master bridge{port}"),
         format!("link set port{port} master bridge{port} up"),
         format!("link set {interface} up"),
@@ -136,12 +136,23 @@ fn boot(folder: &Path, start: &Start) -> Vec<OsString> {
     }
 }
 
-fn ports(count: usize) -> Vec<OsString> {
+/// Queues of an interface of a machine with a kernel of one's choice: as many as its CPUs to receive, and as many again, on which
+/// the driver sends what XDP redirects.
+const QUEUES: usize = 4;
+
+fn ports(count: usize, start: &Start) -> Vec<OsString> {
     let management = "user,id=management,hostfwd=tcp:127.0.0.1:2222-:22";
     let mut all = words(&[&"-netdev", &management, &"-device", &"virtio-net-pci,netdev=management"]);
+    // A driver that does not know where the machine's memory is cannot let AF_XDP into it.
+    let (queues, more) = match start {
+        Start::Kernel { .. } => {
+            (QUEUES, format!(",mq=on,vectors={},iommu_platform=on,disable-legacy=on", 2 * QUEUES + 2))
+        }
+        Start::Disk { .. } => (1, String::new()),
+    };
     for port in 0..count {
-        let link = format!("tap,id=n{port},ifname=port{port},script=no,downscript=no");
-        let device = format!("virtio-net-pci,netdev=n{port},mac=52:54:00:00:00:{port:02x}");
+        let link = format!("tap,id=n{port},ifname=port{port},script=no,downscript=no,queues={queues}");
+        let device = format!("virtio-net-pci,netdev=n{port},mac=52:54:00:00:00:{port:02x}{more}");
         all.extend(words(&[&"-netdev", &link, &"-device", &device]));
     }
     all
