@@ -137,7 +137,7 @@ fn burst(network: &Network, to: IpAddr) {
     assert_eq!(received, [0, 1, 2, 3, 4]);
 }
 
-/// The same in one packet, which the sender leaves to be cut (UDP_SEGMENT of `man 7 udp`): tc sees it whole, and it waits as it is.
+/// The same in one packet, which the sender leaves to be cut (`UDP_SEGMENT` of `man 7 udp`): tc sees it whole, and it waits as it is.
 fn large_burst(network: &Network, to: IpAddr) {
     const SEGMENT: usize = 1000;
     let receiver = network.within("db", || UdpSocket::bind((to, 9000))).expect("a UDP socket");

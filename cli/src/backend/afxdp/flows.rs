@@ -202,7 +202,9 @@ impl Flows {
     /// Follows none any more; all that were followed.
     pub fn take_all(&self) -> Vec<Arc<Followed>> {
         let all: Vec<_> = self.all_shards().flat_map(|mut shard| shard.take_all()).collect();
-        all.iter().for_each(|followed| followed.end());
+        for followed in &all {
+            followed.end();
+        }
         all
     }
 
