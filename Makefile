@@ -51,7 +51,7 @@ deb:
 	@scripts/setup.sh package
 	packaging/deb.sh
 
-## The appliance: target/appliance/vfw-VERSION.qcow2 and .ova; needs root.
+## The appliance: target/appliance/vfw-VERSION.qcow2, .ova and .raucb (an upgrade); needs root.
 appliance:
 	@scripts/setup.sh package appliance
 	appliance/build.sh

@@ -8,7 +8,7 @@ export E2FSPROGS_FAKE_TIME=$SOURCE_DATE_EPOCH
 rm -f "$image"
 truncate -s "${mib}M" "$image"
 mke2fs -q -t ext4 -L vfw-root -U "$uuid" -E "hash_seed=$uuid,root_owner=0:0,lazy_itable_init=1,lazy_journal_init=1" \
-    -m 1 -d "$folder" "$image"
+    -m 1 -e remount-ro -d "$folder" "$image"
 # mke2fs copies when files were read and changed on the builder; the image says when they were written.
 (cd "$folder" && find . -mindepth 1 -printf '/%P\t%T@\n') | LC_ALL=C sort | awk -F'\t' '{
     split($2, time, ".")

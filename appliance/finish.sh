@@ -1,19 +1,23 @@
 #!/bin/sh
-# finish.sh ROOT VERSION - what makes a Debian with vfw the appliance: services, and nothing that belongs to one machine.
+# finish.sh ROOT VERSION KEYRING - what makes a Debian with vfw the appliance: services, and nothing that belongs to one machine.
 set -eu
-root=$1 version=$2
+root=$1 version=$2 keyring=$3
 echo vfw >"$root/etc/hostname"
 printf '127.0.0.1 localhost\n127.0.1.1 vfw\n::1 localhost\n' >"$root/etc/hosts"
-echo "UUID=76667700-0000-4000-8000-000000000001 / ext4 rw,relatime,errors=remount-ro 0 1" >"$root/etc/fstab"
+# The root is the one that GRUB has chosen.
+echo "PARTUUID=76667700-0000-4000-8000-000000000012 /boot/efi vfat rw,sync,noatime,umask=0077,nofail 0 0" >"$root/etc/fstab"
+mkdir -p "$root/boot/efi"
+install -m 644 "$keyring" "$root/etc/rauc/keyring.pem"
 echo "VFW_APPLIANCE=$version" >"$root/etc/vfw-release"
 ln -sf /run/systemd/resolve/stub-resolv.conf "$root/etc/resolv.conf"
 
 # The rules of the package are an example; an appliance without rules forwards nothing.
 rm -f "$root/etc/vfw/rules.fw"
-for unit in vfw vfw-firstboot vfw-console systemd-networkd systemd-resolved systemd-timesyncd ssh; do
+for unit in vfw vfw-firstboot vfw-trial vfw-console systemd-networkd systemd-resolved systemd-timesyncd ssh; do
     systemctl --quiet --root="$root" enable "$unit"
 done
-systemctl --quiet --root="$root" mask getty-static.service apt-daily.timer apt-daily-upgrade.timer man-db.timer
+systemctl --quiet --root="$root" mask getty-static.service apt-daily.timer apt-daily-upgrade.timer man-db.timer \
+    e2scrub_all.timer e2scrub_reap.service
 # The screen of the consoles is written by vfw-console.
 : >"$root/etc/issue"
 # Nobody has a password; who has a key logs in by SSH.

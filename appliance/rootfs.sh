@@ -24,11 +24,16 @@ if [ ! -e "$base" ]; then
     # The build must not depend on its day: the youngest of the dates.
     SOURCE_DATE_EPOCH=$(echo "$dates" | sed -n 's/^Date: //p' | while read -r date; do date -d "$date" +%s; done | sort -n | tail -1)
     export SOURCE_DATE_EPOCH
+    # The first file system checks the root, whichever of the two it is.
     mmdebstrap --quiet --mode=root --variant=minbase --format=tar --include="$packages" \
+        --essential-hook='mkdir -p "$1/etc/initramfs-tools/conf.d" && echo FSTYPE=ext4 >"$1/etc/initramfs-tools/conf.d/vfw"' \
         --aptopt='Apt::Install-Recommends "false"' \
         --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
         --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
         --dpkgopt='path-exclude=/usr/share/info/*' \
+        --dpkgopt='path-exclude=/usr/*bin/grub-*' --dpkgopt='path-include=/usr/bin/grub-editenv' \
+        --dpkgopt='path-exclude=/usr/lib/systemd/system/grub-*' --dpkgopt='path-exclude=/usr/share/grub/*' \
+        --dpkgopt='path-exclude=/etc/*/grub-common' --dpkgopt='path-exclude=/etc/grub.d/*' \
         "$suite" "$base.part" \
         "deb $mirror $suite main" "deb $mirror $suite-updates main" "deb $security $suite-security main" >&2
     mv "$base.part" "$base"

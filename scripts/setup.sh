@@ -37,6 +37,9 @@ for part in "$@"; do
         need depmod kmod
         need ssh openssh-client
         need wget wget
+        need rauc rauc
+        need mksquashfs squashfs-tools
+        need openssl openssl
         need xmllint libxml2-utils
         [ -e /usr/lib/grub/i386-pc/boot.img ] || missing="$missing grub-pc-bin"
         [ -e /usr/lib/grub/x86_64-efi/moddep.lst ] || missing="$missing grub-efi-amd64-bin"

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use serde_json::Value;
-use vfw_tests::machine::{Appliance, available};
+use vfw_tests::machine::{Appliance, Signer, available};
 use vfw_tests::network::{Network, Shape};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_vfw-under-test");
@@ -186,4 +186,96 @@ fn the_ova_is_whole_and_holds_the_same_disk() {
     let name = concat!("vfw-", env!("CARGO_PKG_VERSION"));
     let files = [format!("{name}.ovf"), format!("{name}.mf"), format!("{name}-disk1.vmdk")];
     assert_eq!(String::from_utf8_lossy(&output.stdout).lines().collect::<Vec<_>>(), files);
+}
+
+/// What the upgrade says; it is refused.
+fn refused(appliance: &Appliance, file: &str) -> String {
+    let output = appliance.ssh(&format!("vfw-upgrade {file} 2>&1"));
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(!output.status.success() && said.contains("slot A goes on"), "{file}: {said}");
+    said
+}
+
+/// Runs a line that ends with a restart, with which the connection may go.
+fn restarted(appliance: &Appliance, line: &str) {
+    let output = appliance.ssh(&format!("{line} 2>&1"));
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains("The machine starts slot"), "{line}: {said}");
+}
+
+/// Waits until the machine says of its slots what this regular expression says.
+fn settled(appliance: &mut Appliance, status: &str) {
+    appliance.until(&format!("vfw-upgrade status | tr '\\n' ' ' | grep '{status}'"));
+}
+
+#[test]
+fn an_upgrade_keeps_the_configuration_and_goes_back_when_it_fails() {
+    if !available() {
+        return;
+    }
+    let Some(network) = Shape::new(PROGRAM, RULES).up() else { return };
+    let key = Appliance::key(&network);
+    let image = image();
+    let good = image.with_extension("raucb");
+    let file = |name: &str| network.folder().join(name);
+    Signer::stranger(network.folder()).hollow("vfw-appliance-amd64", &file("stranger.raucb"));
+    Signer::of_development().hollow("another-amd64", &file("product.raucb"));
+    let user_data = user_data(&key, RULES);
+    let seed = [("user-data", user_data.as_str()), ("meta-data", "local-hostname: edge-1\n")];
+    // Not UEFI: QEMU 7.2 without KVM hangs there when a machine with several processors starts again.
+    let mut appliance = Appliance::boot(&network, image, &seed, false);
+    appliance.until("systemctl is-active vfw");
+    assert_eq!(appliance.must("vfw-upgrade status"), "slot A runs: vfw 0.1.0; slot B: nothing that could start\n");
+
+    // Not of this builder, not for this product, not whole.
+    for name in ["stranger.raucb", "product.raucb"] {
+        appliance.copy(&file(name), "/var/tmp/");
+    }
+    appliance.copy(&good, "/var/tmp/good.raucb");
+    appliance
+        .must("cd /var/tmp; cp good.raucb damaged.raucb; echo x | dd of=damaged.raucb bs=1 seek=2000000 conv=notrunc");
+    appliance.must("head -c 1000000 /var/tmp/good.raucb >/var/tmp/short.raucb");
+    for (name, why) in [
+        ("stranger", "signature verification failed"),
+        ("product", "Compatible mismatch"),
+        ("damaged", "Input/output error"),
+        ("short", "Invalid bundle format"),
+    ] {
+        let said = refused(&appliance, &format!("/var/tmp/{name}.raucb"));
+        assert!(said.contains(why), "{name}: {said}");
+    }
+    // Rules that nobody would take after the upgrade.
+    appliance.must("cp /etc/vfw/rules.fw /tmp/ && echo nonsense >>/etc/vfw/rules.fw");
+    let said = refused(&appliance, "/var/tmp/good.raucb");
+    assert!(said.contains("rules.fw:5") && said.contains("does not take the rules of this machine"), "{said}");
+    appliance.must("cp /tmp/rules.fw /etc/vfw/");
+
+    // What is kept is what the machine has, not what the seed said.
+    appliance.must("echo 'allow db -> app  service ping' >>/etc/vfw/rules.fw && systemctl reload vfw");
+    let own = "cat /etc/machine-id /etc/ssh/ssh_host_ed25519_key /etc/hostname /etc/vfw/vfw.toml";
+    let before = appliance.must(own);
+    restarted(&appliance, "vfw-upgrade /var/tmp/good.raucb");
+    settled(&mut appliance, "slot B runs: vfw 0.1.0; slot A: vfw 0.1.0 .*: in use");
+    assert_eq!(appliance.must(own), before);
+    assert!(appliance.must("cat /run/vfw-seed/report").contains("the seed was used before"));
+    assert!(pings(&network, "app", "db", false) && pings(&network, "db", "app", false), "the rules of the machine");
+
+    // Back, to the rules that were there.
+    restarted(&appliance, "vfw-upgrade back");
+    settled(&mut appliance, "slot A runs: .* in slot A: in use");
+    assert!(pings(&network, "app", "db", false));
+
+    // An upgrade whose vfw does not come up.
+    let broken = [
+        ("/etc/vfw-release", "VFW_APPLIANCE=9.9.9\n"),
+        ("/etc/systemd/system/vfw.service.d/broken.conf", "[Service]\nExecStart=\nExecStart=/bin/false\n"),
+    ];
+    Signer::of_development().changed(&good, &broken, &file("broken.raucb"));
+    appliance.must("rm /var/tmp/*.raucb");
+    appliance.copy(&file("broken.raucb"), "/var/tmp/");
+    restarted(&appliance, "vfw-upgrade /var/tmp/broken.raucb");
+    settled(&mut appliance, "slot A runs: .* vfw 9.9.9 in slot B: went back: vfw does not run");
+    appliance.until("systemctl is-active vfw");
+    assert!(pings(&network, "app", "db", false), "the old one forwards");
+    appliance.until_console_shows("upgrade to vfw 9.9.9 in slot B: went back");
 }

@@ -32,15 +32,35 @@ impl<'a> Appliance<'a> {
 
     /// Runs a line of shell in the appliance.
     pub fn ssh(&self, line: &str) -> Output {
-        let mut command = Command::new("ssh");
-        command.arg("-i").arg(self.network.folder().join("key")).args(["-p", "2222", "-o", "BatchMode=yes"]);
-        for option in
-            ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR", "ConnectTimeout=60"]
-        {
-            command.args(["-o", option]);
-        }
+        let mut command = self.client("ssh");
         command.args(["root@127.0.0.1", line]);
         finish(self.network.within("fw", || Process::start(command)), PATIENCE)
+    }
+
+    /// Copies a file to the appliance.
+    pub fn copy(&self, file: &Path, to: &str) {
+        let mut command = self.client("scp");
+        command.arg(file).arg(format!("root@127.0.0.1:{to}"));
+        let output = finish(self.network.within("fw", || Process::start(command)), PATIENCE);
+        assert!(output.status.success(), "{}: {}", file.display(), String::from_utf8_lossy(&output.stderr));
+    }
+
+    fn client(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.arg("-i").arg(self.network.folder().join("key"));
+        for option in [
+            "Port=2222",
+            "BatchMode=yes",
+            "StrictHostKeyChecking=no",
+            "UserKnownHostsFile=/dev/null",
+            "LogLevel=ERROR",
+            "ConnectTimeout=60",
+            // A machine that starts again forgets its connections.
+            "ServerAliveInterval=15",
+        ] {
+            command.args(["-o", option]);
+        }
+        command
     }
 
     /// Runs a line of shell that has to succeed; returns what it prints.

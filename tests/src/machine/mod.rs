@@ -8,12 +8,14 @@ mod initramfs;
 mod kernel;
 mod qemu;
 mod shell;
+mod upgrade;
 
 pub use appliance::Appliance;
 pub use initramfs::Initramfs;
 pub use kernel::GuestKernel;
 pub use qemu::{Qemu, Start};
 pub use shell::Machine;
+pub use upgrade::Signer;
 
 use std::path::Path;
 use std::process::Command;

@@ -53,6 +53,7 @@ while :; do
         printf '\n  vfw appliance %s   %s   Linux %s\n\n' "$VFW_APPLIANCE" "$(hostname)" "$(uname -r)"
         addresses | list Addresses
         state | list State
+        vfw-upgrade status | list Slots
         list Seed </run/vfw-seed/report
         next | list Next
         echo
