@@ -7,7 +7,7 @@ use firewall_core::conntrack::{Flow, FlowKey, FlowState, half_flag};
 use firewall_core::tables::{FlowTable, NO_ZONE};
 use firewall_core::{Address, DropReason};
 use vfw::backend::PolicyTables;
-use vfw::backend::afxdp::sys::{Census, Umem};
+use vfw::backend::afxdp::sys::{Census, Descriptor, Umem};
 use vfw::backend::afxdp::{EnginePolicy, EngineState, EngineTables, Worker};
 use vfw::backend::memory::{Limits, Memory};
 use vfw::config::Config;
@@ -33,7 +33,7 @@ impl Bed {
             memory.add_neighbour(host.zone(), address, host.mac);
         }
         let policy = Arc::new(EnginePolicy { tables: PolicyTables::of(&image), slot: 0 });
-        let state = Arc::new(EngineState::new((16, 16), shared_until));
+        let state = Arc::new(EngineState::new(1, (16, 16), shared_until));
         let tables = EngineTables::new(policy, MemoryStore::new(memory), state);
         let queues = (1..=INTERFACES.len() as u32).map(|index| Adapter::new(index, entries, entries).expect("rings"));
         let (adapters, queues) = queues.unzip();
@@ -151,4 +151,40 @@ fn a_frame_that_cannot_leave_is_dropped_and_counted() {
     let Census { held, sent, .. } = bed.worker.umem().census();
     assert_eq!((held, sent), (0, ENTRIES as usize), "the chunk of the one that was dropped is free");
     assert!(bed.worker.is_sending());
+}
+
+/// What is taken together leaves one by one, each frame whole and in its place, whatever else is between them.
+#[test]
+fn frames_that_come_together_leave_in_their_order() {
+    let mut bed = Bed::new(64, 0);
+    let frame = |number: u16| {
+        // One in five is damaged.
+        let payload = vec![number as u8; usize::from(number) * 30];
+        let mut frame = APP.to(&DB, Family::V4).udp(1_000 + number % 5, 2, &payload);
+        if number % 5 == 3 {
+            frame.truncate(20);
+        }
+        (payload, frame)
+    };
+    let numbers = 1..=40_u16;
+    for number in numbers.clone() {
+        bed.arrive(&APP, &frame(number).1);
+        if number == 17 {
+            let nowhere = Descriptor { address: u64::MAX, length: 60, options: 0 };
+            bed.adapters[0].lie(nowhere);
+        }
+    }
+    let work = bed.worker.step(bed.now);
+    assert_eq!((work.received, work.nonsense), (40, 1));
+    let at = INTERFACES.iter().position(|known| known.name == DB.interface).expect("an interface");
+    let left = bed.adapters[at].departed(bed.worker.umem_mut());
+    let whole: Vec<_> = numbers.map(frame).filter(|(_, frame)| frame.len() > 20).collect();
+    assert_eq!(left.len(), whole.len());
+    for (left, (payload, _)) in left.iter().zip(&whole) {
+        assert!(left.ends_with(payload) && left.len() < payload.len() + 60, "{left:?}");
+    }
+    bed.adapters.iter_mut().for_each(Adapter::complete);
+    bed.worker.step(bed.now);
+    let Census { held, sent, .. } = bed.worker.umem().census();
+    assert_eq!((held, sent), (0, 0));
 }

@@ -60,7 +60,7 @@ impl Run {
         let store = MemoryStore::new(own);
         let punted = Rc::clone(&store.punted);
         let policy = Arc::new(EnginePolicy { tables: PolicyTables::of(image), slot: 0 });
-        let state = Arc::new(EngineState::new((FOLLOWED, LIMITS.fragments), 0));
+        let state = Arc::new(EngineState::new(1, (FOLLOWED, LIMITS.fragments), 0));
         let tables = EngineTables::new(policy, store, state);
         let queues = (1..=INTERFACES.len() as u32).map(|index| Adapter::new(index, ENTRIES, TO_FILL).expect("rings"));
         let (adapters, queues) = queues.unzip();

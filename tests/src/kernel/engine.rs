@@ -59,7 +59,7 @@ impl Engine {
         firewall.kernel.set_sockets(&sockets.listening()).expect("room");
         let store = firewall.kernel.user_space(mailbox).expect("tables");
         let nothing = Arc::new(EnginePolicy { tables: PolicyTables::default(), slot: 0 });
-        let state = Arc::new(EngineState::new((plan.flows, plan.fragments), 0));
+        let state = Arc::new(EngineState::new(1, (plan.flows, plan.fragments), 0));
         let worker = sockets.worker(EngineTables::new(nothing, store, state));
         Self { firewall, worker, letters, nics, received: 0 }
     }

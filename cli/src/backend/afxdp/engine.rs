@@ -64,8 +64,8 @@ pub struct PortPlan {
 pub struct Plan {
     /// Frames must not be copied between kernel and engine.
     pub needs_zero_copy: bool,
-    /// CPUs for workers, one on each, the first ones if there are more than queues. When there are none: those of this process,
-    /// the last one first, since the first ones serve most interrupts.
+    /// CPUs for workers, one on each, the first ones if there are more than queues. When there are none: those that the calling
+    /// thread may use, the last one first, since the first ones serve most interrupts; no more than its quota is worth.
     pub cpus: Vec<u16>,
     /// Microseconds for which a worker without frames polls the driver itself; 0: it waits for interrupts.
     pub busy_poll: u32,
@@ -81,7 +81,8 @@ impl Plan {
         let own = sched_getaffinity(Pid::from_raw(0)).map_err(io::Error::from)?;
         let is_own = |cpu: &u16| own.is_set(usize::from(*cpu)).unwrap_or(false);
         if self.cpus.is_empty() {
-            return Ok((0..CpuSet::count() as u16).rev().filter(is_own).collect());
+            let most = thread::available_parallelism()?.get();
+            return Ok((0..CpuSet::count() as u16).rev().filter(is_own).take(most).collect());
         }
         match self.cpus.iter().find(|cpu| !is_own(cpu)) {
             Some(&cpu) => Err(EngineError::Cpu { cpu }),
@@ -320,7 +321,7 @@ impl Engine {
         store: impl Fn() -> Result<S, E>,
     ) -> Result<Self, E> {
         let crew = Sockets::open(&ports, plan)?;
-        let state = Arc::new(EngineState::new((plan.flows, plan.fragments), clock::now() + SHARED));
+        let state = Arc::new(EngineState::new(crew.len(), (plan.flows, plan.fragments), clock::now() + SHARED));
         let listening = crew.iter().flat_map(Sockets::listening).collect();
         let is_zero_copy = crew.iter().all(|sockets| sockets.is_zero_copy);
         let mut engine = Self { ports, listening, is_zero_copy, hands: Vec::new() };
@@ -461,7 +462,7 @@ impl<S: Store> Loop<S> {
         let _ = self.bell.read();
     }
 
-    /// Forwards what is left in the rings, and lets the flows go.
+    /// Forwards what is left in the rings.
     fn drain(&mut self) {
         let (mut empty, start) = (0, Instant::now());
         while empty < 3 && start.elapsed() < DRAIN {

@@ -22,6 +22,8 @@ pub struct Followed {
     is_used: AtomicBool,
     /// The record outside, as it was written last.
     written: Written,
+    /// Packets that come find it.
+    is_live: AtomicBool,
     /// It is no flow any more: nothing is written.
     is_gone: AtomicBool,
 }
@@ -45,19 +47,21 @@ impl Followed {
             is_established: AtomicBool::new(table == FlowTable::Established),
             is_used: AtomicBool::new(true),
             written: Written::default(),
+            is_live: AtomicBool::new(true),
             is_gone: AtomicBool::new(false),
         };
         followed.note_written(written);
         followed
     }
 
-    /// It is no flow any more, or its record outside is the only one from now on.
-    pub fn is_gone(&self) -> bool {
-        self.is_gone.load(Ordering::Relaxed)
+    /// Whether packets that come find it. One that has made room for another flow they do not; who has a packet of it in hand
+    /// still writes what that changes.
+    pub fn is_followed(&self) -> bool {
+        self.is_live.load(Ordering::Relaxed)
     }
 
-    fn end(&self) {
-        self.is_gone.store(true, Ordering::Relaxed);
+    fn let_go(&self) {
+        self.is_live.store(false, Ordering::Relaxed);
     }
 
     /// A packet of it has come: it does not make room the next time.
@@ -80,7 +84,7 @@ impl Followed {
     /// Whether the record outside has to be written: the flow has moved on, or a while has passed.
     pub fn is_due(&self, now: u64) -> bool {
         let Written { state, epoch, time } = &self.written;
-        !self.is_gone()
+        !self.is_gone.load(Ordering::Relaxed)
             && (self.flow.state.get() != state.get()
                 || self.flow.epoch.get() != epoch.get()
                 || now.saturating_sub(time.get()) >= REFRESH.min(self.flow.expires.get().saturating_sub(now) / 4)
@@ -195,7 +199,8 @@ impl Flows {
     pub fn forget(&self, key: &FlowKey) {
         let hash = self.hashing.hash_one(key);
         if let Some(followed) = self.shard(hash).remove(hash, key) {
-            followed.end();
+            followed.let_go();
+            followed.is_gone.store(true, Ordering::Relaxed);
         }
     }
 
@@ -203,7 +208,7 @@ impl Flows {
     pub fn take_all(&self) -> Vec<Arc<Followed>> {
         let all: Vec<_> = self.all_shards().flat_map(|mut shard| shard.take_all()).collect();
         for followed in &all {
-            followed.end();
+            followed.let_go();
         }
         all
     }
@@ -211,11 +216,6 @@ impl Flows {
     /// All that are followed.
     pub fn all(&self) -> Vec<Arc<Followed>> {
         self.all_shards().flat_map(|shard| shard.places.iter().flatten().cloned().collect::<Vec<_>>()).collect()
-    }
-
-    /// How many can be followed.
-    pub fn room(&self) -> usize {
-        self.all_shards().map(|shard| shard.capacity).sum()
     }
 
     /// How many are followed.
@@ -254,7 +254,7 @@ impl Shard {
             followed.map_or(0, |followed| hashing.hash_one(followed.key))
         };
         self.index.insert_unique(hash, place, hash_of);
-        evicted.inspect(|followed| followed.end())
+        evicted.inspect(|followed| followed.let_go())
     }
 
     /// A place for one flow more, and whose it was.

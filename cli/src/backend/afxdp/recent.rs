@@ -14,8 +14,13 @@ use super::sys::prefetch;
 /// Places by hash, two for each.
 pub struct Recent {
     /// A power of two.
-    sets: Vec<[Place; 2]>,
+    sets: Vec<Set>,
 }
+
+/// In one line of the cache.
+#[derive(Default)]
+#[repr(align(32))]
+struct Set([Place; 2]);
 
 /// A flow that was met, behind the half of its hash that does not say where its place is.
 #[derive(Default)]
@@ -31,10 +36,11 @@ impl Place {
 }
 
 impl Recent {
-    /// With a place for each of so many flows.
+    /// With a place for each of so many flows. As many records stay in memory until others take their places, when their flows have
+    /// ended.
     pub fn new(flows: usize) -> Self {
         let sets = flows.next_power_of_two().div_ceil(2);
-        Self { sets: (0..sets).map(|_| Default::default()).collect() }
+        Self { sets: (0..sets).map(|_| Set::default()).collect() }
     }
 
     /// Which set a hash belongs to, and its tag.
@@ -45,21 +51,23 @@ impl Recent {
     /// A flow that was met and is followed still.
     pub fn find(&self, hash: u64, key: &FlowKey) -> Option<&Arc<Followed>> {
         let (set, tag) = self.place(hash);
-        let met = self.sets.get(set)?.iter().filter_map(|place| place.tagged(tag));
-        met.into_iter().find(|followed| followed.key() == key && !followed.is_gone())
+        let met = self.sets.get(set)?.0.iter().filter_map(|place| place.tagged(tag));
+        met.into_iter().find(|followed| followed.key() == key && followed.is_followed())
     }
 
-    /// Remembers a flow; the one that was met before the last one with such a hash is forgotten.
+    /// Remembers a flow, in the place of one that is not followed any more, or of the one with such a hash that was added first.
     pub fn add(&mut self, hash: u64, followed: &Arc<Followed>) {
         let (set, tag) = self.place(hash);
-        let Some(places) = self.sets.get_mut(set) else { return };
-        places.swap(0, 1);
+        let Some(Set(places)) = self.sets.get_mut(set) else { return };
+        if places[0].followed.as_ref().is_some_and(|followed| followed.is_followed()) {
+            places.swap(0, 1);
+        }
         places[0] = Place { tag, followed: Some(Arc::clone(followed)) };
     }
 
     /// Forgets all.
     pub fn clear(&mut self) {
-        self.sets.iter_mut().flatten().for_each(|place| place.followed = None);
+        self.sets.iter_mut().flat_map(|set| &mut set.0).for_each(|place| place.followed = None);
     }
 
     /// Has the place of a hash fetched into the cache.
@@ -72,7 +80,7 @@ impl Recent {
     /// Has the record fetched that is there.
     pub fn fetch_record(&self, hash: u64) {
         let (set, tag) = self.place(hash);
-        let met = self.sets.get(set).and_then(|places| places.iter().find_map(|place| place.tagged(tag)));
+        let met = self.sets.get(set).and_then(|set| set.0.iter().find_map(|place| place.tagged(tag)));
         if let Some(followed) = met {
             prefetch::<Followed>(followed);
         }
@@ -106,6 +114,9 @@ mod tests {
         assert!(!is_met(&recent, 7, &first) && is_met(&recent, 7, &third), "the last two");
         flows.forget(&third);
         assert!(!is_met(&recent, 7, &third), "it is gone");
+        let (followed, _) = flows.follow(&third, FlowTable::HalfOpen, Flow::default(), 0);
+        recent.add(7, &followed);
+        assert!(is_met(&recent, 7, &second) && is_met(&recent, 7, &third), "it has taken its own place");
         recent.clear();
         assert!(!is_met(&recent, 7, &second));
     }

@@ -32,6 +32,8 @@ pub struct EnginePolicy {
 /// State that all workers share.
 pub struct EngineState {
     flows: Flows,
+    /// Flows that each worker remembers.
+    recent: usize,
     fragments: Mutex<Fragments>,
     /// By zone; those of frames from no zone come last.
     buckets: Vec<Buckets>,
@@ -40,11 +42,12 @@ pub struct EngineState {
 }
 
 impl EngineState {
-    /// Room for so many flows and fragmented packets. `shared_until`: the time until which the kernel may still be at work on
+    /// For so many workers, with room for so many flows and fragmented packets. `shared_until`: the time until which the kernel may still be at work on
     /// packets of the same flows.
-    pub fn new((flows, fragments): (usize, usize), shared_until: u64) -> Self {
+    pub fn new(workers: usize, (flows, fragments): (usize, usize), shared_until: u64) -> Self {
         Self {
             flows: Flows::new(flows),
+            recent: flows.div_ceil(workers.max(1)),
             fragments: Mutex::new(Fragments::new(fragments)),
             buckets: vec![Buckets::default(); MAX_ZONES as usize + 1],
             shared_until,
@@ -84,7 +87,7 @@ impl std::ops::Deref for FlowRef {
 impl<S: Store> EngineTables<S> {
     /// Tables under this policy.
     pub fn new(policy: Arc<EnginePolicy>, store: S, state: Arc<EngineState>) -> Self {
-        let recent = RefCell::new(Recent::new(state.flows.room()));
+        let recent = RefCell::new(Recent::new(state.recent));
         Self { policy, store, state, recent, last: RefCell::default(), missed: Cell::default(), now: Cell::default() }
     }
 
@@ -172,7 +175,7 @@ impl<S: Store> EngineTables<S> {
     /// Writes what is known of the flows. They are followed on.
     pub fn write_all(&self, now: u64) {
         let all = self.state.flows.all();
-        for followed in &all {
+        for followed in all.iter().filter(|followed| followed.is_followed()) {
             self.write(followed, now);
         }
     }

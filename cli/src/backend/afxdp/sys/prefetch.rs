@@ -7,8 +7,11 @@ const LINE: usize = 64;
 
 /// Fetches a value into the cache: a hint, which changes nothing.
 pub fn prefetch<T>(value: &T) {
-    for offset in (0..size_of::<T>().max(1)).step_by(LINE) {
-        line(ptr::from_ref(value).cast::<u8>().wrapping_add(offset));
+    let start = ptr::from_ref(value).cast::<u8>();
+    // From the start of its first line.
+    let before = start.addr() % LINE;
+    for offset in (0..before + size_of::<T>()).step_by(LINE) {
+        line(start.wrapping_sub(before).wrapping_add(offset));
     }
 }
 
