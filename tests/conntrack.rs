@@ -231,10 +231,18 @@ fn scale_is_found_behind_other_options() {
     assert!(flow.halves.iter().any(|half| half.scale.get() == 9));
 }
 
-/// An option without a length, and one that is longer than what is left: Linux reads nothing behind them.
+/// An option without a length, and one that is longer than what is left: Linux reads nothing behind them. A scale of another length
+/// is none.
 #[test]
 fn no_scale_is_found_behind_a_malformed_option() {
-    for options in [[8, 0, 3, 3, 9, 0, 0, 0], [8, 1, 3, 3, 9, 0, 0, 0], [8, 66, 3, 3, 9, 0, 0, 0]] {
+    for options in [
+        [8, 0, 3, 3, 9, 0, 0, 0],
+        [8, 1, 3, 3, 9, 0, 0, 0],
+        [8, 66, 3, 3, 9, 0, 0, 0],
+        [3, 0, 9, 0, 0, 0, 0, 0],
+        [3, 2, 9, 0, 0, 0, 0, 0],
+        [3, 4, 9, 0, 0, 0, 0, 0],
+    ] {
         let backend = backend("allow app -> db\n");
         send(&backend, &APP, client(Family::V4, SYN, 1, 0).options(&options).build()).expect("SYN");
         let (flow, _) = flow(&backend, Family::V4, 6).expect("a flow");

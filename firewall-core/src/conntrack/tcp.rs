@@ -269,7 +269,7 @@ fn window_scale<F: Frame>(frame: &F, packet: &Packet) -> Option<u8> {
         match kind {
             OPTION_END => return None,
             OPTION_NOP => left -= 1,
-            OPTION_WINDOW_SCALE => return Some(value.min(MAX_SCALE)),
+            OPTION_WINDOW_SCALE if size == 3 => return Some(value.min(MAX_SCALE)),
             _ if size < 2 || u32::from(size) > left => return None,
             _ => left -= u32::from(size),
         }
