@@ -1,6 +1,7 @@
 //! Writing what a seed asks for.
 
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
@@ -47,8 +48,10 @@ fn write(root: &Path, path: &str, mode: u32, content: &str) -> anyhow::Result<()
         path.parent().map_or(Ok(()), fs::create_dir_all)?;
         // In one step: the machine may lose power.
         let part = path.with_extension("part");
-        fs::write(&part, content)?;
-        fs::set_permissions(&part, Permissions::from_mode(mode))?;
+        let mut file = File::create(&part)?;
+        file.write_all(content.as_bytes())?;
+        file.set_permissions(Permissions::from_mode(mode))?;
+        file.sync_all()?;
         fs::rename(&part, &path)
     };
     written().with_context(|| format!("cannot write {}", path.display()))

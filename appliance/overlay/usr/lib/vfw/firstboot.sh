@@ -8,7 +8,9 @@ udevadm settle --timeout=20
 for label in cidata CIDATA "OVF ENV"; do
     device=$(blkid -L "$label") && break
 done
-if [ -z "$device" ]; then
+if [ -z "$device" ] && [ -e /var/lib/vfw/seed ]; then
+    echo "no seed now: what the last one said stays" >$report
+elif [ -z "$device" ]; then
     echo "no seed: DHCP on eth0" >$report
 elif ! mount -o ro,nodev,nosuid,noexec "$device" /run/vfw-seed/volume 2>$report.mount; then
     echo "PROBLEM: the seed on $device cannot be mounted: $(tail -1 $report.mount)" >$report

@@ -25,7 +25,7 @@ quote() { # TEXT: as YAML takes it
     printf "'%s'" "$(printf %s "$1" | sed "s/'/''/g")"
 }
 
-# Where no seed has said how the machine is reached, the answers become one.
+# Where no seed has ever said how the machine is reached, the answers become one.
 ask_management() {
     echo "Management, on eth0"
     address=$(ask "  address, such as 192.0.2.10/24 (empty: DHCP)")
@@ -59,16 +59,19 @@ flock --nonblock 9 || end "The set-up is under way at another console."
 [ ! -e $rules ] || end "There are rules already: log in by SSH to change them."
 
 management=
-if grep -q '^no seed' /run/vfw-seed/report; then
+if grep -q '^no seed:' /run/vfw-seed/report && [ ! -e /var/lib/vfw/seed ]; then
     management=yes
     until ask_management && try_management; do
         echo "Once more, please."
     done
     echo
 fi
+# Ctrl-C is for the questions: with rules, and no way to log in, the machine would be lost.
+trap : INT QUIT HUP
 vfw setup --first --management eth0 || end "Nothing was changed."
 if [ -n "$management" ]; then
-    use_management / && { echo "set up at the console"; printf '%s\n' "$report"; } >/run/vfw-seed/report
+    use_management / || end "The management interface and the key could not be written: boot with a seed."
+    { echo "set up at the console"; printf '%s\n' "$report"; } >/run/vfw-seed/report
     networkctl reload && networkctl reconfigure eth0
 fi
 systemctl start vfw || end "vfw does not run; the screen says why."
