@@ -8,6 +8,8 @@ use serde_json::Value;
 use vfw_tests::machine::{Appliance, Signer, available};
 use vfw_tests::network::{Network, Shape};
 
+/// Of all packages, and of the appliance.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 const PROGRAM: &str = env!("CARGO_BIN_EXE_vfw-under-test");
 
 const RULES: &str = "\
@@ -208,30 +210,14 @@ fn settled(appliance: &mut Appliance, status: &str) {
     appliance.until(&format!("vfw-upgrade status | tr '\\n' ' ' | grep '{status}'"));
 }
 
-#[test]
-fn an_upgrade_keeps_the_configuration_and_goes_back_when_it_fails() {
-    if !available() {
-        return;
-    }
-    let Some(network) = Shape::new(PROGRAM, RULES).up() else { return };
-    let key = Appliance::key(&network);
-    let image = image();
-    let good = image.with_extension("raucb");
+/// Not of this builder, not for this product, not whole.
+fn what_is_not_whole_or_not_from_here_is_refused(appliance: &Appliance, network: &Network) {
     let file = |name: &str| network.folder().join(name);
     Signer::stranger(network.folder()).hollow("vfw-appliance-amd64", &file("stranger.raucb"));
     Signer::of_development().hollow("another-amd64", &file("product.raucb"));
-    let user_data = user_data(&key, RULES);
-    let seed = [("user-data", user_data.as_str()), ("meta-data", "local-hostname: edge-1\n")];
-    // Not UEFI: QEMU 7.2 without KVM hangs there when a machine with several processors starts again.
-    let mut appliance = Appliance::boot(&network, image, &seed, false);
-    appliance.until("systemctl is-active vfw");
-    assert_eq!(appliance.must("vfw-upgrade status"), "slot A runs: vfw 0.1.0; slot B: nothing that could start\n");
-
-    // Not of this builder, not for this product, not whole.
     for name in ["stranger.raucb", "product.raucb"] {
         appliance.copy(&file(name), "/var/tmp/");
     }
-    appliance.copy(&good, "/var/tmp/good.raucb");
     appliance
         .must("cd /var/tmp; cp good.raucb damaged.raucb; echo x | dd of=damaged.raucb bs=1 seek=2000000 conv=notrunc");
     appliance.must("head -c 1000000 /var/tmp/good.raucb >/var/tmp/short.raucb");
@@ -241,9 +227,30 @@ fn an_upgrade_keeps_the_configuration_and_goes_back_when_it_fails() {
         ("damaged", "Input/output error"),
         ("short", "Invalid bundle format"),
     ] {
-        let said = refused(&appliance, &format!("/var/tmp/{name}.raucb"));
+        let said = refused(appliance, &format!("/var/tmp/{name}.raucb"));
         assert!(said.contains(why), "{name}: {said}");
     }
+}
+
+#[test]
+fn an_upgrade_keeps_the_configuration_and_goes_back_when_it_fails() {
+    if !available() {
+        return;
+    }
+    let Some(network) = Shape::new(PROGRAM, RULES).up() else { return };
+    let key = Appliance::key(&network);
+    let image = image();
+    let good = image.with_extension("raucb");
+    let user_data = user_data(&key, RULES);
+    let seed = [("user-data", user_data.as_str()), ("meta-data", "local-hostname: edge-1\n")];
+    // Not UEFI: QEMU 7.2 without KVM hangs there when a machine with several processors starts again.
+    let mut appliance = Appliance::boot(&network, image, &seed, false);
+    appliance.until("systemctl is-active vfw");
+    let nothing = format!("slot A runs: vfw {VERSION}; slot B: nothing that could start\n");
+    assert_eq!(appliance.must("vfw-upgrade status"), nothing);
+
+    appliance.copy(&good, "/var/tmp/good.raucb");
+    what_is_not_whole_or_not_from_here_is_refused(&appliance, &network);
     // Rules that nobody would take after the upgrade.
     appliance.must("cp /etc/vfw/rules.fw /tmp/ && echo nonsense >>/etc/vfw/rules.fw");
     let said = refused(&appliance, "/var/tmp/good.raucb");
@@ -255,7 +262,7 @@ fn an_upgrade_keeps_the_configuration_and_goes_back_when_it_fails() {
     let own = "cat /etc/machine-id /etc/ssh/ssh_host_ed25519_key /etc/hostname /etc/vfw/vfw.toml";
     let before = appliance.must(own);
     restarted(&appliance, "vfw-upgrade /var/tmp/good.raucb");
-    settled(&mut appliance, "slot B runs: vfw 0.1.0; slot A: vfw 0.1.0 .*: in use");
+    settled(&mut appliance, &format!("slot B runs: vfw {VERSION}; slot A: vfw {VERSION} .*: in use"));
     assert_eq!(appliance.must(own), before);
     assert!(appliance.must("cat /run/vfw-seed/report").contains("the seed was used before"));
     assert!(pings(&network, "app", "db", false) && pings(&network, "db", "app", false), "the rules of the machine");
@@ -270,9 +277,10 @@ fn an_upgrade_keeps_the_configuration_and_goes_back_when_it_fails() {
         ("/etc/vfw-release", "VFW_APPLIANCE=9.9.9\n"),
         ("/etc/systemd/system/vfw.service.d/broken.conf", "[Service]\nExecStart=\nExecStart=/bin/false\n"),
     ];
-    Signer::of_development().changed(&good, &broken, &file("broken.raucb"));
+    let bundle = network.folder().join("broken.raucb");
+    Signer::of_development().changed(&good, &broken, &bundle);
     appliance.must("rm /var/tmp/*.raucb");
-    appliance.copy(&file("broken.raucb"), "/var/tmp/");
+    appliance.copy(&bundle, "/var/tmp/");
     restarted(&appliance, "vfw-upgrade /var/tmp/broken.raucb");
     settled(&mut appliance, "slot A runs: .* vfw 9.9.9 in slot B: went back: vfw does not run");
     appliance.until("systemctl is-active vfw");

@@ -29,6 +29,17 @@ pub enum Start {
     },
 }
 
+impl Start {
+    /// Queues of each interface. With a kernel of one's choice as many as the machine's CPUs to receive, and as many again, on which the
+    /// driver sends what XDP redirects.
+    const fn queues(&self) -> usize {
+        match self {
+            Self::Kernel { .. } => 4,
+            Self::Disk { .. } => 1,
+        }
+    }
+}
+
 /// A running QEMU; the machine is switched off when this goes.
 pub struct Qemu {
     /// The process. Its standard streams are the machine's second serial port.
@@ -46,7 +57,7 @@ impl Qemu {
     /// SSH), `eth1` and those after it are on bridges with those that `interfaces` names there.
     pub fn start(network: &Network, interfaces: &[&str], start: &Start) -> Self {
         let console = network.folder().join("console");
-        let lines = interfaces.iter().enumerate().flat_map(|(port, name)| bridge(port, name));
+        let lines = interfaces.iter().enumerate().flat_map(|(port, name)| bridge(port, name, start.queues()));
         network.ip_batch(&lines.chain(["link set lo up".to_owned()]).collect::<Vec<_>>());
         let mut command = Command::new("nice");
         command.args(["-n", "19", "qemu-system-x86_64"]).args(machine(&console));
@@ -82,10 +93,11 @@ impl Drop for Qemu {
 }
 
 /// Lines of `ip -batch` that join `interface` with a port for the machine.
-fn bridge(port: usize, interface: &str) -> Vec<String> {
+fn bridge(port: usize, interface: &str, queues: usize) -> Vec<String> {
+    let several = if queues > 1 { " multi_queue" } else { "" };
     vec![
         format!("link add bridge{port} type bridge mcast_snooping 0"),
-        format!("tuntap add dev port{port} mode tap vnet_hdr multi_queue"),
+        format!("tuntap add dev port{port} mode tap vnet_hdr{several}"),
         format!("link set {interface} master bridge{port}"),
         format!("link set port{port} master bridge{port} up"),
         format!("link set {interface} up"),
@@ -136,19 +148,14 @@ fn boot(folder: &Path, start: &Start) -> Vec<OsString> {
     }
 }
 
-/// Queues of an interface of a machine with a kernel of one's choice: as many as its CPUs to receive, and as many again, on which
-/// the driver sends what XDP redirects.
-const QUEUES: usize = 4;
-
 fn ports(count: usize, start: &Start) -> Vec<OsString> {
     let management = "user,id=management,hostfwd=tcp:127.0.0.1:2222-:22";
     let mut all = words(&[&"-netdev", &management, &"-device", &"virtio-net-pci,netdev=management"]);
-    // A driver that does not know where the machine's memory is cannot let AF_XDP into it.
-    let (queues, more) = match start {
-        Start::Kernel { .. } => {
-            (QUEUES, format!(",mq=on,vectors={},iommu_platform=on,disable-legacy=on", 2 * QUEUES + 2))
-        }
-        Start::Disk { .. } => (1, String::new()),
+    let queues = start.queues();
+    // A driver that does not map what it shows to the device cannot let AF_XDP into its rings.
+    let more = match start {
+        Start::Kernel { .. } => format!(",mq=on,vectors={},iommu_platform=on,disable-legacy=on", 2 * queues + 2),
+        Start::Disk { .. } => String::new(),
     };
     for port in 0..count {
         let link = format!("tap,id=n{port},ifname=port{port},script=no,downscript=no,queues={queues}");
