@@ -82,9 +82,12 @@ impl Room {
             Some(before) => before,
             None => Sizes::read()?,
         };
-        file.set_len(0)?;
-        file.rewind()?;
-        writeln!(file, "{} {}", before.most, before.buckets)?;
+        // What stands there stays: it must outlive this process, too.
+        if Sizes::parse(&text).is_none() {
+            file.set_len(0)?;
+            file.rewind()?;
+            writeln!(file, "{} {}", before.most, before.buckets)?;
+        }
         Ok(Self { file, before })
     }
 }
