@@ -180,7 +180,7 @@ fn ctrl_c_and_no_leave_everything_as_it_was() {
     let early: fn(&mut Line) = |line| {
         line.answer("Zone 1, name", "app");
         line.expect("interface [");
-        line.send("\x03");
+        line.insist("\x03", "nothing was changed");
     };
     let late: fn(&mut Line) = |line| {
         two_zones(line);
@@ -189,18 +189,18 @@ fn ctrl_c_and_no_leave_everything_as_it_was() {
         // Good settings stay.
         line.expect("mode = \"tc\"");
         line.expect("Write both files?");
-        line.send("\x03");
+        line.insist("\x03", "nothing was changed");
     };
     let refused: fn(&mut Line) = |line| {
         two_zones(line);
         line.answer("app -> db", "any");
         line.answer("db -> app", "");
         line.answer("Write both files?", "no");
+        line.expect("nothing was changed");
     };
     for session in [early, late, refused] {
         let (mut line, process) = start(&network, &folder, &[]);
         session(&mut line);
-        line.expect("nothing was changed");
         assert_eq!(end(process), 1);
         assert_eq!(files(&folder), before);
     }

@@ -64,6 +64,21 @@ impl Line {
         self.send(&format!("{answer}\r"));
     }
 
+    /// Presses keys again and again until a text comes. A program that has just asked may not have taken the terminal yet.
+    pub fn insist(&mut self, keys: &str, text: &str) {
+        let deadline = Instant::now() + self.patience;
+        while !self.unread.contains(text) && Instant::now() < deadline {
+            // One that has ended hears no more.
+            let _ = self.output.write_all(keys.as_bytes());
+            while let Ok(bytes) = self.input.recv_timeout(Duration::from_millis(200)) {
+                let text = String::from_utf8_lossy(&bytes);
+                self.said += &text;
+                self.unread += &text;
+            }
+        }
+        self.expect(text);
+    }
+
     /// Presses keys.
     pub fn send(&mut self, keys: &str) {
         self.output.write_all(keys.as_bytes()).and_then(|()| self.output.flush()).expect("the line is open");
