@@ -272,7 +272,7 @@ fn an_upgrade_keeps_the_configuration_and_goes_back_when_it_fails() {
     settled(&mut appliance, "slot A runs: .* in slot A: in use");
     assert!(pings(&network, "app", "db", false));
 
-    // An upgrade whose vfw does not come up.
+    // An upgrade that does not come up.
     let broken = [
         ("/etc/vfw-release", "VFW_APPLIANCE=9.9.9\n"),
         ("/etc/systemd/system/vfw.service.d/broken.conf", "[Service]\nExecStart=\nExecStart=/bin/false\n"),
@@ -282,7 +282,7 @@ fn an_upgrade_keeps_the_configuration_and_goes_back_when_it_fails() {
     appliance.must("rm /var/tmp/*.raucb");
     appliance.copy(&bundle, "/var/tmp/");
     restarted(&appliance, "vfw-upgrade /var/tmp/broken.raucb");
-    settled(&mut appliance, "slot A runs: .* vfw 9.9.9 in slot B: went back: vfw does not run");
+    settled(&mut appliance, "slot A runs: .* vfw 9.9.9 in slot B: went back: ");
     appliance.until("systemctl is-active vfw");
     assert!(pings(&network, "app", "db", false), "the old one forwards");
     appliance.until_console_shows("upgrade to vfw 9.9.9 in slot B: went back");

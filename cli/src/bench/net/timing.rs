@@ -8,8 +8,8 @@ use super::message::{Report, Request};
 
 /// The sender goes on for this long, because the receiver's clock starts later than its own.
 const SLACK: Duration = Duration::from_millis(100);
-/// Nothing goes or comes for this long: the path is broken. TCP that has lost a packet four times on a busy machine takes three seconds.
-pub const SILENCE: Duration = Duration::from_secs(10);
+/// Nothing goes or comes for this long: the path is broken.
+pub const SILENCE: Duration = Duration::from_secs(3);
 
 /// How long a measurement lasts.
 #[derive(Clone, Copy, Debug)]

@@ -59,7 +59,7 @@ flock --nonblock 9 || end "The set-up is under way at another console."
 [ ! -e $rules ] || end "There are rules already: log in by SSH to change them."
 
 management=
-if grep -q '^no seed:' /run/vfw-seed/report && [ ! -e /var/lib/vfw/seed ]; then
+if grep -q '^no seed' /run/vfw-seed/report && [ ! -e /var/lib/vfw/seed ]; then
     management=yes
     until ask_management && try_management; do
         echo "Once more, please."
