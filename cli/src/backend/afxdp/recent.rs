@@ -65,11 +65,6 @@ impl Recent {
         places[0] = Place { tag, followed: Some(Arc::clone(followed)) };
     }
 
-    /// Forgets all.
-    pub fn clear(&mut self) {
-        self.sets.iter_mut().flat_map(|set| &mut set.0).for_each(|place| place.followed = None);
-    }
-
     /// Has the place of a hash fetched into the cache.
     pub fn fetch_place(&self, hash: u64) {
         if let Some(set) = self.sets.get(self.place(hash).0) {
@@ -117,7 +112,7 @@ mod tests {
         let (followed, _) = flows.follow(&third, FlowTable::HalfOpen, Flow::default(), 0);
         recent.add(7, &followed);
         assert!(is_met(&recent, 7, &second) && is_met(&recent, 7, &third), "it has taken its own place");
-        recent.clear();
-        assert!(!is_met(&recent, 7, &second));
+        flows.take_all();
+        assert!(!is_met(&recent, 7, &second), "none is followed");
     }
 }

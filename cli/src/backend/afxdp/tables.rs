@@ -165,7 +165,6 @@ impl<S: Store> EngineTables<S> {
     /// Writes what is known of the flows and follows none any more. `is_quiet`: no packet of them is anywhere, so that the
     /// windows are exact.
     pub fn let_go(&self, is_quiet: bool) {
-        self.recent.borrow_mut().clear();
         for followed in self.state.flows.take_all() {
             let record = if is_quiet { Flow::clone(&followed) } else { followed.record() };
             self.store.write(followed.table(), followed.key(), &record);
