@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use vfw_tests::network::{Network, PATIENCE, Process, Shape};
 use vfw_tests::terminal::{self, Line};
@@ -119,13 +119,19 @@ fn a_session_ends_in_rules_that_forward() {
     assert_eq!(end(process), 1);
 }
 
-#[test]
-fn wrong_answers_are_told_and_asked_again() {
-    let Some(network) = network() else { return };
+/// A folder with rules and settings that are there already.
+fn configured(network: &Network, settings: &str) -> PathBuf {
     let folder = network.folder().join("vfw");
     fs::create_dir(&folder).expect("a folder");
     fs::write(folder.join("rules.fw"), "default drop\n").expect("rules");
-    fs::write(folder.join("vfw.toml"), "mode = \"fast\"\n").expect("settings");
+    fs::write(folder.join("vfw.toml"), settings).expect("settings");
+    folder
+}
+
+#[test]
+fn wrong_answers_are_told_and_asked_again() {
+    let Some(network) = network() else { return };
+    let folder = configured(&network, "mode = \"fast\"\n");
     let (mut line, process) = start(&network, &folder, &["--management", "eth2"]);
     let wrong = |line: &mut Line, question: &str, answer: &str, error: &str| {
         line.answer(question, answer);
@@ -172,10 +178,7 @@ fn wrong_answers_are_told_and_asked_again() {
 #[test]
 fn ctrl_c_and_no_leave_everything_as_it_was() {
     let Some(network) = network() else { return };
-    let folder = network.folder().join("vfw");
-    fs::create_dir(&folder).expect("a folder");
-    fs::write(folder.join("rules.fw"), "default drop\n").expect("rules");
-    fs::write(folder.join("vfw.toml"), "mode = \"tc\"\n").expect("settings");
+    let folder = configured(&network, "mode = \"tc\"\n");
     let before = files(&folder);
     let early: fn(&mut Line) = |line| {
         line.answer("Zone 1, name", "app");
