@@ -1,10 +1,13 @@
 //! What is particular to the engine in user space: what it says of itself, and what it refuses.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 use serde_json::Value;
 use vfw_tests::network::{Firewall, KernelObjects, Network, Shape, finish, until};
 
@@ -179,6 +182,39 @@ fn a_worker_stays_on_the_cpu_it_is_given() {
     assert_eq!(of_workers(firewall.pid(), "Cpus_allowed_list:"), ["0"]);
     let why = interfaces(&firewall)[0]["reasons"].to_string();
     assert!(why.contains("one worker, on CPU 0"), "{why}");
+}
+
+/// It waits for a worker that waits for its CPU.
+#[test]
+fn the_first_packet_is_not_lost() {
+    let Some(network) = Shape::new(PROGRAM, RULES).up() else { return };
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let mut cpus = CpuSet::new();
+                cpus.set(0).and_then(|()| sched_setaffinity(Pid::from_raw(0), &cpus)).expect("CPU 0");
+                while !is_over.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        let _over = Over(&is_over);
+        for _ in 0..5 {
+            let firewall = network.firewall("mode = \"afxdp\"\n[afxdp]\ncpus = [0]");
+            pings(&network, "1");
+            firewall.stop(Signal::SIGTERM);
+        }
+    });
+}
+
+/// Says so, however the test ends.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Its sockets go with the interface, and others come with the next one.

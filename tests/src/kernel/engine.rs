@@ -56,7 +56,7 @@ impl Engine {
         let (mailbox, letters) = mailbox().expect("a mailbox");
         let plan = Plan { needs_zero_copy: false, cpus: Vec::new(), busy_poll: 0, flows: 4096, fragments: 64 };
         let sockets = Sockets::open(&plans, &plan).expect("sockets").pop().expect("one queue, one worker");
-        firewall.kernel.set_sockets(&sockets.listening()).expect("room");
+        firewall.kernel.set_sockets(sockets.listening()).expect("room");
         let store = firewall.kernel.user_space(mailbox).expect("tables");
         let nothing = Arc::new(EnginePolicy { tables: PolicyTables::default(), slot: 0 });
         let state = Arc::new(EngineState::new(1, (plan.flows, plan.fragments), 0));

@@ -153,7 +153,8 @@ pub struct Sockets {
     /// Where the worker runs.
     cpu: u16,
     umem: Umem,
-    opened: Vec<(Listening, Rings)>,
+    listening: Vec<Listening>,
+    queues: Vec<Queue<Arc<Socket>>>,
     is_zero_copy: bool,
 }
 
@@ -201,35 +202,37 @@ impl Sockets {
             umem = Umem::new(count * CHUNKS, LARGE_CHUNK)?;
         }
         let multi_buffer = largest > umem.frame_bytes();
-        let mut opened: Vec<(Listening, Rings)> = Vec::new();
+        let mut listening: Vec<Listening> = Vec::new();
+        let mut own = Vec::new();
         for port in ports {
             for queue in queues(port) {
                 let ifindex = port.ifindex;
                 let binding = Binding { ifindex, queue, entries: RING, copying, multi_buffer, busy_poll };
-                let first = opened.first().map(|(first, _)| &*first.socket);
+                let first = listening.first().map(|first| &*first.socket);
                 let (socket, rings) = open_when_free(&umem, binding, first).map_err(|source| EngineError::Socket {
                     name: port.name.clone(),
                     queue,
                     source,
                 })?;
-                let index = socket_index(port.port, queue);
-                opened.push((Listening { index, ifindex, socket: Arc::new(socket) }, rings));
+                let (index, socket) = (socket_index(port.port, queue), Arc::new(socket));
+                listening.push(Listening { index, ifindex, socket: Arc::clone(&socket) });
+                own.push(Queue::new(ifindex, rings, socket, FILL));
             }
         }
-        let is_zero_copy = opened.first().is_some_and(|(first, _)| first.socket.is_zero_copy().unwrap_or(false));
-        Ok(Self { cpu: cpus[worker], umem, opened, is_zero_copy })
-    }
-
-    /// Where the programs are to hand frames to.
-    pub fn listening(&self) -> Vec<Listening> {
-        self.opened.iter().map(|(listening, _)| listening.clone()).collect()
+        // Before the programs know of the sockets: the first frame finds a chunk however late the worker gets its CPU.
+        own.iter_mut().enumerate().for_each(|(number, queue)| queue.top_up(&mut umem, number as u16));
+        let is_zero_copy = listening.first().is_some_and(|first| first.socket.is_zero_copy().unwrap_or(false));
+        Ok(Self { cpu: cpus[worker], umem, listening, queues: own, is_zero_copy })
     }
 
     /// A worker for all of them.
     pub fn worker<S: Store>(self, tables: EngineTables<S>) -> Worker<S, Arc<Socket>> {
-        let queue =
-            |(listening, rings): (Listening, Rings)| Queue::new(listening.ifindex, rings, listening.socket, FILL);
-        Worker::new(self.umem, self.opened.into_iter().map(queue).collect(), tables)
+        Worker::new(self.umem, self.queues, tables)
+    }
+
+    /// Where the programs are to hand frames to.
+    pub fn listening(&self) -> &[Listening] {
+        &self.listening
     }
 }
 
@@ -322,7 +325,7 @@ impl Engine {
     ) -> Result<Self, E> {
         let crew = Sockets::open(&ports, plan)?;
         let state = Arc::new(EngineState::new(crew.len(), (plan.flows, plan.fragments), clock::now() + SHARED));
-        let listening = crew.iter().flat_map(Sockets::listening).collect();
+        let listening = crew.iter().flat_map(Sockets::listening).cloned().collect();
         let is_zero_copy = crew.iter().all(|sockets| sockets.is_zero_copy);
         let mut engine = Self { ports, listening, is_zero_copy, hands: Vec::new() };
         for sockets in crew {

@@ -59,6 +59,26 @@ impl<K> Queue<K> {
     }
 }
 
+impl<K: Kick> Queue<K> {
+    /// Gives the kernel chunks to receive into; this is queue `number` of those on `umem`.
+    pub fn top_up(&mut self, umem: &mut Umem, number: u16) {
+        let wanted = self.to_fill.saturating_sub(self.filled);
+        if wanted == 0 {
+            return;
+        }
+        for _ in 0..self.rings.fill.room(wanted).min(wanted) {
+            let Some(address) = umem.fill(number) else { break };
+            self.rings.fill.push(address);
+            self.filled += 1;
+        }
+        self.rings.fill.publish();
+        if self.rings.fill.needs_wakeup() {
+            // What went wrong shows when frames are sent; there is nothing to be done about it here.
+            let _ = self.kick.receive();
+        }
+    }
+}
+
 /// What a step has done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Work {
@@ -156,7 +176,9 @@ impl<S: Store, K: Kick> Worker<S, K> {
         let mut work = Work::default();
         for number in 0..self.queues.len() {
             self.reclaim(number, &mut work);
-            self.top_up(number);
+            if let Some(queue) = self.queues.get_mut(number) {
+                queue.top_up(&mut self.umem, number as u16);
+            }
             for _ in 0..BATCH / GROUP {
                 self.gather(number, &mut work);
                 if self.group.is_empty() {
@@ -185,25 +207,6 @@ impl<S: Store, K: Kick> Worker<S, K> {
             }
         }
         queue.rings.completion.release();
-    }
-
-    /// Gives the kernel chunks to receive into.
-    fn top_up(&mut self, number: usize) {
-        let Some(queue) = self.queues.get_mut(number) else { return };
-        let wanted = queue.to_fill.saturating_sub(queue.filled);
-        if wanted == 0 {
-            return;
-        }
-        for _ in 0..queue.rings.fill.room(wanted).min(wanted) {
-            let Some(address) = self.umem.fill(number as u16) else { break };
-            queue.rings.fill.push(address);
-            queue.filled += 1;
-        }
-        queue.rings.fill.publish();
-        if queue.rings.fill.needs_wakeup() {
-            // What went wrong shows when frames are sent; there is nothing to be done about it here.
-            let _ = queue.kick.receive();
-        }
     }
 
     /// Takes a group of frames out of a receive ring, and has fetched what forwarding them will look at.
