@@ -11,7 +11,7 @@ demo: setup
 
 ## Every test: formatting, lints, licences, unit, property, scenario and end-to-end tests.
 test: setup-all check
-	VFW_FUZZ_SECONDS=20 cargo test
+	VFW_FUZZ_SECONDS=20 cargo test --no-fail-fast
 
 ## Fuzz each target with coverage for SECONDS; needs rustup's nightly.
 SECONDS ?= 60
