@@ -102,7 +102,7 @@ fn the_record_outside_is_good_enough_to_go_on_with() {
     assert_eq!((record.state(), table, is_behind(&record)), (Some(FlowState::SynSent), FlowTable::HalfOpen, false));
     // A client that tries again with another number: the answer to it is checked exactly.
     assert!(bed.segment(true, flag::SYN, 500, 0, b""));
-    assert!(bed.record().0.halves.iter().any(|half| half.end.get() == 501), "at each step of a handshake");
+    assert!(bed.record().0.halves.iter().any(|half| half.end() == 501), "at each step of a handshake");
     assert!(bed.segment(false, flag::SYN | flag::ACK, 900, 501, b""));
     assert!(bed.segment(true, flag::ACK, 501, 901, b""));
     let (record, table) = bed.record();
@@ -117,7 +117,7 @@ fn the_record_outside_is_good_enough_to_go_on_with() {
     assert!(!bed.segment(false, flag::ACK, 901, 5_000, b""), "nobody has sent that");
     bed.worker.tables().let_go(true);
     let (record, _) = bed.record();
-    assert!(!is_behind(&record) && record.halves.iter().any(|half| half.end.get() == 601), "exact at a quiet end");
+    assert!(!is_behind(&record) && record.halves.iter().any(|half| half.end() == 601), "exact at a quiet end");
     // Followed again, exactly.
     assert!(!bed.segment(false, flag::ACK, 901, 5_000, b"") && bed.segment(false, flag::ACK, 901, 601, b""));
 }

@@ -1,12 +1,15 @@
 //! Fields of records that several CPUs load and store without a lock.
 //!
 //! Each load and each store is whole, and nothing orders them: what plain loads and stores do on the BPF target, whose atomics
-//! have 64 bits only, and what relaxed atomics do elsewhere, at the price of plain ones.
+//! have 64 bits only, and what relaxed atomics do elsewhere, at the price of plain ones. [`exchange`] is dearer, for what must
+//! not get lost between two CPUs.
 
+#[cfg(target_arch = "bpf")]
+pub use bpf_exchange::exchange;
 #[cfg(target_arch = "bpf")]
 pub use core::cell::Cell as Shared;
 #[cfg(not(target_arch = "bpf"))]
-pub use host::Shared;
+pub use host::{Shared, exchange};
 
 #[cfg(not(target_arch = "bpf"))]
 mod host {
@@ -64,6 +67,15 @@ mod host {
         #[inline]
         pub fn set(&self, value: T) {
             value.store(&self.0);
+        }
+    }
+
+    /// Stores `new` if the word still holds `known`; returns what it held.
+    #[inline]
+    #[must_use]
+    pub fn exchange(word: &Shared<u64>, known: u64, new: u64) -> u64 {
+        match word.0.compare_exchange(known, new, Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(found) | Err(found) => found,
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::address::Address;
 use crate::packet::{Packet, protocol};
 use crate::parse::Quoted;
-use crate::shared::Shared;
+use crate::shared::{Shared, exchange};
 
 /// Identifies a flow in both directions: the endpoint with the lower address comes first.
 ///
@@ -240,8 +240,9 @@ pub struct NextHop {
 
 /// What was seen of one direction of a flow.
 ///
-/// Only packets of this direction write here (but for `ACKED` flags and the first `edge`), and a receive queue
-/// keeps one direction on one CPU, so plain stores are enough.
+/// Only packets of this direction write here (but for `ACKED` flags and the first edge). A receive queue keeps one direction
+/// on one CPU; a host on the same machine may send from several at once. Of two stores one may get lost then, but not of
+/// [`Self::numbers`].
 #[repr(C)]
 #[derive(Clone, Debug, Default)]
 #[cfg_attr(not(target_arch = "bpf"), derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::KnownLayout))]
@@ -250,10 +251,8 @@ pub struct Half {
     pub packets: Shared<u64>,
     /// Frame bytes sent.
     pub bytes: Shared<u64>,
-    /// TCP: the highest sequence number sent, plus its length.
-    pub end: Shared<u32>,
-    /// TCP: the highest sequence number that the other side may send (acknowledgement plus window).
-    pub edge: Shared<u32>,
+    /// TCP: [`Self::end`] (low half) and [`Self::edge`].
+    pub numbers: Shared<u64>,
     /// TCP: the largest window announced, in bytes.
     pub window: Shared<u32>,
     /// TCP: window scale of this side (RFC 7323).
@@ -285,7 +284,7 @@ pub mod half_flag {
 /// fields before `halves` share the second line with the end of the key: what a packet of a flow without windows is
 /// decided by, so that a large table costs it no third one before the frame is on its way.
 ///
-/// Fields are [`Shared`] by every CPU and the daemon; two CPUs that count at once may lose a count, nothing else.
+/// Fields are [`Shared`] by every CPU and the daemon; two CPUs that count at once may lose a count.
 #[repr(C)]
 #[derive(Clone, Debug, Default)]
 #[cfg_attr(not(target_arch = "bpf"), derive(zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::KnownLayout))]
@@ -359,7 +358,60 @@ impl Flow {
     }
 }
 
+/// How often [`Half::advance`] tries: each time that it fails another CPU has succeeded.
+const TRIES: u32 = 4;
+
+const fn numbers(end: u32, edge: u32) -> u64 {
+    end as u64 | (edge as u64) << 32
+}
+
+/// `a` comes after `b` in sequence space (RFC 9293 section 3.4).
+#[inline(always)]
+pub(super) const fn after(a: u32, b: u32) -> bool {
+    b.wrapping_sub(a).cast_signed() < 0
+}
+
 impl Half {
+    /// TCP: the highest sequence number sent, plus its length.
+    #[inline(always)]
+    pub fn end(&self) -> u32 {
+        self.numbers.get() as u32
+    }
+
+    /// TCP: the highest sequence number that the other side may send (acknowledgement plus window).
+    #[inline(always)]
+    pub fn edge(&self) -> u32 {
+        (self.numbers.get() >> 32) as u32
+    }
+
+    /// Sets both, as a connection opens.
+    #[inline(always)]
+    pub(super) fn place(&self, end: u32, edge: u32) {
+        self.numbers.set(numbers(end, edge));
+    }
+
+    /// Moves both on, neither of them back. A segment that another CPU forwards at the same time does not undo it: the sender
+    /// would repeat but the first of its segments, and the answers to that, which acknowledge more, would be dropped for ever.
+    #[inline(always)]
+    pub(super) fn advance(&self, end: u32, edge: u32) {
+        let mut known = self.numbers.get();
+        for _ in 0..TRIES {
+            let (own_end, own_edge) = (known as u32, (known >> 32) as u32);
+            let new = numbers(
+                if after(end, own_end) { end } else { own_end },
+                if after(edge, own_edge) { edge } else { own_edge },
+            );
+            if new == known {
+                return;
+            }
+            let found = exchange(&self.numbers, known, new);
+            if found == known {
+                return;
+            }
+            known = found;
+        }
+    }
+
     #[inline(always)]
     pub(crate) fn has(&self, flag: u8) -> bool {
         self.flags.get() & flag != 0
@@ -380,5 +432,39 @@ impl Half {
     pub(crate) fn count(&self, bytes: u32) {
         self.packets.set(self.packets.get() + 1);
         self.bytes.set(self.bytes.get() + u64::from(bytes));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use core::sync::atomic::{AtomicU32, Ordering};
+
+    use super::Half;
+
+    /// On a cache line of its own, so that who gets the one does not have the other, too.
+    #[repr(align(128))]
+    struct Apart<T>(T);
+
+    #[test]
+    fn two_cpus_do_not_move_numbers_back() {
+        const SEGMENTS: u32 = 1_000_000;
+        let (Apart(half), Apart(sent)) = &(Apart(Half::default()), Apart(AtomicU32::new(0)));
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    loop {
+                        let number = sent.fetch_add(1, Ordering::Relaxed);
+                        if number >= SEGMENTS {
+                            return;
+                        }
+                        half.advance(number, number + 7);
+                        assert!(half.end() >= number && half.edge() >= number + 7, "{number}");
+                    }
+                });
+            }
+        });
+        assert_eq!((half.end(), half.edge()), (SEGMENTS - 1, SEGMENTS + 6));
     }
 }

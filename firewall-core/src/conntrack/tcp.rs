@@ -3,7 +3,7 @@
 //!
 //! Both sides are tracked alike, so a simultaneous open (RFC 9293 section 3.5) needs no case of its own.
 
-use super::flow::{Flow, FlowState, Half, Sender, half_flag};
+use super::flow::{Flow, FlowState, Half, Sender, after, half_flag};
 use crate::frame::Frame;
 use crate::packet::{Fragment, Packet, tcp_flag};
 use crate::verdict::DropReason;
@@ -25,12 +25,6 @@ pub(super) enum Step {
     Doubt,
     /// The old connection is over and this SYN begins another one between the same ports.
     Restart,
-}
-
-/// `a` comes after `b` in sequence space (RFC 9293 section 3.4).
-#[inline(always)]
-const fn after(a: u32, b: u32) -> bool {
-    b.wrapping_sub(a).cast_signed() < 0
 }
 
 /// Starts tracking with the SYN of a new flow.
@@ -63,7 +57,7 @@ pub(super) fn segment<F: Frame>(frame: &F, packet: &Packet, flow: &Flow, sender:
     check_window(packet, own, peer)?;
     if packet.has_flags(tcp_flag::RST) {
         // RFC 5961 section 3.2: the receiver believes a RST at the very next number only, and challenges any other.
-        let exact = packet.tcp.sequence == own.end.get() && !own.has(half_flag::BEHIND);
+        let exact = packet.tcp.sequence == own.end() && !own.has(half_flag::BEHIND);
         return Ok(if exact { Step::Move(FlowState::Closed) } else { Step::Doubt });
     }
     if state == FlowState::Closed {
@@ -79,10 +73,7 @@ pub(super) fn later_fragment(packet: &Packet, flow: &Flow, sender: Sender) -> Re
     let (own, peer) = flow.halves(sender);
     if own.has(half_flag::SYN) && peer.has(half_flag::SYN) {
         check_window(packet, own, peer)?;
-        let end = end_of(packet);
-        if after(end, own.end.get()) {
-            own.end.set(end);
-        }
+        own.advance(end_of(packet), own.edge());
     }
     Ok(())
 }
@@ -107,7 +98,7 @@ fn syn<F: Frame>(
             }
             Ok(Step::Move(state_of(own, peer)))
         }
-        FlowState::SynReceived if own.end.get() == end_of(packet) => Ok(Step::Move(state)),
+        FlowState::SynReceived if own.end() == end_of(packet) => Ok(Step::Move(state)),
         // A client that lost its state asks again; the server's challenge ACK (RFC 5961 section 4) and the
         // client's RST then close the old connection.
         _ if flow.began(sender) => Ok(Step::Pass),
@@ -121,14 +112,14 @@ fn syn_ack(packet: &Packet, own: &Half, peer: &Half, scale: Option<u8>) -> Resul
     let repeated = own.has(half_flag::SYN);
     // Acknowledges the SYN, and data sent with it (RFC 7413) or none of it.
     let acknowledged = packet.tcp.acknowledgement;
-    let peer_end = peer.end.get();
+    let peer_end = peer.end();
     if !peer.has(half_flag::SYN)
         || after(acknowledged, peer_end)
         || !after(acknowledged, peer_end.wrapping_sub(MIN_ACK_LAG))
     {
         return Err(DropReason::TcpState);
     }
-    if repeated && own.end.get() != end_of(packet) {
+    if repeated && own.end() != end_of(packet) {
         return Err(DropReason::TcpState);
     }
     if !repeated {
@@ -137,8 +128,8 @@ fn syn_ack(packet: &Packet, own: &Half, peer: &Half, scale: Option<u8>) -> Resul
     }
     peer.set(half_flag::SYN_ACKED);
     let edge = acknowledged.wrapping_add(u32::from(packet.tcp.window));
-    if !repeated || after(edge, own.edge.get()) {
-        own.edge.set(edge);
+    if !repeated || after(edge, own.edge()) {
+        own.place(own.end(), edge);
     }
     Ok(Step::Move(state_of(own, peer)))
 }
@@ -147,14 +138,14 @@ fn syn_ack(packet: &Packet, own: &Half, peer: &Half, scale: Option<u8>) -> Resul
 #[inline(always)]
 fn refused(packet: &Packet, own: &Half, peer: &Half) -> Result<Step, DropReason> {
     let by_server =
-        packet.has_flags(tcp_flag::ACK) && peer.has(half_flag::SYN) && packet.tcp.acknowledgement == peer.end.get();
-    let by_client = own.has(half_flag::SYN) && packet.tcp.sequence == own.end.get();
+        packet.has_flags(tcp_flag::ACK) && peer.has(half_flag::SYN) && packet.tcp.acknowledgement == peer.end();
+    let by_client = own.has(half_flag::SYN) && packet.tcp.sequence == own.end();
     if by_server || by_client { Ok(Step::Move(FlowState::Closed)) } else { Err(DropReason::TcpWindow) }
 }
 
 #[inline(always)]
 fn begin_half(own: &Half, packet: &Packet, scale: Option<u8>) {
-    own.end.set(end_of(packet));
+    own.place(end_of(packet), own.edge());
     own.window.set(u32::from(packet.tcp.window).max(1));
     own.scale.set(scale.unwrap_or(0));
     own.flags.set(if scale.is_some() { half_flag::SYN | half_flag::SCALES } else { half_flag::SYN });
@@ -168,18 +159,18 @@ fn meet(own: &Half, peer: &Half, own_first: u32) {
         own.scale.set(0);
         peer.scale.set(0);
     }
-    peer.edge.set(own_first.wrapping_add(1).wrapping_add(peer.window.get()));
-    own.edge.set(peer.end.get().wrapping_add(own.window.get()));
+    peer.place(peer.end(), own_first.wrapping_add(1).wrapping_add(peer.window.get()));
+    own.place(own.end(), peer.end().wrapping_add(own.window.get()));
 }
 
 /// The four bounds of van Rooij's paper: upper and lower on data, upper and lower on acknowledgements. A half whose numbers
 /// are behind bounds nothing.
 #[inline(always)]
 fn check_window(packet: &Packet, own: &Half, peer: &Half) -> Result<(), DropReason> {
-    let own_end = own.end.get();
-    let peer_end = peer.end.get();
+    let own_end = own.end();
+    let peer_end = peer.end();
     let peer_window = peer.window.get().max(1);
-    let beyond = after(packet.tcp.sequence, peer.edge.get()) && !peer.has(half_flag::BEHIND);
+    let beyond = after(packet.tcp.sequence, peer.edge()) && !peer.has(half_flag::BEHIND);
     let stale = after(own_end.wrapping_sub(peer_window).wrapping_sub(1), end_of(packet));
     if beyond || stale {
         return Err(DropReason::TcpWindow);
@@ -198,8 +189,7 @@ fn check_window(packet: &Packet, own: &Half, peer: &Half) -> Result<(), DropReas
 #[inline(always)]
 fn advance(packet: &Packet, own: &Half, peer: &Half) {
     let end = end_of(packet);
-    if !after(own.end.get(), end) {
-        own.end.set(end);
+    if own.has(half_flag::BEHIND) && !after(own.end(), end) {
         own.clear(half_flag::BEHIND);
     }
     // The window of a SYN is never scaled (RFC 7323 section 2.2).
@@ -208,17 +198,14 @@ fn advance(packet: &Packet, own: &Half, peer: &Half) {
     if window > own.window.get() {
         own.window.set(window);
     }
-    let edge = packet.tcp.acknowledgement.wrapping_add(window);
-    if after(edge, own.edge.get()) {
-        own.edge.set(edge);
-    }
+    own.advance(end, packet.tcp.acknowledgement.wrapping_add(window));
     if packet.has_flags(tcp_flag::FIN) {
         own.set(half_flag::FIN);
     }
     if !peer.has(half_flag::SYN_ACKED) {
         peer.set(half_flag::SYN_ACKED);
     }
-    if peer.has(half_flag::FIN) && !peer.has(half_flag::FIN_ACKED) && packet.tcp.acknowledgement == peer.end.get() {
+    if peer.has(half_flag::FIN) && !peer.has(half_flag::FIN_ACKED) && packet.tcp.acknowledgement == peer.end() {
         peer.set(half_flag::FIN_ACKED);
     }
 }

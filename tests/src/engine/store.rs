@@ -42,8 +42,7 @@ fn copy(from: &Flow, to: &Flow) {
     for (from, to) in from.halves.iter().zip(&to.halves) {
         to.packets.set(from.packets.get());
         to.bytes.set(from.bytes.get());
-        to.end.set(from.end.get());
-        to.edge.set(from.edge.get());
+        to.numbers.set(from.numbers.get());
         to.window.set(from.window.get());
         to.scale.set(from.scale.get());
         to.flags.set(from.flags.get());
