@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 use thiserror::Error;
 
 use super::store::Store;
-use super::sys::{Binding, Copying, Rings, Socket, Statistics, Umem, open};
+use super::sys::{Binding, Copying, Socket, Statistics, Umem, open};
 use super::tables::{EnginePolicy, EngineState, EngineTables};
 use super::worker::{Kick, Queue, Worker};
 use crate::clock;
@@ -209,18 +209,17 @@ impl Sockets {
                 let ifindex = port.ifindex;
                 let binding = Binding { ifindex, queue, entries: RING, copying, multi_buffer, busy_poll };
                 let first = listening.first().map(|first| &*first.socket);
-                let (socket, rings) = open_when_free(&umem, binding, first).map_err(|source| EngineError::Socket {
-                    name: port.name.clone(),
-                    queue,
-                    source,
-                })?;
+                let failed = |source| EngineError::Socket { name: port.name.clone(), queue, source };
+                let (socket, rings) = open(&umem, binding, first).map_err(failed)?;
                 let (index, socket) = (socket_index(port.port, queue), Arc::new(socket));
-                listening.push(Listening { index, ifindex, socket: Arc::clone(&socket) });
-                own.push(Queue::new(ifindex, rings, socket, FILL));
+                let mut filled = Queue::new(ifindex, rings, Arc::clone(&socket), FILL);
+                // The first frame finds a chunk, too, however late the worker gets its CPU.
+                filled.top_up(&mut umem, own.len() as u16);
+                bind_when_free(&socket, binding, first).map_err(failed)?;
+                own.push(filled);
+                listening.push(Listening { index, ifindex, socket });
             }
         }
-        // Before the programs know of the sockets: the first frame finds a chunk however late the worker gets its CPU.
-        own.iter_mut().enumerate().for_each(|(number, queue)| queue.top_up(&mut umem, number as u16));
         let is_zero_copy = listening.first().is_some_and(|first| first.socket.is_zero_copy().unwrap_or(false));
         Ok(Self { cpu: cpus[worker], umem, listening, queues: own, is_zero_copy })
     }
@@ -236,11 +235,11 @@ impl Sockets {
     }
 }
 
-/// Opens a socket; waits for the one before, of which the kernel takes its leave after it was closed.
-fn open_when_free(umem: &Umem, binding: Binding, first: Option<&Socket>) -> io::Result<(Socket, Rings)> {
+/// Binds a socket; waits for the one before, of which the kernel takes its leave after it was closed.
+fn bind_when_free(socket: &Socket, binding: Binding, first: Option<&Socket>) -> io::Result<()> {
     let start = Instant::now();
     loop {
-        match open(umem, binding, first) {
+        match socket.bind(binding, first) {
             Err(error) if error.raw_os_error() == Some(libc::EBUSY) && start.elapsed() < LEAVE => {
                 thread::sleep(Duration::from_millis(5));
             }

@@ -54,7 +54,7 @@ pub struct Rings {
     pub completion: Consumer<u64>,
 }
 
-/// A bound socket. The kernel forgets it, in every map too, when it is closed.
+/// A socket. The kernel forgets it, in every map too, when it is closed.
 #[derive(Debug)]
 pub struct Socket {
     fd: OwnedFd,
@@ -73,7 +73,9 @@ pub struct Statistics {
     pub invalid: u64,
 }
 
-/// Opens a socket and binds it; `first` is the one that the UMEM was registered by, if there is one.
+/// Opens a socket that is to be bound; `first` is the one that the UMEM was registered by, if there is one. Its fill ring wants
+/// chunks before [`Socket::bind`]: a driver that finds none there may not look again (`virtnet_xsk_wakeup` of virtio-net, whom a
+/// wake-up makes send, not receive).
 pub fn open(umem: &Umem, binding: Binding, first: Option<&Socket>) -> io::Result<(Socket, Rings)> {
     // SAFETY: a system call without memory arguments.
     let fd = unsafe { libc::socket(libc::AF_XDP, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
@@ -94,7 +96,6 @@ pub fn open(umem: &Umem, binding: Binding, first: Option<&Socket>) -> io::Result
         socket.prefer_busy_poll(binding.busy_poll)?;
     }
     let rings = socket.map_rings(binding.entries)?;
-    socket.bind(binding, first)?;
     Ok((socket, rings))
 }
 
@@ -164,7 +165,8 @@ impl Socket {
         })
     }
 
-    fn bind(&self, binding: Binding, first: Option<&Self>) -> io::Result<()> {
+    /// Binds it; from now on frames come that programs hand to it. After an error it can be tried again.
+    pub fn bind(&self, binding: Binding, first: Option<&Self>) -> io::Result<()> {
         let copying = match binding.copying {
             Copying::Auto => 0,
             Copying::Copy => libc::XDP_COPY,
