@@ -43,6 +43,7 @@ grub-mkimage -O x86_64-efi -o "$work/efi/bootx64.efi" -c "$work/early.cfg" -p / 
 sed "s/@ESP@/7666-7702/; s/@ROOT_A@/$slot_a/; s/@ROOT_B@/$slot_b/" "$here/grub.cfg" >"$work/efi/grub.cfg"
 grub-editenv "$work/efi/grubenv" create
 grub-editenv "$work/efi/grubenv" set GOOD=A ORDER="A B" A_OK=1 A_TRY=0 B_OK=0 B_TRY=0
+cp "$work/efi/grubenv" "$work/efi/grubenv.good"
 echo "$version" >"$work/efi/version-A"
 find "$work/efi" -exec touch -d "@$SOURCE_DATE_EPOCH" {} +
 
@@ -51,7 +52,7 @@ truncate -s ${esp_mib}M "$work/esp.img"
 mkfs.vfat -F 32 -i $esp_id -n VFW-ESP "$work/esp.img" >/dev/null
 mmd -i "$work/esp.img" ::/EFI ::/EFI/BOOT ::/vfw
 mcopy -m -i "$work/esp.img" "$work/efi/bootx64.efi" ::/EFI/BOOT/BOOTX64.EFI
-mcopy -m -i "$work/esp.img" "$work/efi/grub.cfg" "$work/efi/grubenv" ::/
+mcopy -m -i "$work/esp.img" "$work/efi/grub.cfg" "$work/efi/grubenv" "$work/efi/grubenv.good" ::/
 mcopy -m -i "$work/esp.img" "$work/efi/version-A" ::/vfw/
 
 # The disk

@@ -28,5 +28,8 @@ case " $worked " in *" vfw "*)
     ;;
 esac
 echo "$VFW_APPLIANCE" >"$esp/vfw/version-$RAUC_SLOT_BOOTNAME"
-begin "$RAUC_SLOT_BOOTNAME" "$VFW_APPLIANCE" "$worked"
+if ! begin "$RAUC_SLOT_BOOTNAME" "$VFW_APPLIANCE" "$worked"; then
+    echo "upgrade: nothing works on this machine that could be looked for after the upgrade: see systemctl status vfw ssh"
+    exit 1
+fi
 echo "upgrade: vfw $VFW_APPLIANCE is in slot $RAUC_SLOT_BOOTNAME, with the configuration of this machine"

@@ -9,7 +9,10 @@ security=${SECURITY_MIRROR:-http://deb.debian.org/debian-security}
 suite=trixie
 
 # Dates of the suites: what the archive holds is another after each of them.
-state() { wget -qO- "$1" | sed -n '/^\(Suite\|Date\):/p'; }
+state() {
+    release=$(wget -qO- "$1") || return 1
+    echo "$release" | sed -n '/^\(Suite\|Date\):/p' | grep .
+}
 dates=$(state "$mirror/dists/$suite/InRelease" && state "$security/dists/$suite-security/InRelease") ||
     { echo "rootfs.sh: cannot read $mirror; set MIRROR and SECURITY_MIRROR" >&2; exit 1; }
 key=$(cat "$here/rootfs.sh" "$here/packages" - <<END | sha256sum | cut -c1-16

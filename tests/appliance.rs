@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use serde_json::Value;
 use vfw_tests::machine::{Appliance, Signer, available};
 use vfw_tests::network::{Network, Shape};
+use vfw_tests::terminal::Line;
 
 /// Of all packages, and of the appliance.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -118,6 +119,14 @@ fn a_broken_seed_leaves_it_reachable_and_closed() {
     }
 }
 
+/// GRUB asks for a name that there is not before it lets parameters of the kernel be changed; a slot can still be chosen.
+fn nobody_edits_how_it_boots(console: &mut Line) {
+    console.insist("e", "Enter username");
+    console.send("\r");
+    console.answer("Enter password", "");
+    console.insist("\r", "Booting `vfw, slot A'");
+}
+
 #[test]
 fn the_first_set_up_is_done_at_the_console() {
     if !available() {
@@ -126,8 +135,16 @@ fn the_first_set_up_is_done_at_the_console() {
     let Some(network) = Shape::new(PROGRAM, RULES).up() else { return };
     let key = Appliance::key(&network);
     let mut appliance = Appliance::boot(&network, image(), &[], false);
-    appliance.until_console_shows("CLOSED: there are no rules yet");
     let mut console = appliance.sit_down();
+    nobody_edits_how_it_boots(&mut console);
+    appliance.until_console_shows("CLOSED: there are no rules yet");
+    console.send("\r");
+    // Given up half way, it begins anew.
+    console.answer("login: ", "setup");
+    console.answer("address, such as", "");
+    console.answer("SSH public key", "");
+    console.expect("Zone 1, name");
+    console.insist("\x03", "No rules were written");
     console.send("\r");
     console.answer("login: ", "setup");
     // Answers to how it is reached are tried first.
@@ -266,6 +283,11 @@ fn an_upgrade_keeps_the_configuration_and_goes_back_when_it_fails() {
     assert_eq!(appliance.must(own), before);
     assert!(appliance.must("cat /run/vfw-seed/report").contains("the seed was used before"));
     assert!(pings(&network, "app", "db", false) && pings(&network, "db", "app", false), "the rules of the machine");
+
+    // The power goes while GRUB's variables are written: the slot that was good is known from a copy.
+    appliance.ssh("head -c 1024 /dev/zero >/boot/efi/grubenv && systemctl reboot");
+    appliance.until("journalctl --boot --unit=vfw-trial --no-pager | grep 'its copy takes its place'");
+    settled(&mut appliance, "slot B runs: .*: in use");
 
     // Back, to the rules that were there.
     restarted(&appliance, "vfw-upgrade back");

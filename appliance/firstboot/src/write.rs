@@ -52,7 +52,8 @@ fn write(root: &Path, path: &str, mode: u32, content: &str) -> anyhow::Result<()
         file.write_all(content.as_bytes())?;
         file.set_permissions(Permissions::from_mode(mode))?;
         file.sync_all()?;
-        fs::rename(&part, &path)
+        fs::rename(&part, &path)?;
+        path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
     };
     written().with_context(|| format!("cannot write {}", path.display()))
 }

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use crate::network::Network;
+use crate::network::{Network, until};
 use crate::terminal::Line;
 
 /// What a machine starts from.
@@ -69,7 +69,8 @@ impl Qemu {
 
     /// The console, for somebody who sits at it. What was printed before is not in it.
     pub fn sit_down(&self) -> Line {
-        let socket = UnixStream::connect(socket(&self.console)).expect("the console");
+        // QEMU makes it when it has read its command line.
+        let socket = until("the console", || UnixStream::connect(socket(&self.console)).ok());
         Line::new(socket.try_clone().expect("a second handle"), socket, super::PATIENCE)
     }
 

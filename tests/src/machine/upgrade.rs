@@ -58,7 +58,11 @@ impl Signer {
         for (path, content) in files {
             fs::write(&text, content).expect("a file");
             fs::write(&commands, format!("rm {path}\nwrite {} {path}\n", text.display())).expect("a file");
-            must(Command::new("debugfs").arg("-w").arg("-f").arg(&commands).arg(folder.join("rootfs.ext4")));
+            let root = folder.join("rootfs.ext4");
+            must(Command::new("debugfs").arg("-w").arg("-f").arg(&commands).arg(&root));
+            // It ends with success whatever has happened.
+            let there = must(Command::new("debugfs").arg("-R").arg(format!("cat {path}")).arg(&root));
+            assert_eq!(there, *content, "{path}");
         }
         self.pack(&folder, file);
     }

@@ -25,7 +25,13 @@ quote() { # TEXT: as YAML takes it
     printf "'%s'" "$(printf %s "$1" | sed "s/'/''/g")"
 }
 
-# Where no seed has ever said how the machine is reached, the answers become one.
+mark='# Answers at the console'
+
+# Where no seed has said how the machine is reached, the answers become one.
+is_asked() {
+    if [ -e /var/lib/vfw/seed ]; then grep -q "^$mark" /var/lib/vfw/seed; else grep -q '^no seed' /run/vfw-seed/report; fi
+}
+
 ask_management() {
     echo "Management, on eth0"
     address=$(ask "  address, such as 192.0.2.10/24 (empty: DHCP)")
@@ -35,7 +41,7 @@ ask_management() {
     rm -rf $seed
     mkdir -p $seed
     {
-        printf '#cloud-config\n'
+        printf '#cloud-config\n%s\n' "$mark"
         [ -z "$key" ] || printf 'ssh_authorized_keys: [%s]\n' "$(quote "$key")"
     } >$seed/user-data
     [ -n "$address" ] || return 0
@@ -58,21 +64,18 @@ exec 9>/run/vfw-setup.lock
 flock --nonblock 9 || end "The set-up is under way at another console."
 [ ! -e $rules ] || end "There are rules already: log in by SSH to change them."
 
-management=
-if grep -q '^no seed' /run/vfw-seed/report && [ ! -e /var/lib/vfw/seed ]; then
-    management=yes
+# Before there are rules: with them, and no way to log in, the machine would be lost.
+if is_asked; then
     until ask_management && try_management; do
         echo "Once more, please."
     done
-    echo
-fi
-# Ctrl-C is for the questions: with rules, and no way to log in, the machine would be lost.
-trap : INT QUIT HUP
-vfw setup --first --management eth0 || end "Nothing was changed."
-if [ -n "$management" ]; then
     use_management / || end "The management interface and the key could not be written: boot with a seed."
     { echo "set up at the console"; printf '%s\n' "$report"; } >/run/vfw-seed/report
     networkctl reload && networkctl reconfigure eth0
+    echo
 fi
+# Ctrl-C ends the questions, and not what follows.
+trap : INT QUIT HUP
+vfw setup --first --management eth0 || end "No rules were written: nothing is forwarded."
 systemctl start vfw || end "vfw does not run; the screen says why."
 end "vfw forwards."

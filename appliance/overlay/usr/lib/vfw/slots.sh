@@ -17,13 +17,14 @@ version_of() { # SLOT: nothing when there is nothing in it that could start
 
 last() { sed -n "s/^$1=//p" $esp/vfw/upgrade 2>/dev/null; } # KEY
 
-begin() { # SLOT VERSION WORKED: an upgrade is on trial from now on
+begin() { # SLOT VERSION WORKED: an upgrade is on trial from now on; fails when nothing could be looked for in it
+    [ -n "$3" ] || return 1
     rm -f $esp/vfw/failed.log
     printf 'slot=%s\nversion=%s\nworked=%s\n' "$1" "$2" "$3" >$esp/vfw/upgrade
 }
 
 end() { # OUTCOME
-    { grep -v '^outcome=' $esp/vfw/upgrade && echo "outcome=$1"; } >$esp/vfw/upgrade.new
+    { grep -v '^outcome=' $esp/vfw/upgrade; echo "outcome=$1"; } >$esp/vfw/upgrade.new
     mv $esp/vfw/upgrade.new $esp/vfw/upgrade
     echo "upgrade to vfw $(last version) in slot $(last slot): $1"
 }

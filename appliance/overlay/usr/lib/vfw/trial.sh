@@ -4,23 +4,39 @@
 . /usr/lib/vfw/slots.sh
 . /etc/vfw-release
 slot=$(running)
-[ "$(version_of "$slot")" = "$VFW_APPLIANCE" ] || echo "$VFW_APPLIANCE" >"$esp/vfw/version-$slot"
+
+restart() {
+    systemctl reboot
+    # Also when systemd has stopped at something.
+    sleep 300
+    systemctl reboot --force --force
+}
 
 # One call, one write: GRUB never sees half of it.
-keep() { grub-editenv $esp/grubenv set GOOD="$slot" ORDER="$slot $(other)" "${slot}_OK=1" "${slot}_TRY=0" "$@"; }
+keep() {
+    grub-editenv $esp/grubenv set GOOD="$slot" ORDER="$slot $(other)" "${slot}_OK=1" "${slot}_TRY=0" "$@"
+    cp $esp/grubenv $esp/grubenv.new
+    mv $esp/grubenv.new $esp/grubenv.good
+}
 
-known=$(boot_variable GOOD)
-if [ -z "$known" ]; then
-    # Damaged, as by a loss of power during a write; GRUB has taken what it takes then.
-    mountpoint -q $esp || { echo "$esp is not mounted"; exit 1; }
-    grub-editenv $esp/grubenv create && keep "$(other)_OK=0"
-    echo "grubenv was damaged and is made anew; slot $slot runs"
-    exit
+if ! mountpoint -q $esp && ! mount $esp; then
+    echo "$esp cannot be mounted: no upgrade is possible"
+    # GRUB has noted that this slot had its try.
+    ! grep -qw vfw.trial /proc/cmdline || restart
+    exit 1
 fi
-if [ "$slot" = "$known" ]; then
-    if [ "$(boot_variable ORDER)" != "$slot $(other)" ]; then
+[ "$(version_of "$slot")" = "$VFW_APPLIANCE" ] || echo "$VFW_APPLIANCE" >"$esp/vfw/version-$slot"
+
+if [ -z "$(boot_variable GOOD)" ]; then
+    # Damaged, as by a loss of power during a write; GRUB has gone by the copy.
+    echo "$esp/grubenv is damaged; its copy takes its place"
+    cp $esp/grubenv.good $esp/grubenv
+    [ -n "$(boot_variable GOOD)" ] || { grub-editenv $esp/grubenv create && keep "$(other)_OK=0"; }
+fi
+if [ "$slot" = "$(boot_variable GOOD)" ]; then
+    if [ "$(boot_variable ORDER)" != "$slot $(other)" ] || { [ -n "$(last slot)" ] && [ -z "$(last outcome)" ]; }; then
         keep "$(other)_OK=0"
-        [ -n "$(last outcome)" ] || end "went back: it did not come up, and could not say why"
+        [ -n "$(last outcome)" ] || end "went back: the machine was started again before it was found good"
     fi
     exit
 fi
@@ -36,6 +52,7 @@ missing() {
 # Three looks in a row, so that a vfw which starts again and again is not taken for one that runs.
 good=0
 why=
+[ -n "$(last worked)" ] || why="nothing says what has to work"
 until [ -n "$why" ] || [ $good = 3 ]; do
     sleep 3
     lost=$(missing | tr '\n' ' ')
@@ -50,5 +67,5 @@ if [ -z "$why" ]; then
 else
     end "went back: $why"
     journalctl --boot --no-pager --lines=2000 >$esp/vfw/failed.log
-    systemctl reboot
+    restart
 fi
