@@ -130,8 +130,11 @@ impl Draft {
     /// Reads one statement that holds an answer in its bytes `answer`. Mistakes of syntax are those of the answer wherever they
     /// show; mistakes of meaning only where they are told of the answer, since what stands beside it may not be known yet.
     fn read(&self, text: &str, answer: Range<usize>) -> Result<Statement, String> {
+        if begins_comment(&text[answer.clone()]) {
+            return Err("error: `#` begins a comment".to_owned());
+        }
         let mut statements = parse(&SourceFile::new(NAME, text)).map_err(|found| first(&found, |_| true))?;
-        let statement = statements.pop().filter(|_| statements.is_empty()).ok_or("this is not one answer")?;
+        let statement = statements.pop().filter(|_| statements.is_empty()).ok_or("error: this is not one answer")?;
         let file = self.zones.len() + self.routes.len() + self.rules.len();
         let mut sources: Vec<SourceFile> = [&self.zones, &self.routes, &self.rules]
             .into_iter()
@@ -157,6 +160,11 @@ fn zone_text(zone: ZoneAnswers<'_>) -> (String, String) {
     let interface = zone.interface.replace('\\', "\\\\").replace('"', "\\\"");
     let vlan = if zone.vlan.is_empty() { String::new() } else { format!("  vlan {}", zone.vlan) };
     (format!("zone {} {{ ", zone.name), format!("interface \"{interface}\"{vlan}"))
+}
+
+/// Whether the rest of an answer would be a comment, and what follows the answer with it.
+fn begins_comment(answer: &str) -> bool {
+    answer.split('"').step_by(2).any(|outside| outside.contains('#'))
 }
 
 fn zone_name(statement: &Statement) -> Option<&str> {
@@ -225,7 +233,10 @@ mod tests {
             (draft.try_name("zone"), "fixed meaning"),
             (draft.try_name("9"), "begins with a letter"),
             (draft.try_name(""), "expected a zone name"),
-            (draft.try_name("a # b"), "expected"),
+            (draft.try_name("a # b"), "comment"),
+            (draft.try_name("a { interface eth9  address 10.9.9.1/24 } #"), "comment"),
+            (draft.try_name("a { interface eth9  address 10.9.9.1/24 }\nzone b"), "not one answer"),
+            (draft.try_vlan(ZoneAnswers { vlan: "30  address 10.9.9.1/24 } #", ..zone }), "comment"),
             (draft.try_vlan(ZoneAnswers { vlan: "5000", ..zone }), "4094"),
             (draft.try_vlan(ZoneAnswers { vlan: "0", ..zone }), "VLAN 0"),
             (draft.try_vlan(ZoneAnswers { vlan: "", ..zone }), "untagged frames"),
@@ -233,7 +244,7 @@ mod tests {
             (draft.try_zone(zone, "10.0.30.1"), "/24"),
             (draft.try_zone(zone, "10.0.30.0/24"), "subnet itself"),
             (draft.try_zone(zone, "10.0.20.9/24"), "overlaps"),
-            (draft.try_zone(zone, "10.0.30.1/24 } allow any -> any #"), "expected"),
+            (draft.try_zone(zone, "10.0.30.1/24 } allow any -> any #"), "comment"),
             (via("10.0.99.1"), "not in a subnet"),
             (via("10.0.20.254, 10.0.20.253"), "two routes"),
             (via("gateway"), "expected"),

@@ -1,11 +1,13 @@
 //! The two files of a folder, rules and settings, replaced together.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{AccessFlags, access};
+use tempfile::{Builder, NamedTempFile};
 
 /// A folder with `rules.fw` and `vfw.toml`.
 #[derive(Clone, Debug)]
@@ -78,16 +80,14 @@ impl Pair {
     /// comes between them, and when the second cannot be written the first is put back.
     pub fn write(&self, rules: &str, settings: &str, first: bool) -> Result<Vec<PathBuf>, PairError> {
         fs::create_dir_all(&self.folder).map_err(PairError::system("make the folder", &self.folder))?;
-        let (new_settings, new_rules) = (Part::new(self.settings())?, Part::new(self.rules())?);
-        new_settings.fill(settings)?;
-        new_rules.fill(rules)?;
+        let (new_settings, new_rules) = (Part::new(self.settings(), settings)?, Part::new(self.rules(), rules)?);
         let kept = [new_rules.keep(rules)?, new_settings.keep(settings)?];
         let before = mask_signals()
             .map_err(|error| PairError::system("hold back signals while writing to", &self.folder)(error.into()))?;
-        let written = new_settings.put(false).and_then(|()| {
-            new_rules.put(first).inspect_err(|_| {
+        let written = new_settings.put(false).and_then(|settings| {
+            new_rules.put(first).map(drop).inspect_err(|_| {
                 // The error tells why the rules were not written; that it is so is what counts here.
-                let _ = new_settings.put_back();
+                let _ = settings.put_back();
             })
         });
         // It was in force before.
@@ -115,74 +115,76 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, PairError> {
     }
 }
 
-/// A file that is to be replaced. What is written beside it goes with this, unless it was put in its place.
+/// A file that is to be replaced, and the new one beside it.
 struct Part {
     path: PathBuf,
-    new: PathBuf,
+    new: NamedTempFile,
     before: Option<Vec<u8>>,
 }
 
 impl Part {
-    fn new(path: PathBuf) -> Result<Self, PairError> {
+    fn new(path: PathBuf, text: &str) -> Result<Self, PairError> {
         let before = read(&path)?;
-        Ok(Self { new: beside(&path, "new"), path, before })
-    }
-
-    fn fill(&self, text: &str) -> Result<(), PairError> {
-        write_whole(&self.new, text.as_bytes()).map_err(PairError::system("write", &self.new))?;
-        let Ok(metadata) = fs::metadata(&self.path) else { return Ok(()) };
-        let set = fs::set_permissions(&self.new, metadata.permissions());
-        set.map_err(PairError::system("set the permissions of", &self.new))
+        let new = beside(&path, text.as_bytes()).map_err(PairError::system("write", &path))?;
+        Ok(Self { path, new, before })
     }
 
     /// Keeps what is there when it is not the same; returns the name of the copy.
     fn keep(&self, text: &str) -> Result<Option<PathBuf>, PairError> {
         let Some(bytes) = self.before.as_ref().filter(|bytes| *bytes != text.as_bytes()) else { return Ok(None) };
-        let copy = beside(&self.path, "before");
-        write_whole(&copy, bytes).map_err(PairError::system("write", &copy))?;
+        let mut copy = self.path.clone().into_os_string();
+        copy.push(".before");
+        let copy = PathBuf::from(copy);
+        beside(&self.path, bytes)
+            .and_then(|kept| kept.persist(&copy).map_err(io::Error::from))
+            .map_err(PairError::system("write", &copy))?;
         Ok(Some(copy))
     }
 
     /// Puts the new file in its place, or only where there is none.
-    fn put(&self, only_new: bool) -> Result<(), PairError> {
-        let put = if only_new { fs::hard_link(&self.new, &self.path) } else { fs::rename(&self.new, &self.path) };
-        put.map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists if only_new => PairError::NotFirst(self.path.clone()),
-            _ => PairError::system("write", &self.path)(error),
-        })
+    fn put(self, only_new: bool) -> Result<Replaced, PairError> {
+        let Self { path, new, before } = self;
+        match if only_new { new.persist_noclobber(&path) } else { new.persist(&path) } {
+            Ok(_) => Ok(Replaced { path, before }),
+            Err(error) if only_new && error.error.kind() == io::ErrorKind::AlreadyExists => {
+                Err(PairError::NotFirst(path))
+            }
+            Err(error) => Err(PairError::system("write", &path)(error.error)),
+        }
     }
+}
 
+/// A file that was replaced.
+struct Replaced {
+    path: PathBuf,
+    before: Option<Vec<u8>>,
+}
+
+impl Replaced {
     fn put_back(&self) -> io::Result<()> {
         let Some(bytes) = &self.before else { return fs::remove_file(&self.path) };
-        write_whole(&self.new, bytes)?;
-        fs::rename(&self.new, &self.path)
+        beside(&self.path, bytes)?.persist(&self.path)?;
+        Ok(())
     }
 }
 
-impl Drop for Part {
-    fn drop(&mut self) {
-        // Not there when it was put in its place.
-        let _ = fs::remove_file(&self.new);
-    }
-}
-
-fn beside(path: &Path, end: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".");
-    name.push(end);
-    name.into()
-}
-
-fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = File::create(path)?;
+/// A file in the folder of `path`, with the permissions of what is there.
+fn beside(path: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut file = Builder::new().prefix(".vfw-").permissions(Permissions::from_mode(0o666)).tempfile_in(folder)?;
     file.write_all(bytes)?;
-    file.sync_all()
+    if let Ok(metadata) = fs::metadata(path) {
+        file.as_file().set_permissions(metadata.permissions())?;
+    }
+    file.as_file().sync_all()?;
+    Ok(file)
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::fs;
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt as _;
     use std::path::PathBuf;
 
     use super::{Pair, PairError};
@@ -223,7 +225,15 @@ mod tests {
         let kept = pair.write("r2", "s2", false).expect("written");
         assert_eq!(kept, ["rules.fw.before", "vfw.toml.before"].map(|name| inside.0.join(name)));
         assert_eq!(pair.write("r2", "s2", false).expect("the same"), [] as [PathBuf; 0]);
-        let expected = [("rules.fw", "r2"), ("rules.fw.before", "r1"), ("vfw.toml", "s2"), ("vfw.toml.before", "s1")];
+        let secret = Permissions::from_mode(0o600);
+        fs::set_permissions(pair.rules(), secret.clone()).expect("permissions");
+        assert_eq!(pair.write("r3", "s2", false).expect("written"), [inside.0.join("rules.fw.before")]);
+        assert_eq!(pair.write("r2", "s2", false).expect("written"), [inside.0.join("rules.fw.before")]);
+        for name in ["rules.fw", "rules.fw.before"] {
+            let mode = fs::metadata(inside.0.join(name)).expect(name).permissions().mode();
+            assert_eq!(mode & 0o777, secret.mode(), "{name}");
+        }
+        let expected = [("rules.fw", "r2"), ("rules.fw.before", "r3"), ("vfw.toml", "s2"), ("vfw.toml.before", "s1")];
         assert_eq!(inside.files(), files(&expected));
     }
 
