@@ -190,6 +190,8 @@ fn a_daemon_is_stopped_by_its_socket() {
     assert!(output.status.success() && said(&output).contains("vfw has ended"), "{}", said(&output));
     assert_eq!(firewall.wait().code(), Some(0));
     assert!(blocks(&network, "app", "db"));
+    let output = stop(&network.socket());
+    assert!(output.status.code() == Some(2) && said(&output).contains("no vfw listens on"), "{}", said(&output));
 }
 
 #[test]

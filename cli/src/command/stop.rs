@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use anyhow::anyhow;
+
 use super::{Failure, read_config};
 use crate::daemon::{Stopped, stop};
 
@@ -13,7 +15,7 @@ Examples:
 Forwarding outlives `vfw run`, however it ends, but for Ctrl-C. This ends a
 running vfw and takes everything off: programs, flows, and what was changed on
 the interfaces. Exit code: 0 done, also when nothing was in force, 1 the
-settings are bad, 2 the system refused.";
+settings are bad, 2 the system refused, or nobody answers at --socket.";
 
 /// `vfw stop`
 #[derive(Debug, clap::Args)]
@@ -32,6 +34,13 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let config = read_config(arguments.config.as_ref())?;
     let socket = arguments.socket.as_deref().unwrap_or_else(|| config.control.socket.as_path());
     let stopped = stop(&config, socket).map_err(Failure::refused)?;
+    // Who names a socket means a vfw that runs: perhaps it forwards on.
+    if let (Stopped::Nothing, Some(socket)) = (stopped, &arguments.socket) {
+        let socket = socket.display();
+        return Err(Failure::refused(anyhow!(
+            "no vfw listens on {socket}, and by the settings nothing was in force; `ss -xlp | grep vfw` shows the sockets"
+        )));
+    }
     println!(
         "{}",
         match stopped {

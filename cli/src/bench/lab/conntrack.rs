@@ -22,7 +22,7 @@ const BEFORE: &str = "/run/vfw-bench-conntrack";
 
 /// Most flows: one value for all namespaces.
 pub fn room() -> Result<u32> {
-    number(MOST)
+    Ok(Sizes::read()?.room())
 }
 
 fn number(path: &str) -> Result<u32> {
@@ -48,12 +48,14 @@ pub fn make_room(flows: u32) -> Result<Option<Arc<Room>>> {
     let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
     let now = Sizes::read()?;
     let current = held.upgrade();
-    if current.is_none() && flows <= now.most {
+    // Room that another process has made goes with that one.
+    if current.is_none() && flows <= now.room() && !is_raised() {
         return Ok(None);
     }
     let room = current.map_or_else(|| Room::take().map(Arc::new), Ok)?;
     // As for vfw: twice as many, for a table that is nearly full is slower. A bucket for each flow.
-    let wanted = Sizes { most: now.most.max(flows.saturating_mul(2)), buckets: now.buckets.max(flows) };
+    let most = if now.room() == u32::MAX { now.most } else { now.most.max(flows.saturating_mul(2)) };
+    let wanted = Sizes { most, buckets: now.buckets.max(flows) };
     wanted.write()?;
     *held = Arc::downgrade(&room);
     Ok(Some(room))
@@ -62,9 +64,13 @@ pub fn make_room(flows: u32) -> Result<Option<Arc<Room>>> {
 /// Sets back what a process had raised that was killed.
 pub fn clear_leftovers() {
     // Where another process has it raised, that one does so.
-    if fs::metadata(BEFORE).is_ok_and(|file| file.len() > 0) {
+    if is_raised() {
         drop(Room::take());
     }
+}
+
+fn is_raised() -> bool {
+    fs::metadata(BEFORE).is_ok_and(|file| file.len() > 0)
 }
 
 impl Room {
@@ -105,6 +111,11 @@ impl Drop for Room {
 impl Sizes {
     fn read() -> Result<Self> {
         Ok(Self { most: number(MOST)?, buckets: number(BUCKETS)? })
+    }
+
+    /// Most flows; zero is no limit.
+    const fn room(self) -> u32 {
+        if self.most == 0 { u32::MAX } else { self.most }
     }
 
     fn parse(text: &str) -> Option<Self> {

@@ -173,6 +173,12 @@ fn connection_tracking_has_room_for_the_time_of_a_lab() {
     assert_eq!(sizes(), [most, buckets], "the other one needs it still");
     drop(other);
     assert_eq!(sizes(), before);
+    // No limit is room enough.
+    std::fs::write("/proc/sys/net/netfilter/nf_conntrack_max", "0").expect("the setting");
+    let unlimited = (conntrack::room().expect("a number"), lab(), sizes());
+    std::fs::write("/proc/sys/net/netfilter/nf_conntrack_max", before[0].to_string()).expect("the setting");
+    assert_eq!((unlimited.0, unlimited.2), (u32::MAX, [0, before[1]]));
+    drop(unlimited);
     // What a killed process leaves: its file, and its sizes.
     let file = "/run/vfw-bench-conntrack";
     std::fs::write(file, format!("{} {}\n", before[0], before[1])).expect("the file");

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 
 use anyhow::Result;
+use nix::sched::{CpuSet, sched_getaffinity};
+use nix::unistd::Pid;
 
 use super::output::Output;
 use crate::bench::lab::Path;
@@ -44,15 +46,16 @@ impl LabArguments {
         Ok(Exit::Success as u8)
     }
 
-    /// The CPU for the measurements, if there is one of that number.
+    /// The CPU for the measurements, if it is one for this process.
     fn cpu(&self) -> Result<usize, Failure> {
-        let cpus = std::thread::available_parallelism().map_err(Failure::refused)?.get();
-        match self.cpu {
-            Some(cpu) if cpu >= cpus => {
-                Err(Failure::bad_input(format!("there is no CPU {cpu}: this machine has {cpus}, counted from 0")))
-            }
-            cpu => Ok(cpu.unwrap_or(cpus - 1)),
+        let own = sched_getaffinity(Pid::from_raw(0)).map_err(Failure::refused)?;
+        let is_own = |cpu: &usize| own.is_set(*cpu).unwrap_or(false);
+        let wanted = self.cpu.or_else(|| (0..CpuSet::count()).rev().find(is_own)).unwrap_or(0);
+        if is_own(&wanted) {
+            return Ok(wanted);
         }
+        let own: Vec<String> = (0..CpuSet::count()).filter(is_own).map(|cpu| cpu.to_string()).collect();
+        Err(Failure::bad_input(format!("there is no CPU {wanted} for this process, but: {}", own.join(", "))))
     }
 }
 
