@@ -38,7 +38,7 @@ pub const RULE_BLOCKS_MARKER: usize = 0x0b10_c5f7;
 /// First word of the header: "vfwtable", and changes with the layout ([`VERSION`]).
 pub const MAGIC: u64 = u64::from_le_bytes(*b"vfwtable");
 /// Number of this layout.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 /// Blocks before the first node.
 pub const HEADER_BLOCKS: u32 = 3;
 
@@ -181,21 +181,40 @@ impl Class {
 
 /// A node: a cut (child by bits of a key word) or a leaf (records).
 ///
-/// Cut: word index of the first child (32 bits), shift (5), whether it has a side tree (1), slot of the key word (4), and in
-/// the top half word the mask of the bits that choose, which is never zero.
-/// Leaf: index of the first record (32 bits), number of records (16).
+/// Cut: word index of the first child (32 bits), mask of the bits that choose (16), shift (5), whether it has a side tree (1), slot
+/// of the key word (4); the highest bit is set.
+/// Leaf: index of the first record (32 bits), values of its guard (16), number of records (8), a fourth of the guard's shift (3),
+/// its slot (4); the highest bit is not set.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Node(pub u64);
+
+/// What a packet must have, so that a record of a leaf may match it: four bits of a key word with one of these values. Most packets
+/// that no record matches are told by it, and no record has to be fetched.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Guard {
+    /// Slot of the key.
+    pub slot: u32,
+    /// The first one of the four bits, a multiple of four.
+    pub shift: u32,
+    /// A bit for each value.
+    pub values: u16,
+}
+
+impl Guard {
+    /// Every packet may match.
+    pub const ANY: Self = Self { slot: 0, shift: 0, values: u16::MAX };
+}
 
 impl Node {
     /// A leaf without records.
     pub const EMPTY: Self = Self(0);
-    const SIDE: u64 = 1 << 37;
+    const SIDE: u64 = 1 << 53;
+    const CUT: u64 = 1 << 63;
 
     /// Child `word >> shift & (2^bits - 1)` of those from word `children` on, where `word` is the key's at `slot`.
     pub const fn cut(slot: u32, shift: u32, bits: u32, children: u32) -> Self {
         let mask = (1u64 << (bits & 31)) - 1;
-        Self(children as u64 | ((shift & 31) as u64) << 32 | ((slot & 15) as u64) << 38 | mask << 48)
+        Self(children as u64 | mask << 32 | ((shift & 31) as u64) << 48 | ((slot & 15) as u64) << 54 | Self::CUT)
     }
 
     /// The same cut with a side tree before its children.
@@ -204,15 +223,16 @@ impl Node {
         Self(self.0 | Self::SIDE)
     }
 
-    /// `count` records from `first` on.
-    pub const fn leaf(first: u32, count: u32) -> Self {
-        Self(first as u64 | ((count & 0xffff) as u64) << 32)
+    /// `count` records, fewer than 256, from `first` on.
+    pub const fn leaf(first: u32, count: u32, guard: Guard) -> Self {
+        let place = (guard.shift / 4 & 7) as u64 | ((guard.slot & 15) as u64) << 3;
+        Self(first as u64 | (guard.values as u64) << 32 | ((count & 0xff) as u64) << 48 | place << 56)
     }
 
     /// Whether it is a cut.
     #[inline(always)]
     pub const fn is_cut(self) -> bool {
-        self.0 >> 48 != 0
+        self.0 & Self::CUT != 0
     }
 
     /// Whether a cut has a side tree.
@@ -223,14 +243,14 @@ impl Node {
 
     /// Slot of the key, first bit and number of bits by which a cut chooses.
     pub const fn window(self) -> (usize, u32, u32) {
-        ((self.0 >> 38 & 15) as usize, (self.0 >> 32 & 31) as u32, (self.0 >> 48).count_ones())
+        ((self.0 >> 54 & 15) as usize, (self.0 >> 48 & 31) as u32, (self.0 >> 32 & 0xffff).count_ones())
     }
 
     /// Word index of the child of a cut.
     #[inline(always)]
     pub const fn child(self, key: &Key) -> u32 {
-        let word = key.slot((self.0 >> 38 & 15) as u32);
-        let window = (word >> (self.0 >> 32 & 31)) & (self.0 >> 48) as u32;
+        let word = key.slot((self.0 >> 54 & 15) as u32);
+        let window = (word >> (self.0 >> 48 & 31)) & (self.0 >> 32) as u32 & 0xffff;
         (self.0 as u32).wrapping_add(window)
     }
 
@@ -241,9 +261,18 @@ impl Node {
     }
 
     /// Records of a leaf.
-    #[inline(always)]
     pub const fn count(self) -> u32 {
-        (self.0 >> 32) as u32
+        (self.0 >> 48 & 0xff) as u32
+    }
+
+    /// Records of a leaf that have to be looked at: none when its [`Guard`] tells that none matches. Without a branch, which
+    /// nobody could foretell.
+    #[inline(always)]
+    pub const fn count_for(self, key: &Key) -> u32 {
+        let word = key.slot((self.0 >> 59 & 15) as u32);
+        let value = word >> (self.0 >> 54 & 28) & 15;
+        let may_match = (self.0 >> 32 >> value) as u32 & 1;
+        (self.0 >> 48) as u32 & may_match.wrapping_neg() & 0xff
     }
 }
 

@@ -163,7 +163,7 @@ fn decide<R: Record>(
     record: impl Fn(u32) -> Option<R>,
 ) -> Option<u32> {
     let mut next = leaf.first();
-    let end = next.wrapping_add(leaf.count());
+    let end = next.wrapping_add(leaf.count_for(key));
     while next != end {
         steps.take()?;
         let record = record(next)?;

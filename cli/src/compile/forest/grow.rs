@@ -171,7 +171,8 @@ impl<'a, const N: usize> Grower<'a, N> {
             _ if kept.is_empty() => Node::EMPTY,
             Some(node) => *node,
             None => {
-                let node = Node::leaf(self.planted.records.len() as u32, records as u32);
+                let guard = self.ground.guards.choose(&self.ground.bounds, &kept, region);
+                let node = Node::leaf(self.planted.records.len() as u32, records as u32, guard);
                 self.planted.records.extend(&kept);
                 self.leaves.insert(kept.into_boxed_slice(), node);
                 node

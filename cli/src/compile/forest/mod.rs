@@ -9,6 +9,7 @@ mod bounds;
 mod cut;
 mod ground;
 mod grow;
+mod guard;
 mod image;
 mod region;
 mod trial;
