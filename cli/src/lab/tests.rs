@@ -56,7 +56,7 @@ fn address(lab: &Lab, zone: &str, v6: bool) -> IpAddr {
 fn transfer(lab: &Lab, from: &str, to: &str, v6: bool, bytes: usize) -> io::Result<()> {
     let listener = lab.run(to, || TcpListener::bind(SocketAddr::new(address(lab, to, v6), 0))).unwrap()?;
     let target = listener.local_addr()?;
-    let mut stream = lab.run(from, || TcpStream::connect_timeout(&target, Duration::from_secs(3))).unwrap()?;
+    let mut stream = lab.run(from, || TcpStream::connect_timeout(&target, Duration::from_secs(8))).unwrap()?;
     let sender = std::thread::spawn(move || stream.write_all(&vec![7; bytes]));
     let (mut accepted, _) = listener.accept()?;
     accepted.set_read_timeout(Some(Duration::from_secs(5)))?;
