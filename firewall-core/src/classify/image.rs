@@ -225,7 +225,7 @@ impl Node {
 
     /// `count` records, fewer than 256, from `first` on.
     pub const fn leaf(first: u32, count: u32, guard: Guard) -> Self {
-        let place = (guard.shift / 4 & 7) as u64 | ((guard.slot & 15) as u64) << 3;
+        let place = ((guard.shift / 4) & 7) as u64 | ((guard.slot & 15) as u64) << 3;
         Self(first as u64 | (guard.values as u64) << 32 | ((count & 0xff) as u64) << 48 | place << 56)
     }
 
@@ -270,7 +270,7 @@ impl Node {
     #[inline(always)]
     pub const fn count_for(self, key: &Key) -> u32 {
         let word = key.slot((self.0 >> 59 & 15) as u32);
-        let value = word >> (self.0 >> 54 & 28) & 15;
+        let value = word >> (self.0 >> 54 & 0x1c) & 15;
         let may_match = (self.0 >> 32 >> value) as u32 & 1;
         (self.0 >> 48) as u32 & may_match.wrapping_neg() & 0xff
     }
