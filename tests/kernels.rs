@@ -33,6 +33,8 @@ fn linux_7() {
     let Some((network, mut machine)) = works_on("trixie-backports", "7.", Some("zero-copy")) else { return };
     // Once more, when the driver has had other programs, and has served other sockets.
     runs(&mut machine, "mode = 'afxdp'\n[afxdp]\nzerocopy = 'require'");
+    let interfaces = interfaces(&mut machine);
+    assert!(interfaces.iter().all(|interface| interface["frames"] == "zero-copy"), "{interfaces:?}");
     passes_what_is_allowed(&network, "zerocopy = require");
 }
 

@@ -9,6 +9,7 @@ pub mod command;
 pub mod compile;
 pub mod config;
 pub mod control;
+mod cpus;
 pub mod daemon;
 pub mod doctor;
 pub mod explain;

@@ -132,12 +132,10 @@ impl Shape {
         fs::write(folder.0.join("rules.fw"), &self.rules).expect("the rule file");
         let guard = LabGuard::new(&self.spec.name);
         let lab = Lab::up(&self.spec).unwrap_or_else(|error| panic!("the lab: {error}"));
-        let wires: Vec<String> =
-            self.spec.zones.iter().filter(|zone| zone.gateways.is_empty()).map(|zone| zone.name.clone()).collect();
         let network = Network { lab, _guard: guard, mounts: Mounts::new(), folder, program: self.program };
-        for wire in wires {
+        for wire in self.spec.zones.iter().filter(|zone| zone.gateways.is_empty()) {
             // Nobody speaks there but the test.
-            network.set(&wire, "ipv6/conf/all/disable_ipv6", "1");
+            network.set(&wire.name, "ipv6/conf/all/disable_ipv6", "1");
         }
         Some(network)
     }

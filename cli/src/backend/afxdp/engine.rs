@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use firewall_core::tables::{SOCKET_QUEUES, socket_index};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::unistd::Pid;
 use thiserror::Error;
@@ -19,6 +19,7 @@ use super::sys::{Binding, Copying, Socket, Statistics, Umem, open};
 use super::tables::{EnginePolicy, EngineState, EngineTables};
 use super::worker::{Kick, Queue, Worker};
 use crate::clock;
+use crate::cpus;
 
 /// Entries of each ring.
 const RING: u32 = 2048;
@@ -78,13 +79,12 @@ pub struct Plan {
 impl Plan {
     /// The CPUs for workers; an error if this process cannot use one that is named.
     pub fn places(&self) -> Result<Vec<u16>, EngineError> {
-        let own = sched_getaffinity(Pid::from_raw(0)).map_err(io::Error::from)?;
-        let is_own = |cpu: &u16| own.is_set(usize::from(*cpu)).unwrap_or(false);
+        let own = cpus::own()?;
         if self.cpus.is_empty() {
             let most = thread::available_parallelism()?.get();
-            return Ok((0..CpuSet::count() as u16).rev().filter(is_own).take(most).collect());
+            return Ok(own.into_iter().rev().take(most).map(|cpu| cpu as u16).collect());
         }
-        match self.cpus.iter().find(|cpu| !is_own(cpu)) {
+        match self.cpus.iter().find(|cpu| !own.contains(&usize::from(**cpu))) {
             Some(&cpu) => Err(EngineError::Cpu { cpu }),
             None => Ok(self.cpus.clone()),
         }

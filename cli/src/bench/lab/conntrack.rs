@@ -54,7 +54,7 @@ pub fn make_room(flows: u32) -> Result<Option<Arc<Room>>> {
     }
     let room = current.map_or_else(|| Room::take().map(Arc::new), Ok)?;
     // As for vfw: twice as many, for a table that is nearly full is slower. A bucket for each flow.
-    let most = if now.room() == u32::MAX { now.most } else { now.most.max(flows.saturating_mul(2)) };
+    let most = if now.most == 0 { 0 } else { now.most.max(flows.saturating_mul(2)) };
     let wanted = Sizes { most, buckets: now.buckets.max(flows) };
     wanted.write()?;
     *held = Arc::downgrade(&room);

@@ -10,8 +10,10 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::{self, JoinHandle};
 
 use anyhow::{Context as _, Result};
-use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
+
+use crate::cpus;
 
 const THREAD: &str = "vfw-awake";
 
@@ -24,10 +26,10 @@ pub struct Awake {
 impl Awake {
     /// Keeps each CPU busy with a thread that any other takes the CPU from at once (`SCHED_IDLE`).
     pub fn keep() -> Result<Self> {
-        let allowed = sched_getaffinity(Pid::from_raw(0)).context("cannot tell which CPUs there are")?;
+        let own = cpus::own().context("cannot tell which CPUs there are")?;
         let mut awake = Self { is_over: Arc::new(AtomicBool::new(false)), threads: Vec::new() };
         let (ready, begun) = channel();
-        for cpu in (0..CpuSet::count()).filter(|cpu| allowed.is_set(*cpu).unwrap_or(false)) {
+        for cpu in own {
             let (is_over, ready) = (Arc::clone(&awake.is_over), ready.clone());
             let spin = move || spin(cpu, &is_over, ready);
             awake.threads.push(thread::Builder::new().name(THREAD.to_owned()).spawn(spin)?);

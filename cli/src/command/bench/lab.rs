@@ -3,13 +3,12 @@
 use std::collections::BTreeSet;
 
 use anyhow::Result;
-use nix::sched::{CpuSet, sched_getaffinity};
-use nix::unistd::Pid;
 
 use super::output::Output;
 use crate::bench::lab::Path;
 use crate::bench::report::{Document, Machine, Test};
 use crate::command::{Exit, Failure};
+use crate::cpus;
 
 /// Flags of all tests that run in network namespaces of this machine.
 #[derive(Debug, clap::Args)]
@@ -48,13 +47,12 @@ impl LabArguments {
 
     /// The CPU for the measurements, if it is one for this process.
     fn cpu(&self) -> Result<usize, Failure> {
-        let own = sched_getaffinity(Pid::from_raw(0)).map_err(Failure::refused)?;
-        let is_own = |cpu: &usize| own.is_set(*cpu).unwrap_or(false);
-        let wanted = self.cpu.or_else(|| (0..CpuSet::count()).rev().find(is_own)).unwrap_or(0);
-        if is_own(&wanted) {
+        let own = cpus::own().map_err(Failure::refused)?;
+        let wanted = self.cpu.or_else(|| own.last().copied()).unwrap_or(0);
+        if own.contains(&wanted) {
             return Ok(wanted);
         }
-        let own: Vec<String> = (0..CpuSet::count()).filter(is_own).map(|cpu| cpu.to_string()).collect();
+        let own: Vec<String> = own.iter().map(usize::to_string).collect();
         Err(Failure::bad_input(format!("there is no CPU {wanted} for this process, but: {}", own.join(", "))))
     }
 }

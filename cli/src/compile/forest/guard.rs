@@ -5,6 +5,7 @@
 use firewall_core::classify::image::Guard;
 
 use super::bounds::{Bounds, Place, Space};
+use super::cut::Cut;
 use super::region::Region;
 
 /// Bits of a guard.
@@ -20,9 +21,8 @@ const ALL: u64 = 1 << 16;
 
 /// Four bits of a field that a guard may look at.
 struct Window {
-    field: usize,
+    cut: Cut,
     place: Place,
-    shift: u32,
     /// How much of each value there is.
     weights: [u32; VALUES],
 }
@@ -34,15 +34,16 @@ impl<const N: usize> Guards<N> {
     pub(super) fn new(space: &Space<N>, bounds: &[Bounds<N>]) -> Self {
         let step = bounds.len().div_ceil(SAMPLE).max(1);
         let window = |field: usize, shift: u32| {
+            let cut = Cut { field, shift, bits: BITS };
             let mut weights = [0; VALUES];
             for entry in bounds.iter().step_by(step) {
-                let values = values(entry[field], shift);
+                let values = values(cut, entry[field]);
                 let weight = WEIGHT / values.count_ones();
                 for (value, sum) in weights.iter_mut().enumerate() {
                     *sum += weight * u32::from(values >> value & 1);
                 }
             }
-            Window { field, place: space.places[field], shift, weights }
+            Window { cut, place: space.places[field], weights }
         };
         let windows = (0..N).flat_map(|field| {
             let width = 32 - space.highest[field].leading_zeros();
@@ -57,7 +58,7 @@ impl<const N: usize> Guards<N> {
         for window in &self.0 {
             let mut own = 0;
             for entry in entries {
-                own |= values(all[*entry as usize][window.field], window.shift);
+                own |= values(window.cut, all[*entry as usize][window.cut.field]);
                 if own == u16::MAX {
                     break;
                 }
@@ -67,7 +68,7 @@ impl<const N: usize> Guards<N> {
             }
             let share = window.share(own, region);
             if share < best.0 {
-                let shift = window.place.shift + window.shift;
+                let shift = window.place.shift + window.cut.shift;
                 best = (share, Guard { slot: window.place.slot as u32, shift, values: own });
             }
         }
@@ -82,11 +83,9 @@ impl Window {
 
     /// The share of the packets of a region that pass.
     fn share<const N: usize>(&self, own: u16, region: &Region<N>) -> u64 {
-        let known = !region.unknown(self.field) >> self.shift;
-        let value = region.value(self.field) >> self.shift;
         let (mut passing, mut all) = (0, 0);
         for (number, weight) in (0u32..).zip(&self.weights) {
-            if (number ^ value) & known & (VALUES as u32 - 1) == 0 {
+            if region.may_be(self.cut, number) {
                 all += u64::from(*weight);
                 passing += u64::from(*weight) * u64::from(own >> number & 1);
             }
@@ -95,26 +94,23 @@ impl Window {
     }
 }
 
-/// A bit for each value that four bits have in a range.
-fn values([low, high]: [u32; 2], shift: u32) -> u16 {
-    let (first, last) = (low >> shift, high >> shift);
-    let more = last.saturating_sub(first);
-    if more as usize >= VALUES - 1 {
-        return u16::MAX;
-    }
-    ((2u16 << more) - 1).rotate_left(first % VALUES as u32)
+/// A bit for each value that the bits of a cut have in a range.
+fn values(cut: Cut, range: [u32; 2]) -> u16 {
+    let (first, count) = cut.span(range);
+    (u16::MAX >> (u16::BITS - count)).rotate_left(first)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::values;
+    use super::{BITS, Cut, values};
 
     #[test]
     fn a_range_has_the_values_of_its_numbers() {
         for (low, high, shift) in [(0, 0, 0), (3, 9, 0), (14, 17, 0), (0x120, 0x14f, 4), (5, 300, 0), (0, u32::MAX, 28)]
         {
             let expected = (low >> shift..=high >> shift).fold(0u16, |all, value| all | 1 << (value & 15));
-            assert_eq!(values([low, high], shift), expected, "{low} {high} {shift}");
+            let cut = Cut { field: 0, shift, bits: BITS };
+            assert_eq!(values(cut, [low, high]), expected, "{low} {high} {shift}");
         }
     }
 }

@@ -21,11 +21,6 @@ impl<const N: usize> Region<N> {
         !self.known[field]
     }
 
-    /// The value of those that are.
-    pub(super) fn value(&self, field: usize) -> u32 {
-        self.value[field]
-    }
-
     /// The part below child `child` of a cut.
     pub(super) fn child(&self, cut: Cut, child: u32) -> Self {
         let mut region = *self;
