@@ -3,7 +3,6 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Output;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -22,12 +21,6 @@ const SHORT: [&str; 6] = ["--seconds", "0.1", "--warm-up", "0.05", "--rounds", "
 const PATHS: [&str; 8] = ["direct", "bridge", "routing", "nftables", "iptables", "vfw-tc", "vfw-xdp", "vfw-afxdp"];
 /// A run of a lab builds eight paths and loads vfw three times, in a debug build, beside other tests.
 const PATIENCE: Duration = Duration::from_secs(180);
-
-/// A generator of a lab takes a CPU for itself, and who measures beside it may see a connection stand still for seconds.
-fn alone() -> MutexGuard<'static, ()> {
-    static MEASURES: Mutex<()> = Mutex::new(());
-    MEASURES.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// A token file that only its owner can read.
 fn token(network: &Network, name: &str, text: &str) -> String {
@@ -74,7 +67,6 @@ fn number(row: &Value, name: &str) -> f64 {
 
 #[test]
 fn two_hosts_measure_through_a_firewall() {
-    let _alone = alone();
     let Some(network) = Shape::new(PROGRAM, RULES).up() else { return };
     let firewall = network.firewall("mode = \"tc\"");
     let token = token(&network, "token", "a token of the end-to-end tests\n");
@@ -112,7 +104,6 @@ fn two_hosts_measure_through_a_firewall() {
 
 #[test]
 fn a_lab_and_a_client_keep_to_ipv6() {
-    let _alone = alone();
     let Some(network) = Shape::new(PROGRAM, RULES).up() else { return };
     let firewall = network.firewall("mode = \"tc\"");
     let lab = [&["--lab", "--ipv6", "--json"], &SHORT[..]].concat();
@@ -196,7 +187,6 @@ fn against_iperf3(network: &Network, warm_up: &str, arguments: &[&str]) -> (Valu
 
 #[test]
 fn iperf3_sees_what_we_report() {
-    let _alone = alone();
     let Some(network) = Shape::new(PROGRAM, RULES).up() else { return };
     let _firewall = network.firewall("mode = \"tc\"");
     let (theirs, ours) = against_iperf3(&network, "0.5", &["--protocols", "tcp", "--sizes", "65536"]);
@@ -214,7 +204,6 @@ fn iperf3_sees_what_we_report() {
 
 #[test]
 fn iperf3_is_measured_again_and_again() {
-    let _alone = alone();
     let Some(network) = Shape::new(PROGRAM, RULES).up() else { return };
     let _firewall = network.firewall("mode = \"tc\"");
     let _server = serve(&network, &["iperf3", "--server"], 5201);
@@ -227,7 +216,6 @@ fn iperf3_is_measured_again_and_again() {
 
 #[test]
 fn a_lab_compares_all_paths() {
-    let _alone = alone();
     let Some(network) = Shape::new(PROGRAM, RULES).up() else { return };
     let page = network.folder().join("page.html");
     let flags = [&["--lab", "--json", "--html", page.to_str().expect("UTF-8")], &SHORT[..]].concat();
