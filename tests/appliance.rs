@@ -282,6 +282,7 @@ fn an_upgrade_keeps_the_configuration_and_goes_back_when_it_fails() {
     restarted(&appliance, "vfw-upgrade /var/tmp/good.raucb");
     settled(&mut appliance, &format!("slot B runs: vfw {VERSION}; slot A: vfw {VERSION} .*: in use"));
     assert_eq!(appliance.must(own), before);
+    appliance.must("grep -w vfw.trial /proc/cmdline");
     assert!(appliance.must("cat /run/vfw-seed/report").contains("the seed was used before"));
     assert!(pings(&network, "app", "db", false) && pings(&network, "db", "app", false), "the rules of the machine");
 
@@ -289,13 +290,14 @@ fn an_upgrade_keeps_the_configuration_and_goes_back_when_it_fails() {
     appliance.ssh("head -c 1024 /dev/zero >/boot/efi/grubenv && systemctl reboot");
     appliance.until("journalctl --boot --unit=vfw-trial --no-pager | grep 'its copy takes its place'");
     settled(&mut appliance, "slot B runs: .*: in use");
+    appliance.must("! grep -w vfw.trial /proc/cmdline");
 
     // Back, to the rules that were there.
     restarted(&appliance, "vfw-upgrade back");
     settled(&mut appliance, "slot A runs: .* in slot A: in use");
     assert!(pings(&network, "app", "db", false));
 
-    // An upgrade that does not come up.
+    // An upgrade whose vfw does not come up.
     let broken = [
         ("/etc/vfw-release", "VFW_APPLIANCE=9.9.9\n"),
         ("/etc/systemd/system/vfw.service.d/broken.conf", "[Service]\nExecStart=\nExecStart=/bin/false\n"),
@@ -305,7 +307,7 @@ fn an_upgrade_keeps_the_configuration_and_goes_back_when_it_fails() {
     appliance.must("rm /var/tmp/*.raucb");
     appliance.copy(&bundle, "/var/tmp/");
     restarted(&appliance, "vfw-upgrade /var/tmp/broken.raucb");
-    settled(&mut appliance, "slot A runs: .* vfw 9.9.9 in slot B: went back: ");
+    settled(&mut appliance, "slot A runs: .* vfw 9.9.9 in slot B: went back: vfw does not run");
     appliance.until("systemctl is-active vfw");
     assert!(pings(&network, "app", "db", false), "the old one forwards");
     appliance.until_console_shows("upgrade to vfw 9.9.9 in slot B: went back");

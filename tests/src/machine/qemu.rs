@@ -111,8 +111,9 @@ fn words(words: &[&dyn AsRef<OsStr>]) -> Vec<OsString> {
 }
 
 fn machine(console: &Path) -> Vec<OsString> {
-    // cmpxchg16b: QEMU 7.2 without KVM runs it wrong, and kernels from 6.12 on use it.
-    let fixed = "-machine q35,accel=tcg -cpu qemu64,-cx16 -m 1024 -smp 2 -nodefaults -display none";
+    // QEMU 7.2 without KVM runs cmpxchg16b wrong, which kernels from 6.12 on use; and with a thread for each processor a kernel that
+    // changes its own text may stop at an int3 that is not there any more.
+    let fixed = "-machine q35 -accel tcg,thread=single -cpu qemu64,-cx16 -m 1024 -smp 2 -nodefaults -display none";
     let mut all: Vec<OsString> = fixed.split_whitespace().map(OsString::from).collect();
     let port = format!(
         "socket,id=console,path={},server=on,wait=off,logfile={}",
