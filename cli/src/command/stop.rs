@@ -38,7 +38,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     if let (Stopped::Nothing, Some(socket)) = (stopped, &arguments.socket) {
         let socket = socket.display();
         return Err(Failure::refused(anyhow!(
-            "no vfw listens on {socket}, and by the settings nothing was in force; `ss -xlp | grep vfw` shows the sockets"
+            "no vfw listens on {socket}, and by the settings nothing was in force\n`ss -xlp | grep vfw` shows the sockets of those \
+             that run"
         )));
     }
     println!(
