@@ -329,14 +329,22 @@ impl KernelBlocks {
         Some(Self { start, mask: u64::from(maps::rule_blocks()) * size_of::<Block>() as u64 - 1 })
     }
 
+    /// What lies at a byte offset, and the bytes behind it: a map has some to spare ([`SPARE_BLOCKS`]).
+    #[inline(always)]
+    fn at(&self, offset: u32) -> *const u64 {
+        // Out of sight of the compiler, which would step from one record to the next, without the mask.
+        let offset = opaque::masked(u64::from(offset), self.mask);
+        // SAFETY: inside of the value, which has `mask + 1` bytes and the spare ones.
+        unsafe { self.start.byte_add(offset as usize) }
+    }
+
     /// The record of `N` words, a power of two, at `index`.
     #[inline(always)]
     fn record<const N: usize>(&self, index: u32) -> &[u64; N] {
-        // Out of sight of the compiler, which would step from one record to the next, without the mask.
-        let offset = opaque::masked(u64::from(index.wrapping_mul(size_of::<[u64; N]>() as u32)), self.mask);
-        // SAFETY: inside of the value, which has `mask + 1` bytes, a multiple of N words, and stays as long as the program
-        // runs.
-        unsafe { &*self.start.byte_add(offset as usize).cast() }
+        let start = self.at(index.wrapping_mul(size_of::<[u64; N]>() as u32));
+        // SAFETY: inside of the value, which has more than `mask + 1` bytes, a multiple of N words, and stays as long as the
+        // program runs.
+        unsafe { &*start.cast() }
     }
 }
 
@@ -345,6 +353,12 @@ impl Blocks for KernelBlocks {
     fn header(&self, word: usize) -> Option<u64> {
         // SAFETY: a rule table has far more words.
         Some(unsafe { *self.start.add(word & (HEADER_WORDS - 1)) })
+    }
+
+    #[inline(always)]
+    fn lanes(&self, offset: u32) -> Option<u64> {
+        // SAFETY: inside of the value, as above, the spare block included.
+        Some(unsafe { self.at(offset).read_unaligned() })
     }
 
     #[inline(always)]

@@ -1,12 +1,16 @@
 //! Layout of a compiled rule table.
 //!
-//! An image is a row of [`Block`]s. The first three are the header; then come the nodes of both families (8 bytes each), IPv4
-//! records (32 bytes) and IPv6 records (64 bytes, one block each). Indices count from the start of the image in units of
-//! what they name. Each family has several trees ([`tree`]).
+//! An image is a row of [`Block`]s. The first three are the header; then come the nodes of both families (8 bytes each), the
+//! leaves of IPv4 and those of IPv6: tables that tell which records of the leaf may match a packet ([`Window`]), and these
+//! records behind them (32 bytes; IPv6 64 bytes, one block each). Indices count from the start of the image in units of what they
+//! name. Each family has several trees ([`tree`]).
 //!
 //! A cut may leave entries that belong to too many of its children to a *side* tree, which every packet that comes by has
 //! to look at too. The three words before the children of such a cut name it: the root of the side tree, what is
 //! still to be looked at behind that tree ([`Pending`] of the place above), and both together as a [`Pending`].
+
+#[cfg(not(target_arch = "bpf"))]
+use zerocopy::IntoBytes;
 
 use super::key::Key;
 use crate::tables::Action;
@@ -35,10 +39,14 @@ pub const MAX_CUT_BITS: u32 = 16;
 /// types at load.
 pub const RULE_BLOCKS_MARKER: usize = 0x0b10_c5f7;
 
+/// Blocks of a rule table in the kernel behind those that its room counts, which is a power of two: what reads eight bytes at
+/// any of these ends there.
+pub const SPARE_BLOCKS: u32 = 1;
+
 /// First word of the header: "vfwtable", and changes with the layout ([`VERSION`]).
 pub const MAGIC: u64 = u64::from_le_bytes(*b"vfwtable");
 /// Number of this layout.
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 /// Blocks before the first node.
 pub const HEADER_BLOCKS: u32 = 3;
 
@@ -90,6 +98,8 @@ pub mod tree {
 pub trait Blocks {
     /// A word of the header, by [`header`].
     fn header(&self, word: usize) -> Option<u64>;
+    /// Eight bytes from any byte offset on, as a number in the byte order of words.
+    fn lanes(&self, offset: u32) -> Option<u64>;
     /// A word.
     fn word(&self, index: u32) -> Option<u64>;
     /// An IPv4 record.
@@ -98,10 +108,17 @@ pub trait Blocks {
     fn block(&self, index: u32) -> Option<&[u64; WORDS]>;
 }
 
+#[cfg(not(target_arch = "bpf"))]
 impl Blocks for [Block] {
     #[inline(always)]
     fn header(&self, word: usize) -> Option<u64> {
         self.word(word as u32)
+    }
+
+    #[inline(always)]
+    fn lanes(&self, offset: u32) -> Option<u64> {
+        let bytes = self.as_bytes().get(offset as usize..)?.first_chunk()?;
+        Some(u64::from_ne_bytes(*bytes))
     }
 
     #[inline(always)]
@@ -181,37 +198,86 @@ impl Class {
 
 /// A node: a cut (child by bits of a key word) or a leaf (records).
 ///
-/// Cut: word index of the first child (32 bits), mask of the bits that choose (16), shift (5), whether it has a side tree (1), slot
-/// of the key word (4); the highest bit is set.
-/// Leaf: index of the first record (32 bits), values of its guard (16), number of records (8), a fourth of the guard's shift (3),
-/// its slot (4); the highest bit is not set.
+/// Cut: word index of the first child (31 bits), 1, mask of the bits that choose (16 bits), shift (5), whether it has a side tree
+/// (1), slot of the key word (4).
+/// Leaf: index of its tables in units of [`QUAD`] words (27 bits), its [`Lanes`] (2), three bits of zero, and the [`Window`] of each
+/// table (8 each). Its records stand behind its tables.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Node(pub u64);
 
-/// What a packet must have, so that a record of a leaf may match it: four bits of a key word with one of these values. Most packets
-/// that no record matches are told by it, and no record has to be fetched.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Guard {
-    /// Slot of the key.
-    pub slot: u32,
-    /// The first one of the four bits, a multiple of four.
-    pub shift: u32,
-    /// A bit for each value.
-    pub values: u16,
+/// Words of the unit in which the tables and records of leaves are laid out: an IPv4 record, or half an IPv6 one.
+pub const QUAD: u32 = WORDS_V4 as u32;
+/// Quads that a leaf can name.
+pub const MAX_QUADS: u32 = 1 << 27;
+/// Tables of a leaf.
+pub const TABLES: u32 = 4;
+/// Most records of a leaf.
+pub const MAX_RECORDS: u32 = 64;
+
+/// Bits of the key by whose value a table of a leaf tells which records may match: [`Window::BITS`] of them.
+///
+/// A table has a word of as many bits as the leaf has [`Lanes`] for each value: the bit of a record is set when some packet with
+/// that value matches it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Window(u8);
+
+impl Window {
+    /// Bits of the key.
+    pub const BITS: u32 = 3;
+    /// Values of these.
+    pub const VALUES: u32 = 1 << Self::BITS;
+    /// What the first bit of a window is a multiple of.
+    pub const STEP: u32 = 2;
+
+    /// The window of a slot of the key whose first bit is `shift`.
+    pub const fn new(slot: u32, shift: u32) -> Self {
+        Self(((slot * 32 + shift) / Self::STEP) as u8)
+    }
+
+    /// Word of the key, and first bit there.
+    #[inline(always)]
+    pub(super) const fn place(self) -> (usize, u32) {
+        ((self.0 >> 5) as usize, (self.0 & 31) as u32 * Self::STEP)
+    }
 }
 
-impl Guard {
-    /// Every packet may match.
-    pub const ANY: Self = Self { slot: 0, shift: 0, values: u16::MAX };
+/// Room of a leaf's tables for records: 8, 16, 32 or 64, as a number from 0 to 3.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Lanes(pub u32);
+
+impl Lanes {
+    /// The fewest for so many records, at most [`MAX_RECORDS`], of so many words each: what follows the tables is aligned.
+    pub const fn of(records: u32, words: usize) -> Self {
+        let fewest = if words == WORDS { 16 } else { 8 };
+        let lanes = if records > fewest { records.next_power_of_two() } else { fewest };
+        Self(lanes.trailing_zeros() - 3)
+    }
+
+    /// Their number.
+    #[inline(always)]
+    pub const fn count(self) -> u32 {
+        8 << self.0
+    }
+
+    /// Words of all tables.
+    #[inline(always)]
+    pub const fn words(self) -> u32 {
+        TABLES * self.words_of_one()
+    }
+
+    #[inline(always)]
+    const fn words_of_one(self) -> u32 {
+        (Window::VALUES / 8) << self.0
+    }
 }
 
 impl Node {
-    /// A leaf without records.
-    pub const EMPTY: Self = Self(0);
+    /// A leaf without records: its tables are words of the header that are zero.
+    pub const EMPTY: Self = Self((HEADER_BLOCKS * WORDS as u32 / QUAD - 1) as u64);
+    const CUT: u64 = 1 << 31;
     const SIDE: u64 = 1 << 53;
-    const CUT: u64 = 1 << 63;
 
-    /// Child `word >> shift & (2^bits - 1)` of those from word `children` on, where `word` is the key's at `slot`.
+    /// Child `word >> shift & (2^bits - 1)` of those from word `children` (below 2^31) on, where `word` is the key's at `slot`.
     pub const fn cut(slot: u32, shift: u32, bits: u32, children: u32) -> Self {
         let mask = (1u64 << (bits & 31)) - 1;
         Self(children as u64 | mask << 32 | ((shift & 31) as u64) << 48 | ((slot & 15) as u64) << 54 | Self::CUT)
@@ -223,10 +289,11 @@ impl Node {
         Self(self.0 | Self::SIDE)
     }
 
-    /// `count` records, fewer than 256, from `first` on.
-    pub const fn leaf(first: u32, count: u32, guard: Guard) -> Self {
-        let place = ((guard.shift / 4) & 7) as u64 | ((guard.slot & 15) as u64) << 3;
-        Self(first as u64 | (guard.values as u64) << 32 | ((count & 0xff) as u64) << 48 | place << 56)
+    /// A leaf whose tables begin at quad `first`, below [`MAX_QUADS`].
+    pub const fn leaf(first: u32, lanes: Lanes, windows: [Window; TABLES as usize]) -> Self {
+        let [a, b, c, d] = windows;
+        let windows = u32::from_le_bytes([a.0, b.0, c.0, d.0]);
+        Self(first as u64 | ((lanes.0 & 3) as u64) << 27 | (windows as u64) << 32)
     }
 
     /// Whether it is a cut.
@@ -251,28 +318,44 @@ impl Node {
     pub const fn child(self, key: &Key) -> u32 {
         let word = key.slot((self.0 >> 54 & 15) as u32);
         let window = (word >> (self.0 >> 48 & 31)) & (self.0 >> 32) as u32 & 0xffff;
-        (self.0 as u32).wrapping_add(window)
+        self.children().wrapping_add(window)
     }
 
-    /// Index of the first record of a leaf, or word index of the first child of a cut.
+    /// Word index of the first child of a cut.
     #[inline(always)]
-    pub const fn first(self) -> u32 {
-        self.0 as u32
+    pub const fn children(self) -> u32 {
+        self.0 as u32 & 0x7fff_ffff
     }
 
-    /// Records of a leaf.
-    pub const fn count(self) -> u32 {
-        (self.0 >> 48 & 0xff) as u32
-    }
-
-    /// Records of a leaf that have to be looked at: none when its [`Guard`] tells that none matches. Without a branch, which
-    /// nobody could foretell.
+    /// Quad of a leaf's tables.
     #[inline(always)]
-    pub const fn count_for(self, key: &Key) -> u32 {
-        let word = key.slot((self.0 >> 59 & 15) as u32);
-        let value = word >> (self.0 >> 54 & 0x1c) & 15;
-        let may_match = (self.0 >> 32 >> value) as u32 & 1;
-        (self.0 >> 48) as u32 & may_match.wrapping_neg() & 0xff
+    pub const fn tables(self) -> u32 {
+        self.0 as u32 & (MAX_QUADS - 1)
+    }
+
+    /// Lanes of a leaf.
+    #[inline(always)]
+    pub const fn lanes(self) -> Lanes {
+        Lanes((self.0 >> 27 & 3) as u32)
+    }
+
+    /// Quad of a leaf's first record.
+    #[inline(always)]
+    pub const fn records(self) -> u32 {
+        self.tables().wrapping_add(self.lanes().words() / QUAD)
+    }
+
+    /// What a packet has in a window.
+    #[inline(always)]
+    const fn value(self, number: u32, key: &Key) -> u32 {
+        key.value(Window((self.0 >> (32 + 8 * number)) as u8))
+    }
+
+    /// Where a leaf's table says which records may match a packet: byte offset of as many bits as there are lanes.
+    #[inline(always)]
+    pub const fn place_in(self, table: u32, key: &Key) -> u32 {
+        let lane = table * Window::VALUES + self.value(table, key);
+        self.tables().wrapping_mul(QUAD * 8).wrapping_add(lane << self.lanes().0)
     }
 }
 

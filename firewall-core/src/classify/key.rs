@@ -1,6 +1,6 @@
 //! What a look-up looks at.
 
-use super::image::Class;
+use super::image::{Class, Window};
 use crate::conntrack::{Flow, FlowKey};
 use crate::packet::{ECHO_REQUEST, ECHO_REQUEST6, Packet, protocol};
 use crate::tables::RuleKey;
@@ -124,6 +124,13 @@ impl Key {
     #[inline(always)]
     pub const fn slot(&self, number: u32) -> u32 {
         (self.words[(number / 2 % 8) as usize] >> (number % 2 * 32)) as u32
+    }
+
+    /// The value of a window.
+    #[inline(always)]
+    pub const fn value(&self, window: Window) -> u32 {
+        let (word, shift) = window.place();
+        (self.words[word % 8] >> shift) as u32 & (Window::VALUES - 1)
     }
 
     /// Puts what stands for an address in the place of the source.

@@ -1,6 +1,6 @@
 //! The walk.
 
-use super::image::{Blocks, Class, Decision, MAX_STEPS, Node, Pending, header, tree};
+use super::image::{Blocks, Class, Decision, MAX_STEPS, Node, Pending, QUAD, TABLES, WORDS, header, tree};
 use super::key::Key;
 use super::record::{Record, RecordV4, RecordV6};
 
@@ -120,7 +120,7 @@ fn visit_all<B: Blocks + ?Sized, R: Record>(
     image: &B,
     key: &Key,
     mut pending: Pending,
-    record: impl Fn(&B, u32) -> Option<R>,
+    record: impl Fn(&B, u32, u32) -> Option<R>,
 ) -> Option<u32> {
     let (mut best, mut steps) = (key.best(), Steps(0));
     while pending.best() < best {
@@ -128,7 +128,7 @@ fn visit_all<B: Blocks + ?Sized, R: Record>(
         let node = Node(image.word(pending.root())?);
         pending = Pending(image.word(pending.root().wrapping_add(1))?);
         let leaf = descend(image, key, node, &mut pending, &mut steps)?;
-        best = decide(key, leaf, best, &mut steps, |index| record(image, index))?;
+        best = decide(image, key, leaf, best, &mut steps, &record)?;
     }
     Some(best)
 }
@@ -145,7 +145,7 @@ fn descend<B: Blocks + ?Sized>(
     while node.is_cut() {
         steps.take()?;
         if node.has_side() {
-            *pending = Pending(image.word(node.first().wrapping_sub(1))?);
+            *pending = Pending(image.word(node.children().wrapping_sub(1))?);
         }
         node = Node(image.word(node.child(key))?);
     }
@@ -155,38 +155,50 @@ fn descend<B: Blocks + ?Sized>(
 /// The better one of a decision and what a leaf says. A leaf is in order: behind a match, and behind what cannot win,
 /// nothing wins.
 #[inline(always)]
-fn decide<R: Record>(
+fn decide<B: Blocks + ?Sized, R: Record>(
+    image: &B,
     key: &Key,
     leaf: Node,
     best: u32,
     steps: &mut Steps,
-    record: impl Fn(u32) -> Option<R>,
+    record: impl Fn(&B, u32, u32) -> Option<R>,
 ) -> Option<u32> {
-    let mut next = leaf.first();
-    let end = next.wrapping_add(leaf.count_for(key));
-    while next != end {
+    steps.take()?;
+    let mut candidates = candidates(image, key, leaf)?;
+    while candidates != 0 {
         steps.take()?;
-        let record = record(next)?;
-        if record.has_addresses(key) {
-            let (decision, matches) = (record.decision().0, record.has_rest(key));
-            if decision >= best {
-                break;
-            }
-            if matches {
-                return Some(decision);
-            }
+        let record = record(image, leaf.records(), candidates.trailing_zeros())?;
+        candidates &= candidates - 1;
+        let decision = record.decision().0;
+        if decision >= best {
+            break;
         }
-        next = next.wrapping_add(1);
+        if record.has_addresses(key) && record.has_rest(key) {
+            return Some(decision);
+        }
     }
     Some(best)
 }
 
+/// The records of a leaf that its tables do not rule out, a bit each. Without a branch, which nobody could foretell.
 #[inline(always)]
-fn record_v4<B: Blocks + ?Sized>(image: &B, index: u32) -> Option<RecordV4> {
-    image.record_v4(index).copied().map(RecordV4)
+fn candidates<B: Blocks + ?Sized>(image: &B, key: &Key, leaf: Node) -> Option<u64> {
+    let mut all = u64::MAX >> (64 - leaf.lanes().count());
+    let mut table = 0;
+    while table < TABLES {
+        all &= image.lanes(leaf.place_in(table, key))?;
+        table += 1;
+    }
+    Some(all)
+}
+
+/// Record `number` of those from a quad on.
+#[inline(always)]
+fn record_v4<B: Blocks + ?Sized>(image: &B, quad: u32, number: u32) -> Option<RecordV4> {
+    image.record_v4(quad.wrapping_add(number)).copied().map(RecordV4)
 }
 
 #[inline(always)]
-fn record_v6<B: Blocks + ?Sized>(image: &B, index: u32) -> Option<RecordV6> {
-    image.block(index).copied().map(RecordV6)
+fn record_v6<B: Blocks + ?Sized>(image: &B, quad: u32, number: u32) -> Option<RecordV6> {
+    image.block((quad / (WORDS as u32 / QUAD)).wrapping_add(number)).copied().map(RecordV6)
 }

@@ -163,12 +163,12 @@ impl Record for RecordV6 {
 
     #[inline(always)]
     fn has_addresses(&self, key: &Key) -> bool {
+        // With branches: most records that do not match differ in the first word that counts, and all four take long.
         let shifts = self.0[7];
-        let differ = half_differs(self.0[0] ^ key.pair(slot::SOURCE), shifts)
-            | half_differs(self.0[1] ^ key.pair(slot::SOURCE + 2), shifts >> 16)
-            | half_differs(self.0[2] ^ key.pair(slot::DESTINATION), shifts >> 32)
-            | half_differs(self.0[3] ^ key.pair(slot::DESTINATION + 2), shifts >> 48);
-        differ == 0
+        half_differs(self.0[0] ^ key.pair(slot::SOURCE), shifts) == 0
+            && half_differs(self.0[1] ^ key.pair(slot::SOURCE + 2), shifts >> 16) == 0
+            && half_differs(self.0[2] ^ key.pair(slot::DESTINATION), shifts >> 32) == 0
+            && half_differs(self.0[3] ^ key.pair(slot::DESTINATION + 2), shifts >> 48) == 0
     }
 
     #[inline(always)]

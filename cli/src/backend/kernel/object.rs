@@ -6,7 +6,7 @@ use std::thread;
 use aya::maps::{Map, MapData, MapError, ProgramArray};
 use aya::programs::Program;
 use aya::{Ebpf, EbpfLoader};
-use firewall_core::classify::image::RULE_BLOCKS_MARKER;
+use firewall_core::classify::image::{RULE_BLOCKS_MARKER, SPARE_BLOCKS};
 
 use super::error::{KernelError, chain, program_error};
 use firewall_core::tables::SLOTS;
@@ -112,7 +112,7 @@ pub(super) fn with_rule_blocks(blocks: u32) -> Result<Vec<u64>, KernelError> {
     let mut words = vec![0u64; object.len().div_ceil(8)];
     let bytes = words.as_mut_bytes();
     bytes[..object.len()].copy_from_slice(object);
-    bytes[place..place + marker.len()].copy_from_slice(&blocks.to_le_bytes());
+    bytes[place..place + marker.len()].copy_from_slice(&(blocks + SPARE_BLOCKS).to_le_bytes());
     Ok(words)
 }
 

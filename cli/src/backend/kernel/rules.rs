@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use aya::maps::MapData;
 use aya_obj::generated::{BPF_F_MMAPABLE, bpf_map_type};
 use firewall_core::classify::Block;
-use firewall_core::classify::image::{checksum, header};
+use firewall_core::classify::image::{SPARE_BLOCKS, checksum, header};
 
 use super::error::KernelError;
 use super::mmap;
@@ -34,7 +34,7 @@ pub(super) fn create(blocks: &[Block], room: u32) -> Result<RuleMap, KernelError
     if !is_whole {
         return Err(KernelError::Damaged);
     }
-    let bytes = room * size_of::<Block>() as u32;
+    let bytes = (room + SPARE_BLOCKS) * size_of::<Block>() as u32;
     let kind = bpf_map_type::BPF_MAP_TYPE_ARRAY as u32;
     let map = aya_obj::Map::new_from_params(kind, size_of::<u32>() as u32, bytes, 1, BPF_F_MMAPABLE);
     let table = MapData::create(map, "vfw_rules", None).map_err(map_error("create", "RULES"))?;

@@ -51,6 +51,10 @@ impl Plan {
 
 /// Entries that a choice looks at.
 const SAMPLE: usize = 1024;
+/// Entries that a packet may meet: fewer are no gain, for a leaf tells many records apart at once.
+const ENOUGH: u64 = 8;
+/// Entries for each child of a cut at least, as a power of two.
+const CHILD: u32 = 2;
 /// Most windows tried for each field.
 const WINDOWS: usize = 8;
 
@@ -130,7 +134,7 @@ impl Chooser {
         // What a packet that matches one of the entries meets on average, in entries of the node.
         let squares: u64 = self.sizes.iter().map(|size| u64::from(*size) * u64::from(*size)).sum();
         let scale = (entries / sampled).max(1) as u64;
-        let met = (squares * 16 / copies.max(1) * scale).max(24);
+        let met = (squares * 16 / copies.max(1) * scale).max(ENOUGH * 16);
         let gain = log2(entries as u64 * 16) - log2(met);
         let left = log2(sampled as u64 * 16) - log2(kept as u64 * 16);
         // Where nothing may be left, copies count less.
@@ -179,12 +183,12 @@ fn varying(ranges: &[[u32; 2]]) -> u32 {
     ones & zeros
 }
 
-/// Windows worth a trial: (shift, bits). A cut has at most half as many children as entries.
+/// Windows worth a trial: (shift, bits). A cut has at most one child for four entries.
 fn windows(varying: u32, entries: usize) -> impl Iterator<Item = (u32, u32)> {
     let top = 32 - varying.leading_zeros();
     let bottom = varying.trailing_zeros().min(32);
     let room = top.saturating_sub(bottom);
-    let most = entries.ilog2().saturating_sub(1).clamp(1, MAX_CUT_BITS).min(room.max(1));
+    let most = entries.ilog2().saturating_sub(CHILD).clamp(1, MAX_CUT_BITS).min(room.max(1));
     let step = (most / 2).max(1);
     let mut found = [(0, 0); WINDOWS];
     let mut count = 0;

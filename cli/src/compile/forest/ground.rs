@@ -2,21 +2,21 @@
 
 use super::Entry;
 use super::bounds::{Bounds, Space};
-use super::guard::Guards;
 use super::region::Region;
+use super::tables::Places;
 
 pub(super) struct Ground<'a, const N: usize> {
     pub(super) space: &'a Space<N>,
     pub(super) entries: &'a [Entry],
     pub(super) bounds: Vec<Bounds<N>>,
-    pub(super) guards: Guards<N>,
+    pub(super) places: Places<N>,
 }
 
 impl<'a, const N: usize> Ground<'a, N> {
     pub(super) fn new(space: &'a Space<N>, entries: &'a [Entry]) -> Self {
         let bounds: Vec<Bounds<N>> = entries.iter().map(|entry| space.bounds(entry)).collect();
-        let guards = Guards::new(space, &bounds);
-        Self { space, entries, bounds, guards }
+        let places = Places::new(space, &bounds);
+        Self { space, entries, bounds, places }
     }
 
     /// Everything.

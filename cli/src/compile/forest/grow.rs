@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-use firewall_core::classify::image::{MAX_STEPS, Node, Pending};
+use firewall_core::classify::image::{Lanes, MAX_RECORDS, MAX_STEPS, Node, Pending, QUAD};
 
 use super::cut::{Chooser, Cut, Plan, Terms};
 use super::ground::Ground;
 use super::region::Region;
+use super::tables::Choice;
 use super::{Planted, Shape};
 
 /// Side trees, one beside the other, behind which nothing is left any more: all entries stay.
@@ -43,16 +44,20 @@ const NOTHING: Grown = Grown { node: Node::EMPTY, worst_steps: 1 };
 pub(super) struct Grower<'a, const N: usize> {
     ground: &'a Ground<'a, N>,
     chooser: Chooser,
+    choice: Choice,
     shape: Shape,
+    /// Words of a record.
+    words: usize,
     planted: Planted,
     /// Leaves by their entries.
-    leaves: HashMap<Box<[u32]>, Node, BuildHasherDefault<Mixer>>,
+    leaves: HashMap<Box<[u32]>, Grown, BuildHasherDefault<Mixer>>,
 }
 
 impl<'a, const N: usize> Grower<'a, N> {
-    /// `first` is the word index of the first node.
-    pub(super) fn new(ground: &'a Ground<'a, N>, first: u32, shape: Shape) -> Self {
-        Self { ground, chooser: Chooser::default(), shape, planted: Planted::new(first), leaves: HashMap::default() }
+    /// `first` is the word index of the first node; a record has so many `words`.
+    pub(super) fn new(ground: &'a Ground<'a, N>, first: u32, shape: Shape, words: usize) -> Self {
+        let (chooser, choice, planted) = (Chooser::default(), Choice::default(), Planted::new(first));
+        Self { ground, chooser, choice, shape, words, planted, leaves: HashMap::default() }
     }
 
     /// The tree of a list.
@@ -79,36 +84,56 @@ impl<'a, const N: usize> Grower<'a, N> {
         }
         self.ground.truncate(&spot.region, &mut list);
         if list.len() <= self.shape.small || spot.cuts >= MAX_CUTS {
-            return self.leaf(&list, &spot.region);
+            return self.leaf(&list, spot);
         }
         let may_leave = spot.sides < MAX_SIDES;
         let copies = if may_leave { self.shape.copies } else { LAST_COPIES };
         let terms = Terms { may_leave, copies, leaving: self.shape.leaving };
         match self.chooser.choose(&self.ground.bounds, &list, &spot.region, terms) {
             Some(plan) if plan.score > 0 || list.len() > self.shape.large => self.split(&list, spot, plan, terms),
-            _ => self.leaf(&list, &spot.region),
+            _ => self.leaf(&list, spot),
         }
     }
 
     fn split(&mut self, list: &[u32], spot: &Spot<N>, plan: Plan, terms: Terms) -> Grown {
         let cut = plan.cut;
         let (parts, left) = self.part(list, &spot.region, plan, terms);
+        let (first, below) = self.stake(cut, &left, spot);
+        let worst_steps = self.children(&parts, &below, cut, first);
+        self.close(cut, first, (left, below.pending), spot, worst_steps)
+    }
+
+    /// Makes room for the children of a cut behind which something is left: where the first of them stands, and what is known
+    /// there.
+    fn stake(&mut self, cut: Cut, left: &[u32], spot: &Spot<N>) -> (usize, Spot<N>) {
         let side = self.planted.words.len();
         let first = if left.is_empty() { side } else { side + SIDE_WORDS };
         self.planted.words.resize(first + cut.children() as usize, Node::EMPTY.0);
-        self.planted.steps.resize(self.planted.words.len(), 1);
+        self.planted.steps.resize(self.planted.words.len(), NOTHING.worst_steps);
         let mut below = Spot { cuts: spot.cuts + 1, ..*spot };
         if let Some(best) = left.first() {
             let best = self.ground.decision(*best).min(spot.pending.best());
             below.pending = Pending::new(self.planted.first + side as u32, best);
         }
-        let mut worst_steps = self.children(&parts, &below, cut, first);
+        (first, below)
+    }
+
+    /// The cut whose children have grown from word `first` on, beside a side tree of what is left, which is pending there.
+    fn close(
+        &mut self,
+        cut: Cut,
+        first: usize,
+        (left, pending): (Vec<u32>, Pending),
+        spot: &Spot<N>,
+        mut worst_steps: u32,
+    ) -> Grown {
         let place = self.ground.space.places[cut.field];
         let shift = place.shift + cut.shift;
         let mut node = Node::cut(place.slot as u32, shift, cut.bits, self.planted.first + first as u32);
         if !left.is_empty() {
+            let side = first - SIDE_WORDS;
             let grown = self.grow(left, &Spot { sides: spot.sides + 1, ..*spot });
-            let words = [grown.node.0, spot.pending.0, below.pending.0];
+            let words = [grown.node.0, spot.pending.0, pending.0];
             self.planted.words[side..first].copy_from_slice(&words);
             self.planted.steps[side] = grown.worst_steps;
             self.planted.pending.push(side as u32 + 1);
@@ -155,10 +180,10 @@ impl<'a, const N: usize> Grower<'a, N> {
         (Parts::new(cut, &kept), left.into_iter().map(|(entry, ..)| entry).collect())
     }
 
-    fn leaf(&mut self, list: &[u32], region: &Region<N>) -> Grown {
+    fn leaf(&mut self, list: &[u32], spot: &Spot<N>) -> Grown {
         let mut kept: Vec<u32> = Vec::with_capacity(list.len());
         for entry in list {
-            if !kept.iter().any(|above| self.ground.hides(region, *above, *entry)) {
+            if !kept.iter().any(|above| self.ground.hides(&spot.region, *above, *entry)) {
                 kept.push(*entry);
             }
             if kept.len() > MAX_STEPS as usize {
@@ -166,22 +191,47 @@ impl<'a, const N: usize> Grower<'a, N> {
                 return NOTHING;
             }
         }
-        let records = kept.len();
-        let node = match self.leaves.get(kept.as_slice()) {
-            _ if kept.is_empty() => Node::EMPTY,
-            Some(node) => *node,
-            None => {
-                let guard = self.ground.guards.choose(&self.ground.bounds, &kept, region);
-                let node = Node::leaf(self.planted.records.len() as u32, records as u32, guard);
-                self.planted.records.extend(&kept);
-                self.leaves.insert(kept.into_boxed_slice(), node);
-                node
-            }
-        };
-        if records > self.planted.longest_leaf.count() as usize {
-            self.planted.longest_leaf = node;
+        if kept.len() > MAX_RECORDS as usize {
+            return self.chain(kept, spot);
         }
-        Grown { node, worst_steps: records.max(1) as u32 }
+        if kept.is_empty() {
+            return NOTHING;
+        }
+        if let Some(grown) = self.leaves.get(kept.as_slice()) {
+            return *grown;
+        }
+        let grown = self.fill(&kept, &spot.region);
+        self.leaves.insert(kept.into_boxed_slice(), grown);
+        grown
+    }
+
+    /// A leaf of the first records, and a side tree of the others.
+    fn chain(&mut self, mut kept: Vec<u32>, spot: &Spot<N>) -> Grown {
+        const UNCUT: Cut = Cut { field: 0, shift: 0, bits: 0 };
+        let left = kept.split_off(MAX_RECORDS as usize);
+        let (first, below) = self.stake(UNCUT, &left, spot);
+        let grown = self.leaf(&kept, &below);
+        self.planted.words[first] = grown.node.0;
+        self.planted.steps[first] = grown.worst_steps;
+        self.close(UNCUT, first, (left, below.pending), spot, grown.worst_steps)
+    }
+
+    /// A leaf of these records, at most [`MAX_RECORDS`].
+    fn fill(&mut self, kept: &[u32], region: &Region<N>) -> Grown {
+        let tables = self.choice.choose(&self.ground.places, &self.ground.bounds, kept, region);
+        let records = kept.len() as u32;
+        let lanes = Lanes::of(records, self.words);
+        let node = Node::leaf(self.planted.quads, lanes, tables.windows);
+        let worst_steps = 1 + tables.most();
+        if worst_steps > self.planted.worst_leaf.1 {
+            let start = self.planted.records.len();
+            self.planted.worst_leaf = (start..start + kept.len(), worst_steps);
+        }
+        self.planted.quads += (lanes.words() as usize + kept.len() * self.words) as u32 / QUAD;
+        self.planted.leaves.push((lanes.words(), records));
+        self.planted.tables.extend(tables.words(lanes));
+        self.planted.records.extend(kept);
+        Grown { node, worst_steps }
     }
 }
 

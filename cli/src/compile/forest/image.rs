@@ -1,7 +1,7 @@
 //! Lays the trees out as one image.
 
 use firewall_core::classify::image::{
-    Block, HEADER_BLOCKS, MAGIC, Node, VERSION, WORDS, WORDS_V4, checksum, header, tree,
+    Block, HEADER_BLOCKS, MAGIC, Node, QUAD, VERSION, WORDS, WORDS_V4, checksum, header, tree,
 };
 use firewall_core::classify::{Decision, RecordV4, RecordV6};
 
@@ -24,14 +24,14 @@ pub(super) fn alone(tree: Standing, words: usize) -> Vec<Block> {
 pub(super) fn lay_out(default: Decision, families: &[Vec<Standing>; 2], worst_steps: [u32; 2]) -> Vec<Block> {
     let [v4, v6] = families;
     let nodes = v4.iter().chain(v6).map(|tree| tree.planted.end()).max().unwrap_or(FIRST_NODE);
-    let [count_v4, count_v6] =
-        [v4, v6].map(|family| family.iter().map(|tree| tree.planted.records.len()).sum::<usize>());
-    let records_v4 = nodes.div_ceil(WORDS_V4 as u32);
-    let records_v6 = (records_v4 + count_v4 as u32).div_ceil((WORDS / WORDS_V4) as u32);
-    let total = records_v6 + count_v6 as u32;
+    let quads = |family: &[Standing]| family.iter().map(|tree| tree.planted.quads).sum::<u32>();
+    let leaves_v4 = nodes.div_ceil(QUAD);
+    let leaves_v6 = (leaves_v4 + quads(v4)).next_multiple_of(WORDS as u32 / QUAD);
+    let total = (leaves_v6 + quads(v6)) * QUAD / WORDS as u32;
 
     let both = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
     let entries = |family: &[Standing]| family.iter().map(|tree| tree.entries.len() as u32).sum();
+    let records = |family: &[Standing]| family.iter().map(|tree| tree.planted.records.len() as u32).sum();
     let mut words = Vec::with_capacity(total as usize * WORDS);
     words.resize(FIRST_NODE as usize, 0);
     words[header::MAGIC] = MAGIC;
@@ -39,56 +39,64 @@ pub(super) fn lay_out(default: Decision, families: &[Vec<Standing>; 2], worst_st
     words[header::STEPS] = both(worst_steps[0], worst_steps[1]);
     words[header::DEFAULT] = u64::from(default.0);
     words[header::ENTRIES] = both(entries(v4), entries(v6));
-    words[header::NODES] = both(nodes - FIRST_NODE, records_v4);
-    words[header::RECORDS] = both(count_v4 as u32, count_v6 as u32);
+    words[header::NODES] = both(nodes - FIRST_NODE, leaves_v4);
+    words[header::RECORDS] = both(records(v4), records(v6));
     for (family, place) in [(v4, header::TREES_V4), (v6, header::TREES_V6)] {
         for (number, word) in words[place..place + tree::COUNT].iter_mut().enumerate() {
             *word = family.get(number).map_or(Pending::NONE, |tree| tree.planted.tree).0;
         }
     }
-    for (family, mut records) in [(v4, records_v4), (v6, records_v6)] {
+    for (family, mut quad) in [(v4, leaves_v4), (v6, leaves_v6)] {
         for tree in family {
             words.resize(tree.planted.first as usize, 0);
-            write_nodes(&mut words, tree.planted, records);
-            records += tree.planted.records.len() as u32;
+            write_nodes(&mut words, tree.planted, quad);
+            quad += tree.planted.quads;
         }
     }
     words.resize(words.len().next_multiple_of(WORDS_V4), 0);
-    write_records(&mut words, v4, record_v4);
+    write_leaves(&mut words, v4, record_v4);
     words.resize(words.len().next_multiple_of(WORDS), 0);
-    write_records(&mut words, v6, record_v6);
+    write_leaves(&mut words, v6, record_v6);
     let mut blocks: Vec<Block> = words.as_chunks().0.iter().map(|words| Block(*words)).collect();
     blocks[0].0[header::CHECKSUM] = checksum(&blocks);
     blocks
 }
 
-/// The nodes of a tree whose first record has the number `records`.
-fn write_nodes(words: &mut Vec<u64>, planted: &Planted, records: u32) {
+/// The nodes of a tree whose leaves begin at quad `quad`.
+fn write_nodes(words: &mut Vec<u64>, planted: &Planted, quad: u32) {
     let mut rest = planted.words.as_slice();
     let mut start = 0;
     for pending in &planted.pending {
         // Two words that are no nodes.
         let (before, after) = rest.split_at(*pending as usize - start);
-        words.extend(before.iter().map(|word| moved(*word, records)));
+        words.extend(before.iter().map(|word| moved(*word, quad)));
         words.extend(&after[..2]);
         rest = &after[2..];
         start = *pending as usize + 2;
     }
-    words.extend(rest.iter().map(|word| moved(*word, records)));
+    words.extend(rest.iter().map(|word| moved(*word, quad)));
 }
 
-/// A node whose records have found their place.
-fn moved(word: u64, records: u32) -> u64 {
+/// A node whose leaf has found its place.
+fn moved(word: u64, quad: u32) -> u64 {
     match Node(word) {
         Node::EMPTY => word,
         cut if cut.is_cut() => word,
-        _ => word + u64::from(records),
+        _ => word + u64::from(quad),
     }
 }
 
-fn write_records<const N: usize>(words: &mut Vec<u64>, family: &[Standing], record: impl Fn(&Entry) -> [u64; N]) {
+fn write_leaves<const N: usize>(words: &mut Vec<u64>, family: &[Standing], record: impl Fn(&Entry) -> [u64; N]) {
     for tree in family {
-        words.extend(tree.planted.records.iter().flat_map(|entry| record(&tree.entries[*entry as usize])));
+        let (mut tables, mut records) = (tree.planted.tables.as_slice(), tree.planted.records.as_slice());
+        for (words_of_tables, count) in &tree.planted.leaves {
+            let (own, others) = tables.split_at(*words_of_tables as usize);
+            words.extend(own);
+            tables = others;
+            let (own, others) = records.split_at(*count as usize);
+            words.extend(own.iter().flat_map(|entry| record(&tree.entries[*entry as usize])));
+            records = others;
+        }
     }
 }
 

@@ -9,13 +9,15 @@ mod bounds;
 mod cut;
 mod ground;
 mod grow;
-mod guard;
 mod image;
 mod region;
+mod tables;
 mod trial;
 mod worst;
 
-use firewall_core::classify::image::{Block, MAX_STEPS, Node, Pending, WORDS, WORDS_V4, tree};
+use std::ops::Range;
+
+use firewall_core::classify::image::{Block, MAX_RECORDS, MAX_STEPS, Pending, QUAD, WORDS, WORDS_V4, tree};
 use firewall_core::classify::{Decision, Selector};
 
 use bounds::{Space, V4, V6};
@@ -170,10 +172,17 @@ struct Planted {
     steps: Vec<u32>,
     /// Where two words stand that are no nodes, in order.
     pending: Vec<u32>,
+    /// Words of the tables and number of records of each leaf.
+    leaves: Vec<(u32, u32)>,
+    /// Words of the tables of all leaves.
+    tables: Vec<u64>,
     /// Entry of each record.
     records: Vec<u32>,
+    /// What tables and records take.
+    quads: u32,
     tree: Pending,
-    longest_leaf: Node,
+    /// Records of the leaf that takes most steps, and these.
+    worst_leaf: (Range<usize>, u32),
     /// Entries of a leaf that no packet could be led through. There is nothing else then.
     overfull: Vec<u32>,
     worst_steps: u32,
@@ -181,9 +190,20 @@ struct Planted {
 
 impl Planted {
     fn new(first: u32) -> Self {
-        let (words, steps, pending, records) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let (tree, longest_leaf, overfull) = (Pending::NONE, Node::EMPTY, Vec::new());
-        Self { first, words, steps, pending, records, tree, longest_leaf, overfull, worst_steps: 0 }
+        Self {
+            first,
+            words: Vec::new(),
+            steps: Vec::new(),
+            pending: Vec::new(),
+            leaves: Vec::new(),
+            tables: Vec::new(),
+            records: Vec::new(),
+            quads: 0,
+            tree: Pending::NONE,
+            worst_leaf: (0..0, 0),
+            overfull: Vec::new(),
+            worst_steps: 0,
+        }
     }
 
     /// Word index behind the last node.
@@ -206,13 +226,13 @@ struct Shape {
 }
 
 impl Shape {
-    const fn new(copies: usize, leaving: i64) -> Self {
-        Self { copies, leaving, small: 8, large: 16 }
+    const fn new(small: usize, copies: usize, leaving: i64) -> Self {
+        Self { copies, leaving, small, large: MAX_RECORDS as usize }
     }
 }
 
 /// Shapes in the order in which they are tried.
-const SHAPES: [Shape; 4] = [Shape::new(4, 6), Shape::new(8, 6), Shape::new(4, 4), Shape::new(2, 4)];
+const SHAPES: [Shape; 3] = [Shape::new(24, 4, 6), Shape::new(64, 8, 6), Shape::new(64, 4, 10)];
 /// Shapes for entries that overlap so much that steps are short: they take memory instead.
 const LAST_RESORTS: [Shape; 2] =
     [Shape { copies: 8, leaving: 10, small: 4, large: 4 }, Shape { copies: 16, leaving: 12, small: 4, large: 4 }];
@@ -230,9 +250,9 @@ fn plant<const N: usize>(ground: &Ground<N>, first: u32, words: usize) -> Result
     ground.truncate(&ground.whole(), &mut list);
     let trial = Trial::new(ground.entries);
     let grow = |shape: Shape| {
-        let mut planted = grow::Grower::new(ground, first, shape).plant(&list);
+        let mut planted = grow::Grower::new(ground, first, shape, words).plant(&list);
         planted.worst_steps = worst::steps(&planted, ground.space, MAX_STEPS);
-        let size = planted.words.len() + planted.records.len() * words;
+        let size = planted.words.len() + (planted.quads * QUAD) as usize;
         let excess = (planted.worst_steps.saturating_sub(MAX_STEPS), size.saturating_sub(room));
         // Where the first shape that fits is taken, its cost is no matter.
         let is_tried = excess == (0, 0) && ground.entries.len() <= QUICK;
@@ -268,12 +288,11 @@ fn plant<const N: usize>(ground: &Ground<N>, first: u32, words: usize) -> Result
 type Graded = (((u32, usize), u64), Planted);
 
 impl Planted {
-    /// Rules of the longest leaf, each once.
+    /// Rules of the worst leaf, each once.
     fn worst_rules(&self, entries: &[Entry]) -> Vec<u32> {
-        let leaf = self.longest_leaf;
-        let records = self.records.iter().skip(leaf.first() as usize).take(leaf.count() as usize);
-        let worst = self.overfull.iter().chain(records.filter(|_| self.overfull.is_empty()));
-        let entries = worst.filter_map(|entry| entries.get(*entry as usize));
+        let records = self.records.get(self.worst_leaf.0.clone()).unwrap_or_default();
+        let worst = if self.overfull.is_empty() { records } else { &self.overfull };
+        let entries = worst.iter().filter_map(|entry| entries.get(*entry as usize));
         let mut rules: Vec<u32> = entries.map(|entry| entry.decision.rule()).collect();
         rules.dedup();
         rules

@@ -36,6 +36,11 @@ impl<const N: usize> Region<N> {
         differ & self.known[cut.field] & (cut.children() - 1) << cut.shift == 0
     }
 
+    /// A bit of a field, if it is known.
+    pub(super) fn bit(&self, field: usize, bit: u32) -> Option<bool> {
+        (self.known[field] >> bit & 1 == 1).then(|| self.value[field] >> bit & 1 == 1)
+    }
+
     /// A range of a field, without what lies below the first and above the last value of the region.
     pub(super) fn clip(&self, field: usize, [low, high]: [u32; 2]) -> [u32; 2] {
         let (first, last) = (self.value[field], self.value[field] | !self.known[field]);

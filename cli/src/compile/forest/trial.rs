@@ -15,11 +15,13 @@ const PACKETS: usize = 256;
 /// Costs in tenths of a nanosecond, as measured.
 mod cost {
     /// A word: a node, mostly.
-    pub(super) const WORD: u64 = 40;
-    /// An IPv6 record; most differ in their addresses.
-    pub(super) const BLOCK: u64 = 32;
+    pub(super) const WORD: u64 = 25;
+    /// One of the tables of a leaf.
+    pub(super) const TABLE: u64 = 13;
+    /// An IPv6 record.
+    pub(super) const BLOCK: u64 = 70;
     /// An IPv4 record.
-    pub(super) const RECORD: u64 = 25;
+    pub(super) const RECORD: u64 = 60;
 }
 
 /// Packets through entries here and there.
@@ -75,6 +77,11 @@ impl Blocks for Counted<'_> {
         self.blocks.header(word)
     }
 
+    fn lanes(&self, offset: u32) -> Option<u64> {
+        self.count(cost::TABLE);
+        self.blocks.lanes(offset)
+    }
+
     fn word(&self, index: u32) -> Option<u64> {
         self.count(cost::WORD);
         self.blocks.word(index)
@@ -92,10 +99,10 @@ impl Blocks for Counted<'_> {
 }
 
 /// Numbers that look random (an additive sequence, mixed), the same each time: equal rules give equal images.
-struct Numbers(u64);
+pub(super) struct Numbers(pub(super) u64);
 
 impl Numbers {
-    fn any(&mut self) -> u64 {
+    pub(super) fn any(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ self.0 >> 31).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed ^ mixed >> 29

@@ -69,7 +69,7 @@ impl<const N: usize> Search<'_, N> {
         if !node.is_cut() {
             return self.follow(&Way { steps: way.steps + self.planted.steps[place], ..*way }, pending);
         }
-        let first = self.place(node.first());
+        let first = self.place(node.children());
         let pending = if node.has_side() { Pending(self.planted.words[first - 1]) } else { pending };
         let (cut, children) = (self.space.cut(node), &self.planted.words[first..]);
         let mut child = 0;
@@ -106,7 +106,7 @@ impl<const N: usize> Search<'_, N> {
 mod tests {
     use std::cell::Cell;
 
-    use firewall_core::classify::image::{Block, Blocks, WORDS, WORDS_V4};
+    use firewall_core::classify::image::{Block, Blocks, TABLES, WORDS, WORDS_V4};
     use firewall_core::classify::{Decision, Key, Selector, lookup};
     use firewall_core::tables::{ANY_ZONE, Action};
 
@@ -116,11 +116,12 @@ mod tests {
     use super::super::{Entry, Planted, Prefix, SHAPES, Standing, grow, image};
     use super::*;
 
-    /// Counts what the walk counts: nodes and records.
+    /// Counts what the walk counts: nodes, the tables of a leaf together, and records.
     struct Counted<'a> {
         blocks: &'a [Block],
         planted: &'a Planted,
         steps: Cell<u32>,
+        tables: Cell<u32>,
     }
 
     impl Counted<'_> {
@@ -138,6 +139,14 @@ mod tests {
     impl Blocks for Counted<'_> {
         fn header(&self, word: usize) -> Option<u64> {
             self.blocks.header(word)
+        }
+
+        fn lanes(&self, offset: u32) -> Option<u64> {
+            self.tables.set(self.tables.get() + 1);
+            if self.tables.get().is_multiple_of(TABLES) {
+                self.count();
+            }
+            self.blocks.lanes(offset)
         }
 
         fn word(&self, index: u32) -> Option<u64> {
@@ -191,7 +200,7 @@ mod tests {
             let v4 = entries(count);
             let ground = Ground::new(&V4, &v4);
             let list: Vec<u32> = (0..count).collect();
-            let planted = grow::Grower::new(&ground, image::FIRST_NODE, SHAPES[0]).plant(&list);
+            let planted = grow::Grower::new(&ground, image::FIRST_NODE, SHAPES[0], WORDS_V4).plant(&list);
             let exact = steps(&planted, ground.space, 0);
             assert!(exact <= planted.worst_steps, "{exact} of {}", planted.worst_steps);
             let trial = Trial::new(&v4);
@@ -199,12 +208,13 @@ mod tests {
             let taken = trial.packets().iter().map(|key| taken(&blocks, &planted, key)).max().unwrap_or(0);
             assert!(taken <= exact, "{taken} of {exact}, {count} entries");
             println!("{taken} {exact} {}", planted.worst_steps);
-            assert!(taken + taken / 4 >= exact, "{taken} of {exact}, {count} entries");
+            // Who comes to the most records of a leaf has often found one of them before.
+            assert!(taken + taken / 2 >= exact, "{taken} of {exact}, {count} entries");
         }
     }
 
     fn taken(blocks: &[Block], planted: &Planted, key: &Key) -> u32 {
-        let counted = Counted { blocks, planted, steps: Cell::new(0) };
+        let counted = Counted { blocks, planted, steps: Cell::new(0), tables: Cell::new(0) };
         lookup(&counted, key).map_or(u32::MAX, |_| counted.steps.get())
     }
 }
