@@ -58,6 +58,8 @@ pub struct PortPlan {
     pub queues: u32,
     /// Its largest packet, bytes.
     pub mtu: u32,
+    /// Whether its driver sends a frame that came without being copied when a program in the kernel tells it to.
+    pub sends_uncopied: bool,
 }
 
 /// How the engine is to work.
@@ -166,7 +168,12 @@ impl Sockets {
         if let Some(port) = ports.iter().find(|port| port.queues > SOCKET_QUEUES) {
             return Err(EngineError::Queues { name: port.name.clone(), queues: port.queues });
         }
-        let wanted = if plan.needs_zero_copy { Copying::Zero } else { Copying::Auto };
+        let loses_answers = ports.iter().any(|port| !port.sends_uncopied);
+        let wanted = match plan.needs_zero_copy {
+            true => Copying::Zero,
+            false if loses_answers => Copying::Copy,
+            false => Copying::Auto,
+        };
         match Self::open_as(ports, wanted, plan) {
             // One driver can do without copies and another one cannot: the memory is shared, so all copy.
             Err(EngineError::Socket { .. }) if !plan.needs_zero_copy => Self::open_as(ports, Copying::Copy, plan),
