@@ -39,7 +39,7 @@ pub struct EngineView {
 }
 
 /// A driver that wants room before a frame which it is to send, and finds none when the frame came without being copied:
-/// `virtnet_xdp_xmit` in drivers/net/virtio_net.c, `xdp_convert_zc_to_xdp_frame` in net/core/xdp.c (Linux 7.3).
+/// `virtnet_xdp_xmit` in `drivers/net/virtio_net.c`, `xdp_convert_zc_to_xdp_frame` in `net/core/xdp.c` (Linux 7.3).
 const VIRTIO: &str = "virtio_net";
 const LOSES_ANSWERS: &str = "virtio_net loses what the programs in the kernel answer to frames that were not copied: ARP, \
     neighbour discovery, pings to a gateway; take `afxdp.zerocopy = \"auto\"`";
