@@ -22,9 +22,10 @@ use crate::clock;
 use crate::cpus;
 
 /// Entries of each ring.
-const RING: u32 = 2048;
-/// Chunks that a queue has in its fill ring.
-const FILL: u32 = 2048;
+const RING: u32 = 4096;
+/// Chunks that a queue has in its fill ring, for what arrives while its worker has to wait for its CPU. At 0.55 million frames a
+/// second 2048 lasted 3.7 ms, and 0.5 % were lost; 8192 lost none, but so many do not stay in caches, and capacity fell.
+const FILL: u32 = 4096;
 /// Chunks for each queue: those to receive into, and as many on their way out.
 const CHUNKS: u32 = 2 * FILL;
 /// Bytes of a chunk for frames that fit one of 2 KiB, and for others.
