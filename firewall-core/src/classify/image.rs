@@ -28,7 +28,7 @@ pub struct Block(pub [u64; WORDS]);
 pub const WORDS: usize = 8;
 /// Words of an IPv4 record.
 pub const WORDS_V4: usize = 4;
-/// Most steps (nodes and records) that a look-up may take.
+/// Most steps (nodes, leaves and records of theirs) that a look-up may take.
 pub const MAX_STEPS: u32 = 128;
 /// Most bits by which a node chooses its child.
 pub const MAX_CUT_BITS: u32 = 16;
@@ -73,6 +73,9 @@ pub mod header {
     /// The same for IPv6.
     pub const TREES_V6: usize = TREES_V4 + super::tree::COUNT;
 }
+
+// The last words of the header are the tables of leaves without records.
+const _: () = assert!(header::TREES_V6 + tree::COUNT + WORDS_V4 <= HEADER_BLOCKS as usize * WORDS);
 
 /// The trees of one family.
 ///
