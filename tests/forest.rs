@@ -171,6 +171,18 @@ fn lists_that_no_packet_could_be_led_through_are_refused() {
 }
 
 #[test]
+fn a_leaf_that_no_table_helps_is_found() {
+    // What its node says was once what a node without records says: five quads in, one record, no window.
+    let list = |top: u32, ends: std::ops::Range<u32>| {
+        ends.map(move |end| format!("@{top}.0.0.0/2 0.0.0.0/0 0 : 65535 1 : {end} 0x11/0xFF\n"))
+    };
+    let alone = ["@64.0.0.0/2 0.0.0.0/0 0 : 65535 0 : 65535 0x00/0x00\n".to_owned()];
+    let text = list(0, 40_001..40_005).chain(alone).chain(list(128, 41_000..41_030)).chain(list(192, 42_000..42_040));
+    let rules = classbench::parse(&text.collect::<String>()).expect("rules");
+    check("a record at quad 5", &rules, 96);
+}
+
+#[test]
 fn both_families_share_an_image() {
     let mut rules = ruleset::rules(Class::Fw, false, 300, 21);
     for (place, rule) in ruleset::rules(Class::Ipc, true, 300, 22).into_iter().enumerate() {

@@ -203,8 +203,8 @@ impl Class {
 ///
 /// Cut: word index of the first child (31 bits), 1, mask of the bits that choose (16 bits), shift (5), whether it has a side tree
 /// (1), slot of the key word (4).
-/// Leaf: index of its tables in units of [`QUAD`] words (27 bits), its [`Lanes`] (2), three bits of zero, and the [`Window`] of each
-/// table (8 each). Its records stand behind its tables.
+/// Leaf: index of its tables in units of [`QUAD`] words (27 bits), its [`Lanes`] (2), three bits of zero (but in [`Node::EMPTY`]),
+/// and the [`Window`] of each table (8 each). Its records stand behind its tables.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Node(pub u64);
 
@@ -275,8 +275,8 @@ impl Lanes {
 }
 
 impl Node {
-    /// A leaf without records: its tables are words of the header that are zero.
-    pub const EMPTY: Self = Self((HEADER_BLOCKS * WORDS as u32 / QUAD - 1) as u64);
+    /// A leaf without records: its tables are words of the header that are zero. No other leaf has bit 29.
+    pub const EMPTY: Self = Self((HEADER_BLOCKS * WORDS as u32 / QUAD - 1) as u64 | 1 << 29);
     const CUT: u64 = 1 << 31;
     const SIDE: u64 = 1 << 53;
 
