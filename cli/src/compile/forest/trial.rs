@@ -30,7 +30,10 @@ pub(super) struct Trial(Vec<Key>);
 impl Trial {
     /// Packets of which most match an entry, and the others have something of several.
     pub(super) fn new(entries: &[Entry]) -> Self {
-        let mut numbers = Numbers(0);
+        Self::with(entries, &mut Numbers(0))
+    }
+
+    fn with(entries: &[Entry], numbers: &mut Numbers) -> Self {
         let step = entries.len().div_ceil(PACKETS).max(1);
         let keys = entries.iter().step_by(step).enumerate().map(|(number, entry)| {
             let [second, third] = if number % 4 == 3 {
@@ -43,10 +46,11 @@ impl Trial {
         Self(keys.collect())
     }
 
-    /// The packets.
+    /// The packets of so many trials, other ones in each.
     #[cfg(test)]
-    pub(super) fn packets(&self) -> &[Key] {
-        &self.0
+    pub(super) fn packets(entries: &[Entry], trials: usize) -> Vec<Key> {
+        let mut numbers = Numbers(0);
+        (0..trials).flat_map(|_| Self::with(entries, &mut numbers).0).collect()
     }
 
     /// What all its packets take through an image, by [`cost`].

@@ -203,13 +203,13 @@ mod tests {
             let planted = grow::Grower::new(&ground, image::FIRST_NODE, SHAPES[0], WORDS_V4).plant(&list);
             let exact = steps(&planted, ground.space, 0);
             assert!(exact <= planted.worst_steps, "{exact} of {}", planted.worst_steps);
-            let trial = Trial::new(&v4);
+            // Who comes to the most records of a leaf has mostly found one of them before: it takes many to see one that has not.
+            let packets = Trial::packets(&v4, 64);
             let blocks = image::alone(Standing { planted: &planted, entries: &v4 }, WORDS_V4);
-            let taken = trial.packets().iter().map(|key| taken(&blocks, &planted, key)).max().unwrap_or(0);
+            let taken = packets.iter().map(|key| taken(&blocks, &planted, key)).max().unwrap_or(0);
             assert!(taken <= exact, "{taken} of {exact}, {count} entries");
             println!("{taken} {exact} {}", planted.worst_steps);
-            // Who comes to the most records of a leaf has often found one of them before.
-            assert!(taken + taken / 2 >= exact, "{taken} of {exact}, {count} entries");
+            assert!(taken + taken / 4 >= exact, "{taken} of {exact}, {count} entries");
         }
     }
 
