@@ -38,9 +38,6 @@ pub struct EngineView {
     pub warnings: Vec<String>,
 }
 
-/// A driver that wants room before a frame which it is to send, and finds none when the frame came without being copied:
-/// `virtnet_xdp_xmit` in `drivers/net/virtio_net.c`, `xdp_convert_zc_to_xdp_frame` in `net/core/xdp.c` (Linux 7.3).
-const VIRTIO: &str = "virtio_net";
 const LOSES_ANSWERS: &str = "virtio_net loses what the programs in the kernel answer to frames that were not copied: ARP, \
     neighbour discovery, pings to a gateway; take `afxdp.zerocopy = \"auto\"`";
 
@@ -76,17 +73,16 @@ impl EngineHost {
             view.warnings.push(format!("the engine does not work here, and the programs in the kernel forward: {why}"));
             return view;
         };
-        let loses_answers = engine.ports().iter().any(|port| !port.sends_uncopied);
         let (frames, reason) = if engine.is_zero_copy() {
             ("zero-copy", "frames come and go without being copied")
-        } else if loses_answers {
+        } else if engine.loses_uncopied() {
             ("copy", "virtio_net loses what the kernel answers without copies: it copies each frame, `xdp` is faster")
         } else {
             ("copy", "no zero-copy mode on all interfaces: the kernel copies each frame in and out, `xdp` is faster")
         };
         view.frames = Some(frames.to_owned());
         view.reasons.push(reason.to_owned());
-        if engine.is_zero_copy() && loses_answers {
+        if engine.is_zero_copy() && engine.loses_uncopied() {
             view.warnings.push(LOSES_ANSWERS.to_owned());
         }
         let cpus: Vec<String> = engine.cpus().map(|cpu| cpu.to_string()).collect();
@@ -118,7 +114,7 @@ impl Setup {
                     port: port_number(policy, &interface.name),
                     queues: interface::queues(&interface.name)?,
                     mtu: interface.mtu,
-                    sends_uncopied: interface.driver != VIRTIO,
+                    loses_uncopied: interface.loses_uncopied(),
                 })
             })
             .collect()

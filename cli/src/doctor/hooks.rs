@@ -54,6 +54,11 @@ fn native(interface: &InterfaceFacts) -> Ability {
 fn zero_copy(interface: &InterfaceFacts) -> Ability {
     match interface.running.as_ref().and_then(|running| running.frames.as_deref()) {
         Some("zero-copy") => return Ability::yes("in use"),
+        Some(_) if interface.interface.loses_uncopied() => {
+            return Ability::no(
+                "the driver loses what vfw answers in the kernel: copied unless `afxdp.zerocopy` requires it",
+            );
+        }
         Some(_) => return Ability::no("the running vfw has tried"),
         None => {}
     }

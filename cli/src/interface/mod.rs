@@ -77,6 +77,13 @@ pub struct Interface {
 }
 
 impl Interface {
+    /// Whether the driver loses frames that came without being copied when a program in the kernel sends them: it wants room
+    /// before them, and they have none (`virtnet_xdp_xmit` in `drivers/net/virtio_net.c`, `xdp_convert_zc_to_xdp_frame` in
+    /// `net/core/xdp.c`, Linux 7.3).
+    pub fn loses_uncopied(&self) -> bool {
+        self.driver == "virtio_net"
+    }
+
     /// Whether this is one end of a veth pair.
     pub fn is_veth(&self) -> bool {
         self.driver == "veth"

@@ -1,6 +1,7 @@
 //! The kernel: can it run the programs, and at full speed?
 
 use super::{Check, Run, newer_kernel};
+use crate::backend::afxdp::QUEUE_BYTES;
 use crate::doctor::change::Change;
 use crate::doctor::facts::Facts;
 use crate::doctor::finding::{Remedy, Verdict};
@@ -118,9 +119,6 @@ fn statistics(facts: &Facts) -> Vec<Verdict> {
     }]
 }
 
-/// What the rings of `AF_XDP` take for each queue (docs/vfw.toml.md).
-const RING_BYTES: u64 = 8 << 20;
-
 fn memlock(facts: &Facts) -> Vec<Verdict> {
     let limit = facts.machine.memlock;
     let Some(bytes) = limit.limit.filter(|_| !limit.exempt) else {
@@ -131,8 +129,8 @@ fn memlock(facts: &Facts) -> Vec<Verdict> {
     let raise = || Remedy::here("ulimit -l unlimited   # systemd: LimitMEMLOCK=infinity");
     vec![if facts.machine.version.is_some_and(|version| version < (5, 11)) {
         Verdict::error(format!("maps may take {bytes} bytes of locked memory, and need more")).mend(raise())
-    } else if queues * RING_BYTES > bytes {
-        let needed = queues * RING_BYTES;
+    } else if queues * QUEUE_BYTES > bytes {
+        let needed = queues * QUEUE_BYTES;
         Verdict::error(format!("{queues} AF_XDP queues lock {needed} bytes, and {bytes} are allowed")).mend(raise())
     } else {
         Verdict::ok("maps do not count as locked memory on this kernel, and AF_XDP rings fit")

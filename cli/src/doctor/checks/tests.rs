@@ -291,7 +291,9 @@ fn a_machine_that_is_slow_or_old_is_told_why() {
 fn locked_memory_counts_where_it_is_limited() {
     let mut facts = facts(machine(Platform::Physical), InterfaceFacts { mode: Mode::Afxdp, ..interface("ixgbe") });
     facts.machine.memlock = Memlock { limit: Some(8 << 20), exempt: false };
-    assert_eq!(found(&facts, "memlock").severity, Severity::Error, "four queues of 8 MiB");
+    assert_eq!(found(&facts, "memlock").severity, Severity::Error, "four queues of 16 MiB");
+    facts.machine.memlock.limit = Some((64 << 20) - 1);
+    assert_eq!(found(&facts, "memlock").severity, Severity::Error);
     facts.machine.memlock.limit = Some(64 << 20);
     assert!(!told(&facts).contains(&"error memlock".to_owned()));
 }
@@ -318,4 +320,9 @@ fn zero_copy_is_told_or_inferred() {
     let one = InterfaceFacts { running: running("copy"), ..interface("ixgbe") };
     let tried = possible(&Facts::default(), &one);
     assert!(tried.iter().all(|possible| possible.ability.can != Some(true) || !possible.hook.contains("zero")));
+    let (can, because) = answer(|one| {
+        let running = Running { state: "up".to_owned(), hook: None, frames: Some("copy".to_owned()) };
+        *one = InterfaceFacts { running: Some(running), ..virtio(Mode::Auto, VIRTIO) };
+    });
+    assert!(can == Some(false) && because.contains("loses what vfw answers"), "not tried: {because}");
 }
