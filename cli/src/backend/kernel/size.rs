@@ -1,6 +1,8 @@
 //! How much kernel memory the tables take: what `vfw check` and `vfw run` announce.
 
 use aya::util::nr_cpus;
+use firewall_core::classify::Block;
+use firewall_core::classify::image::SPARE_BLOCKS;
 use firewall_core::conntrack::{FLOW_BYTES, FLOW_KEY_BYTES};
 use firewall_core::event::{Topic, ring};
 use firewall_core::limit::Buckets;
@@ -27,7 +29,7 @@ pub fn table_bytes(image: &Image, config: &Config) -> Vec<(&'static str, usize)>
     let fragment = size_of::<FragmentKey>() + size_of::<FragmentPorts>() + HASH_ELEMENT;
     let neighbour = size_of::<NeighbourKey>() + size_of::<u64>() + HASH_ELEMENT + size_of::<u64>();
     let flows = config.flows.established.get() as usize + config.flows.half_open.get() as usize;
-    let blocks = rules::room(image.rules.blocks.len()) as usize * size_of_val(&image.rules.blocks[0]);
+    let blocks = (rules::room(image.rules.blocks.len()) + SPARE_BLOCKS) as usize * size_of::<Block>();
     let drops = (zones + 1) * DROP_REASON_SLOTS as usize + zones * 2;
     let counters = slots * object::rule_room(image) as usize * size_of::<RuleCounter>()
         + drops * size_of::<Counter>()
