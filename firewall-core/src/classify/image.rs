@@ -221,7 +221,7 @@ pub const MAX_RECORDS: u32 = 64;
 ///
 /// A table has a word of as many bits as the leaf has [`Lanes`] for each value: the bit of a record is set when some packet with
 /// that value matches it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Window(u8);
 
 impl Window {

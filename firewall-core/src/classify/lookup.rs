@@ -184,10 +184,8 @@ fn decide<B: Blocks + ?Sized, R: Record>(
 #[inline(always)]
 fn candidates<B: Blocks + ?Sized>(image: &B, key: &Key, leaf: Node) -> Option<u64> {
     let mut all = u64::MAX >> (64 - leaf.lanes().count());
-    let mut table = 0;
-    while table < TABLES {
+    for table in 0..TABLES {
         all &= image.lanes(leaf.place_in(table, key))?;
-        table += 1;
     }
     Some(all)
 }

@@ -86,6 +86,12 @@ pub(super) const V6: Space<13> = Space {
 };
 
 impl<const N: usize> Space<N> {
+    /// Slot of the key and first bit there of what a cut looks at.
+    pub(super) fn place(&self, cut: Cut) -> (u32, u32) {
+        let place = self.places[cut.field];
+        (place.slot as u32, place.shift + cut.shift)
+    }
+
     /// The cut of a node.
     pub(super) fn cut(&self, node: Node) -> Cut {
         let (slot, shift, bits) = node.window();

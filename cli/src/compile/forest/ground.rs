@@ -3,20 +3,20 @@
 use super::Entry;
 use super::bounds::{Bounds, Space};
 use super::region::Region;
-use super::tables::Places;
+use super::tables::Sights;
 
 pub(super) struct Ground<'a, const N: usize> {
     pub(super) space: &'a Space<N>,
     pub(super) entries: &'a [Entry],
     pub(super) bounds: Vec<Bounds<N>>,
-    pub(super) places: Places<N>,
+    pub(super) sights: Sights<N>,
 }
 
 impl<'a, const N: usize> Ground<'a, N> {
     pub(super) fn new(space: &'a Space<N>, entries: &'a [Entry]) -> Self {
         let bounds: Vec<Bounds<N>> = entries.iter().map(|entry| space.bounds(entry)).collect();
-        let places = Places::new(space, &bounds);
-        Self { space, entries, bounds, places }
+        let sights = Sights::new(space, &bounds);
+        Self { space, entries, bounds, sights }
     }
 
     /// Everything.

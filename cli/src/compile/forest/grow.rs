@@ -127,9 +127,8 @@ impl<'a, const N: usize> Grower<'a, N> {
         spot: &Spot<N>,
         mut worst_steps: u32,
     ) -> Grown {
-        let place = self.ground.space.places[cut.field];
-        let shift = place.shift + cut.shift;
-        let mut node = Node::cut(place.slot as u32, shift, cut.bits, self.planted.first + first as u32);
+        let (slot, shift) = self.ground.space.place(cut);
+        let mut node = Node::cut(slot, shift, cut.bits, self.planted.first + first as u32);
         if !left.is_empty() {
             let side = first - SIDE_WORDS;
             let grown = self.grow(left, &Spot { sides: spot.sides + 1, ..*spot });
@@ -194,13 +193,15 @@ impl<'a, const N: usize> Grower<'a, N> {
         if kept.len() > MAX_RECORDS as usize {
             return self.chain(kept, spot);
         }
-        if kept.is_empty() {
-            return NOTHING;
-        }
+        if kept.is_empty() { NOTHING } else { self.stored(kept, &spot.region) }
+    }
+
+    /// The leaf of these records, at most [`MAX_RECORDS`], which are stored once.
+    fn stored(&mut self, kept: Vec<u32>, region: &Region<N>) -> Grown {
         if let Some(grown) = self.leaves.get(kept.as_slice()) {
             return *grown;
         }
-        let grown = self.fill(&kept, &spot.region);
+        let grown = self.fill(&kept, region);
         self.leaves.insert(kept.into_boxed_slice(), grown);
         grown
     }
@@ -210,15 +211,14 @@ impl<'a, const N: usize> Grower<'a, N> {
         const UNCUT: Cut = Cut { field: 0, shift: 0, bits: 0 };
         let left = kept.split_off(MAX_RECORDS as usize);
         let (first, below) = self.stake(UNCUT, &left, spot);
-        let grown = self.leaf(&kept, &below);
+        let grown = self.stored(kept, &below.region);
         self.planted.words[first] = grown.node.0;
         self.planted.steps[first] = grown.worst_steps;
         self.close(UNCUT, first, (left, below.pending), spot, grown.worst_steps)
     }
 
-    /// A leaf of these records, at most [`MAX_RECORDS`].
     fn fill(&mut self, kept: &[u32], region: &Region<N>) -> Grown {
-        let tables = self.choice.choose(&self.ground.places, &self.ground.bounds, kept, region);
+        let tables = self.choice.choose(&self.ground.sights, &self.ground.bounds, kept, region);
         let records = kept.len() as u32;
         let lanes = Lanes::of(records, self.words);
         let node = Node::leaf(self.planted.quads, lanes, tables.windows);

@@ -24,40 +24,35 @@ type Set = u32;
 /// Of a number that each packet has, those with each bit.
 type Bits = [Set; 32];
 
-/// Bits of a field that a table may look at.
-struct Place {
-    cut: Cut,
-    window: Window,
-}
-
 /// What the tables of one family are chosen from.
-pub(super) struct Places<const N: usize> {
-    all: Vec<Place>,
+pub(super) struct Sights<const N: usize> {
+    /// Bits at which a table may look, and their window.
+    all: Vec<(Cut, Window)>,
     /// What packets have that look like entries here and there.
     packets: [Bits; N],
     /// Where in the range of an entry each packet's number lies: a share of 2^32.
     points: [[u32; PACKETS]; N],
 }
 
-impl<const N: usize> Places<N> {
+impl<const N: usize> Sights<N> {
     pub(super) fn new(space: &Space<N>, bounds: &[Bounds<N>]) -> Self {
         let mut numbers = Numbers(0);
         let points = [(); N].map(|()| [(); PACKETS].map(|()| (numbers.any() >> 32) as u32));
-        let place = |field: usize, shift: u32| {
-            let stands = &space.places[field];
-            let window = Window::new(stands.slot as u32, stands.shift + shift);
-            Place { cut: Cut { field, shift, bits: Window::BITS }, window }
-        };
-        let places = (0..N).flat_map(|field| {
+        let cuts = (0..N).flat_map(|field| {
             let width = 32 - space.highest[field].leading_zeros();
-            (0..=width - Window::BITS).step_by(Window::STEP as usize).map(move |shift| place(field, shift))
+            let shifts = (0..=width - Window::BITS).step_by(Window::STEP as usize);
+            shifts.map(move |shift| Cut { field, shift, bits: Window::BITS })
         });
-        let mut all = Self { all: places.collect(), packets: [[0; 32]; N], points };
-        all.packets = std::array::from_fn(|field| {
-            let values: [u32; PACKETS] = all.values(field, bounds);
+        let sight = |cut: Cut| {
+            let (slot, shift) = space.place(cut);
+            (cut, Window::new(slot, shift))
+        };
+        let mut sights = Self { all: cuts.map(sight).collect(), packets: [[0; 32]; N], points };
+        sights.packets = std::array::from_fn(|field| {
+            let values: [u32; PACKETS] = sights.values(field, bounds);
             std::array::from_fn(|bit| with_bit(&values, bit as u32))
         });
-        all
+        sights
     }
 
     /// What packets have in a field that look like some of these entries: in each field like other ones.
@@ -101,17 +96,19 @@ fn worth<const N: usize>(sample: &[&Bounds<N>], region: &Region<N>) -> [u32; N] 
     })
 }
 
-impl Place {
-    fn masks<const N: usize>(&self, all: &[Bounds<N>], entries: &[u32]) -> [u64; VALUES] {
-        let mut masks = [0; VALUES];
-        for (record, entry) in entries.iter().enumerate() {
-            let (first, count) = self.cut.span(all[*entry as usize][self.cut.field]);
-            for value in first..first + count {
-                masks[value as usize % VALUES] |= 1 << record;
-            }
-        }
-        masks
+/// The values that the bits of a cut have in a range.
+fn values(cut: Cut, range: [u32; 2]) -> impl Iterator<Item = usize> {
+    let (first, count) = cut.span(range);
+    (first..first + count).map(|value| value as usize % VALUES)
+}
+
+/// For each value of the bits of a cut, the entries that some packet with it matches.
+fn masks<const N: usize>(cut: Cut, all: &[Bounds<N>], entries: &[u32]) -> [u64; VALUES] {
+    let mut masks = [0; VALUES];
+    for (record, entry) in entries.iter().enumerate() {
+        values(cut, all[*entry as usize][cut.field]).for_each(|value| masks[value] |= 1 << record);
     }
+    masks
 }
 
 /// For each record that is looked at, the packets for which it is left.
@@ -122,9 +119,9 @@ fn count(left: &Left, more: &Left) -> u32 {
     left.iter().zip(more).map(|(left, more)| (left & more).count_ones()).sum()
 }
 
-/// Room that choices share: places, and what each leaves.
+/// Room that choices share: sights, and what each leaves.
 #[derive(Default)]
-pub(super) struct Choice(Vec<(usize, Left)>);
+pub(super) struct Choice(Vec<(Cut, Window, Left)>);
 
 /// The tables of a leaf.
 pub(super) struct Tables {
@@ -137,7 +134,7 @@ impl Choice {
     /// Tables for a leaf with these entries, at most `MAX_RECORDS`. Other leaves with the same ones share them.
     pub(super) fn choose<const N: usize>(
         &mut self,
-        places: &Places<N>,
+        sights: &Sights<N>,
         all: &[Bounds<N>],
         entries: &[u32],
         region: &Region<N>,
@@ -146,44 +143,43 @@ impl Choice {
         let sample: Vec<&Bounds<N>> = entries.iter().step_by(step).map(|entry| &all[*entry as usize]).collect();
         let mut left = [0; SAMPLE];
         left[..sample.len()].fill(Set::MAX);
-        self.look(places, &sample, region, &left);
+        self.look(sights, &sample, region, &left);
         let mut tables = Tables::of_all(entries.len());
+        let mut most = count(&left, &left);
         for table in 0..TABLES as usize {
-            let rest = self.0.iter().map(|(place, packets)| (count(&left, packets), place, packets));
-            let Some((rest, place, packets)) = rest.min_by_key(|(rest, ..)| *rest) else { break };
-            if rest == count(&left, &left) {
+            let rest = self.0.iter().map(|sight| (count(&left, &sight.2), sight));
+            let Some((rest, (cut, window, packets))) = rest.min_by_key(|(rest, _)| *rest) else { break };
+            if rest == most {
                 break;
             }
+            most = rest;
             left.iter_mut().zip(packets).for_each(|(left, packets)| *left &= packets);
-            tables.windows[table] = places.all[*place].window;
-            tables.masks[table] = places.all[*place].masks(all, entries);
+            tables.windows[table] = *window;
+            tables.masks[table] = masks(*cut, all, entries);
         }
         tables
     }
 
-    /// What each place leaves of what is left.
-    fn look<const N: usize>(&mut self, places: &Places<N>, sample: &[&Bounds<N>], region: &Region<N>, left: &Left) {
+    /// What each sight leaves of what is left.
+    fn look<const N: usize>(&mut self, sights: &Sights<N>, sample: &[&Bounds<N>], region: &Region<N>, left: &Left) {
         self.0.clear();
         let (all, worth) = (count(left, left), worth(sample, region));
-        let mut values = (N, [0; OWN]);
-        for (number, Place { cut, .. }) in places.all.iter().enumerate() {
+        let mut own = (N, [0; OWN]);
+        for (cut, window) in &sights.all {
             if worth[cut.field] >> cut.shift & (Window::VALUES - 1) == 0 {
                 continue;
             }
-            if values.0 != cut.field {
-                values = (cut.field, places.values(cut.field, sample));
+            if own.0 != cut.field {
+                own = (cut.field, sights.values(cut.field, sample));
             }
-            let bits = [0, 1, 2].map(|bit| places.packets_with(cut.field, cut.shift + bit, &values.1, region));
+            let bits = [0, 1, 2].map(|bit| sights.packets_with(cut.field, cut.shift + bit, &own.1, region));
             let with = with_values(&bits);
-            let mut own = [0; SAMPLE];
-            for (packets, entry) in own.iter_mut().zip(sample) {
-                *packets = match cut.span(entry[cut.field]) {
-                    (_, Window::VALUES) => Set::MAX,
-                    (first, count) => (first..first + count).fold(0, |all, value| all | with[value as usize % VALUES]),
-                };
+            let mut packets = [0; SAMPLE];
+            for (packets, entry) in packets.iter_mut().zip(sample) {
+                *packets = values(*cut, entry[cut.field]).fold(0, |all, value| all | with[value]);
             }
-            if count(left, &own) < all {
-                self.0.push((number, own));
+            if count(left, &packets) < all {
+                self.0.push((*cut, *window, packets));
             }
         }
     }
@@ -237,10 +233,10 @@ mod tests {
     fn a_range_has_the_values_of_its_numbers() {
         for (low, high, shift) in [(0, 0, 0), (3, 9, 0), (14, 17, 0), (0x120, 0x14f, 4), (5, 300, 0), (0, u32::MAX, 28)]
         {
-            let place = Place { cut: Cut { field: 0, shift, bits: Window::BITS }, window: Window::new(0, shift) };
+            let cut = Cut { field: 0, shift, bits: Window::BITS };
             let mut expected = [0; VALUES];
             (low >> shift..=high >> shift).for_each(|value| expected[value as usize % VALUES] = 0b10);
-            assert_eq!(place.masks(&[[[0; 2]], [[low, high]]], &[1]).map(|mask| mask << 1), expected, "{low} {high}");
+            assert_eq!(masks(cut, &[[[0; 2]], [[low, high]]], &[1]).map(|mask| mask << 1), expected, "{low} {high}");
         }
     }
 
@@ -248,7 +244,7 @@ mod tests {
     fn records_that_nothing_tells_apart_are_left_and_no_others() {
         let any: Bounds<7> = V4.highest.map(|highest| [0, highest]);
         let all = [any; 3];
-        let tables = Choice::default().choose(&Places::new(&V4, &all), &all, &[0, 1, 2], &Region::whole(&V4.highest));
+        let tables = Choice::default().choose(&Sights::new(&V4, &all), &all, &[0, 1, 2], &Region::whole(&V4.highest));
         assert_eq!(tables.most(), 3);
         let bytes = tables.words(Lanes::of(3, WORDS_V4)).into_iter().flat_map(u64::to_ne_bytes);
         assert_eq!(bytes.collect::<Vec<_>>(), [0b111; 32]);
@@ -264,7 +260,7 @@ mod tests {
         };
         let all: Vec<Bounds<7>> = (0..64).map(entry).collect();
         let entries: Vec<u32> = (0..64).collect();
-        let tables = Choice::default().choose(&Places::new(&V4, &all), &all, &entries, &Region::whole(&V4.highest));
+        let tables = Choice::default().choose(&Sights::new(&V4, &all), &all, &entries, &Region::whole(&V4.highest));
         assert!((1..=4).contains(&tables.most()), "{}", tables.most());
     }
 }

@@ -12,7 +12,7 @@ use super::{Entry, Prefix};
 /// Packets of a trial.
 const PACKETS: usize = 256;
 
-/// Costs in tenths of a nanosecond, as measured.
+/// Costs in tenths of a nanosecond, as they fit what look-ups of 1,000 rules took together.
 mod cost {
     /// A word: a node, mostly.
     pub(super) const WORD: u64 = 25;
