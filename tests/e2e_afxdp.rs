@@ -157,10 +157,10 @@ fn workers_share_flows() {
         // One that has just served a client may still be busy with its end.
         let _server = network.serve("db", &["iperf3", "--server"], 5201);
         let to = network.address("db", false).to_string();
-        let command = ["iperf3", "--json", "--parallel", "8", "--bytes", "64M", "--client", &to];
+        let command = ["iperf3", "--json", "--parallel", "8", "--bytes", "128M", "--client", &to];
         let output = finish(network.start("app", &[&command, turned].concat()), Duration::from_secs(20));
         let report: Value = serde_json::from_slice(&output.stdout).expect("the JSON of iperf3");
-        assert!(report["end"]["sum_received"]["bytes"].as_u64() >= Some(50_000_000), "{report}");
+        assert!(report["end"]["sum_received"]["bytes"].as_u64() >= Some(100_000_000), "{report}");
     }
     pings(&network, "50");
     assert_eq!(firewall.drop_reasons(&["multicast"]), [""; 0]);
