@@ -55,6 +55,6 @@ impl PolicyTables {
 
     /// What the first rule that matches says; `None` when there is no usable rule table.
     pub fn judge(&self, key: &RuleKey) -> Option<Decision> {
-        lookup(self.rules.as_slice(), &Key::of(key))
+        lookup(self.rules.as_slice(), Key::of(key))
     }
 }

@@ -43,7 +43,7 @@ pub fn compile(rules: &[Rule]) -> Result<Compiled, TooManySteps> {
 pub fn look_up(rules: &[Rule], forest: &Forest, headers: &[Header]) -> Result<Lookups, KernelError> {
     let keys: Vec<RuleKey> = headers.iter().map(RuleKey::from).collect();
     let image = forest.blocks.as_slice();
-    let find = |key: &RuleKey| lookup(image, &Key::of(key)).map_or(u32::MAX, Decision::rule);
+    let find = |key: &RuleKey| lookup(image, Key::of(key)).map_or(u32::MAX, Decision::rule);
     let (_, seconds) = best(|| black_box(&keys).iter().fold(0u32, |sum, key| sum.wrapping_add(find(key))));
     let kernel = Classifier::load(&forest.blocks, &keys)?.run()?;
     let is_wrong = |number: &usize| {

@@ -46,7 +46,7 @@ pub const SPARE_BLOCKS: u32 = 1;
 /// First word of the header: "vfwtable", and changes with the layout ([`VERSION`]).
 pub const MAGIC: u64 = u64::from_le_bytes(*b"vfwtable");
 /// Number of this layout.
-pub const VERSION: u32 = 7;
+pub const VERSION: u32 = 8;
 /// Blocks before the first node.
 pub const HEADER_BLOCKS: u32 = 3;
 
@@ -64,7 +64,7 @@ pub mod header {
     pub const DEFAULT: usize = 4;
     /// Table entries before copying: IPv4 (low half), IPv6 (high half).
     pub const ENTRIES: usize = 5;
-    /// Nodes (low half), first IPv4 record (high half).
+    /// Words of nodes (low half), quad of the first IPv4 leaf's tables (high half).
     pub const NODES: usize = 6;
     /// IPv4 records (low half), IPv6 records (high half).
     pub const RECORDS: usize = 7;
@@ -74,8 +74,9 @@ pub mod header {
     pub const TREES_V6: usize = TREES_V4 + super::tree::COUNT;
 }
 
-// The last words of the header are the tables of leaves without records.
+// The last words of the header are the first table of leaves without records: what one table rules out, no other brings back.
 const _: () = assert!(header::TREES_V6 + tree::COUNT + WORDS_V4 <= HEADER_BLOCKS as usize * WORDS);
+const _: () = assert!(Window::VALUES / 8 <= WORDS_V4 as u32);
 
 /// The trees of one family.
 ///
@@ -120,13 +121,17 @@ impl Blocks for [Block] {
 
     #[inline(always)]
     fn lanes(&self, offset: u32) -> Option<u64> {
-        let bytes = self.as_bytes().get(offset as usize..)?.first_chunk()?;
-        Some(u64::from_ne_bytes(*bytes))
+        let offset = offset as usize;
+        // One comparison; `first_chunk` of the rest would be two.
+        let bytes = self.as_bytes().get(offset..offset + size_of::<u64>())?;
+        Some(u64::from_ne_bytes(*bytes.first_chunk()?))
     }
 
     #[inline(always)]
     fn word(&self, index: u32) -> Option<u64> {
-        Some(self.get(index as usize / WORDS)?.0[index as usize % WORDS])
+        let offset = index as usize * size_of::<u64>();
+        let bytes = self.as_bytes().get(offset..offset + size_of::<u64>())?;
+        Some(u64::from_ne_bytes(*bytes.first_chunk()?))
     }
 
     #[inline(always)]
@@ -203,7 +208,7 @@ impl Class {
 ///
 /// Cut: word index of the first child (31 bits), 1, mask of the bits that choose (16 bits), shift (5), whether it has a side tree
 /// (1), slot of the key word (4).
-/// Leaf: index of its tables in units of [`QUAD`] words (27 bits), its [`Lanes`] (2), three bits of zero (but in [`Node::EMPTY`]),
+/// Leaf: index of its tables in units of [`QUAD`] words (27 bits), its [`Lanes`] (3), a bit of zero (but in [`Node::EMPTY`]), 0,
 /// and the [`Window`] of each table (8 each). Its records stand behind its tables.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Node(pub u64);
@@ -219,14 +224,14 @@ pub const MAX_RECORDS: u32 = 64;
 
 /// Bits of the key by whose value a table of a leaf tells which records may match: [`Window::BITS`] of them.
 ///
-/// A table has a word of as many bits as the leaf has [`Lanes`] for each value: the bit of a record is set when some packet with
-/// that value matches it.
+/// A table has so many bytes for each value as the leaf's [`Lanes`] say: the bit of a record is set when some packet with that
+/// value matches it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Window(u8);
 
 impl Window {
     /// Bits of the key.
-    pub const BITS: u32 = 3;
+    pub const BITS: u32 = 4;
     /// Values of these.
     pub const VALUES: u32 = 1 << Self::BITS;
     /// What the first bit of a window is a multiple of.
@@ -240,43 +245,45 @@ impl Window {
     /// Word of the key, and first bit there.
     #[inline(always)]
     pub(super) const fn place(self) -> (usize, u32) {
-        ((self.0 >> 5) as usize, (self.0 & 31) as u32 * Self::STEP)
+        ((self.0 >> 5) as usize, self.0 as u32 * Self::STEP % u64::BITS)
     }
 }
 
-/// Room of a leaf's tables for records: 8, 16, 32 or 64, as a number from 0 to 3.
+/// Room of a leaf's tables for records: bytes of the word that a table has for each value, less one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Lanes(pub u32);
+pub struct Lanes(u32);
 
 impl Lanes {
-    /// The fewest for so many records, at most [`MAX_RECORDS`], of so many words each: what follows the tables is aligned.
-    pub const fn of(records: u32, words: usize) -> Self {
-        let fewest = if words == WORDS { 16 } else { 8 };
-        let lanes = if records > fewest { records.next_power_of_two() } else { fewest };
-        Self(lanes.trailing_zeros() - 3)
+    /// The fewest for so many records, 1 to [`MAX_RECORDS`].
+    pub const fn of(records: u32) -> Self {
+        Self((records.saturating_sub(1) / 8) & 7)
     }
 
-    /// Their number.
+    /// Bytes of a table for each value.
+    #[inline(always)]
+    pub const fn bytes(self) -> u32 {
+        self.0 + 1
+    }
+
+    /// Records that there is room for.
     #[inline(always)]
     pub const fn count(self) -> u32 {
-        8 << self.0
+        self.bytes() * 8
     }
 
-    /// Words of all tables.
+    /// Words of all tables: whole blocks.
     #[inline(always)]
     pub const fn words(self) -> u32 {
-        TABLES * self.words_of_one()
-    }
-
-    #[inline(always)]
-    const fn words_of_one(self) -> u32 {
-        (Window::VALUES / 8) << self.0
+        TABLES * Window::VALUES / 8 * self.bytes()
     }
 }
 
+// What follows the tables is aligned.
+const _: () = assert!(Lanes::of(1).words() as usize == WORDS);
+
 impl Node {
-    /// A leaf without records: its tables are words of the header that are zero. No other leaf has bit 29.
-    pub const EMPTY: Self = Self((HEADER_BLOCKS * WORDS as u32 / QUAD - 1) as u64 | 1 << 29);
+    /// A leaf without records: its first table is words of the header that are zero. No other leaf has bit 30.
+    pub const EMPTY: Self = Self((HEADER_BLOCKS * WORDS as u32 / QUAD - 1) as u64 | 1 << 30);
     const CUT: u64 = 1 << 31;
     const SIDE: u64 = 1 << 53;
 
@@ -296,7 +303,7 @@ impl Node {
     pub const fn leaf(first: u32, lanes: Lanes, windows: [Window; TABLES as usize]) -> Self {
         let [a, b, c, d] = windows;
         let windows = u32::from_le_bytes([a.0, b.0, c.0, d.0]);
-        Self(first as u64 | ((lanes.0 & 3) as u64) << 27 | (windows as u64) << 32)
+        Self(first as u64 | ((lanes.0 & 7) as u64) << 27 | (windows as u64) << 32)
     }
 
     /// Whether it is a cut.
@@ -339,7 +346,7 @@ impl Node {
     /// Lanes of a leaf.
     #[inline(always)]
     pub const fn lanes(self) -> Lanes {
-        Lanes((self.0 >> 27 & 3) as u32)
+        Lanes((self.0 >> 27 & 7) as u32)
     }
 
     /// Quad of a leaf's first record.
@@ -354,11 +361,11 @@ impl Node {
         key.value(Window((self.0 >> (32 + 8 * number)) as u8))
     }
 
-    /// Where a leaf's table says which records may match a packet: byte offset of as many bits as there are lanes.
+    /// Where a leaf's table says which records may match a packet: a byte offset, from which on each has a bit.
     #[inline(always)]
     pub const fn place_in(self, table: u32, key: &Key) -> u32 {
         let lane = table * Window::VALUES + self.value(table, key);
-        self.tables().wrapping_mul(QUAD * 8).wrapping_add(lane << self.lanes().0)
+        self.tables().wrapping_mul(QUAD * 8).wrapping_add(lane * self.lanes().bytes())
     }
 }
 

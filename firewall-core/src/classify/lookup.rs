@@ -62,8 +62,9 @@ fn class_of_source<W: Walk>(walk: &mut W) -> Option<Class> {
 }
 
 /// [`first_match`] in an image that is at hand.
-pub fn lookup<B: Blocks + ?Sized>(image: &B, key: &Key) -> Option<Decision> {
-    first_match(&mut AtHand { image, key: *key })
+#[inline]
+pub fn lookup<B: Blocks + ?Sized>(image: &B, key: Key) -> Option<Decision> {
+    first_match(&mut AtHand { image, key })
 }
 
 struct AtHand<'a, B: ?Sized> {

@@ -83,15 +83,15 @@ impl<'a, const N: usize> Grower<'a, N> {
             return NOTHING;
         }
         self.ground.truncate(&spot.region, &mut list);
-        if list.len() <= self.shape.small || spot.cuts >= MAX_CUTS {
+        if list.len() <= self.shape.most || spot.cuts >= MAX_CUTS {
             return self.leaf(&list, spot);
         }
         let may_leave = spot.sides < MAX_SIDES;
         let copies = if may_leave { self.shape.copies } else { LAST_COPIES };
         let terms = Terms { may_leave, copies, leaving: self.shape.leaving };
         match self.chooser.choose(&self.ground.bounds, &list, &spot.region, terms) {
-            Some(plan) if plan.score > 0 || list.len() > self.shape.large => self.split(&list, spot, plan, terms),
-            _ => self.leaf(&list, spot),
+            Some(plan) => self.split(&list, spot, plan, terms),
+            None => self.leaf(&list, spot),
         }
     }
 
@@ -148,20 +148,19 @@ impl<'a, const N: usize> Grower<'a, N> {
         let mut worst = 1;
         let mut child = 0;
         while child < children {
-            let own = parts.of(child);
-            let alike = (child + 1..children).take_while(|next| parts.of(*next) == own).count();
+            let (own, last) = parts.neighbours(child, self.shape.shared);
             if !own.is_empty() {
                 let mut inside = *below;
                 // A subtree that neighbours share holds for all of them.
-                if alike == 0 {
+                if last == child {
                     inside.region = inside.region.child(cut, child as u32);
                 }
-                let grown = self.grow(own.to_vec(), &inside);
+                let grown = self.grow(own, &inside);
                 worst = worst.max(grown.worst_steps);
-                self.planted.words[first + child..=first + child + alike].fill(grown.node.0);
-                self.planted.steps[first + child..=first + child + alike].fill(grown.worst_steps);
+                self.planted.words[first + child..=first + last].fill(grown.node.0);
+                self.planted.steps[first + child..=first + last].fill(grown.worst_steps);
             }
-            child += alike + 1;
+            child = last + 1;
         }
         worst
     }
@@ -220,7 +219,7 @@ impl<'a, const N: usize> Grower<'a, N> {
     fn fill(&mut self, kept: &[u32], region: &Region<N>) -> Grown {
         let tables = self.choice.choose(&self.ground.sights, &self.ground.bounds, kept, region);
         let records = kept.len() as u32;
-        let lanes = Lanes::of(records, self.words);
+        let lanes = Lanes::of(records);
         let node = Node::leaf(self.planted.quads, lanes, tables.windows);
         let worst_steps = 1 + tables.most();
         if worst_steps > self.planted.worst_leaf.1 {
@@ -298,5 +297,28 @@ impl Parts {
 
     fn of(&self, child: usize) -> &[u32] {
         &self.entries[self.starts[child] as usize..self.starts[child + 1] as usize]
+    }
+
+    /// The entries of a child and of those behind it up to the last one with which it shares what grows: they have the same
+    /// ones, or no more than `most` together, for which tables of their own would not be worth their memory.
+    fn neighbours(&self, child: usize, most: usize) -> (Vec<u32>, usize) {
+        let (mut all, mut last) = (self.of(child).to_vec(), child);
+        while last + 2 < self.starts.len() {
+            let next = self.of(last + 1);
+            if all != next {
+                if all.len().max(next.len()) > most {
+                    break;
+                }
+                let mut both = [all.as_slice(), next].concat();
+                both.sort_unstable();
+                both.dedup();
+                if both.len() > most {
+                    break;
+                }
+                all = both;
+            }
+            last += 1;
+        }
+        (all, last)
     }
 }

@@ -110,3 +110,21 @@ fn record_v6(entry: &Entry) -> [u64; WORDS] {
     let [source, destination] = [entry.source, entry.destination].map(|prefix| (prefix.first, prefix.length));
     RecordV6::new(source, destination, &entry.selector, entry.decision).0
 }
+
+#[cfg(test)]
+mod tests {
+    use firewall_core::classify::image::{Lanes, TABLES, Window};
+
+    use super::*;
+
+    #[test]
+    fn a_leaf_of_one_record_is_not_taken_for_one_without() {
+        // Where the tables of leaves without records are, five quads in, with no window: before its place is known, and then.
+        let leaf = |quad: u32| Node::leaf(quad, Lanes::of(1), [Window::new(0, 0); TABLES as usize]);
+        let own = Node::EMPTY.tables();
+        assert_ne!(leaf(own), Node::EMPTY);
+        assert_ne!(moved(leaf(0).0, own), Node::EMPTY.0);
+        assert_eq!(moved(leaf(own).0, 7), leaf(own + 7).0);
+        assert_eq!(moved(Node::EMPTY.0, 7), Node::EMPTY.0);
+    }
+}

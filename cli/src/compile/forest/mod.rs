@@ -3,7 +3,7 @@
 //! [`compile`] grows a tree of the entries of each family. A node cuts its entries by the window of key bits that separates them
 //! best, and what such a cut would copy too often is left to a side tree of that node; so entries end up beside others that
 //! are specific in the same places. Entries that can never be the first match in their part of the space are dropped there,
-//! leaves with the same entries are stored once. The result depends on the entries alone.
+//! leaves with the same entries are stored once, and neighbours with few entries share a leaf. The result depends on the entries alone.
 
 mod bounds;
 mod cut;
@@ -219,23 +219,25 @@ struct Shape {
     copies: usize,
     /// What a cut must gain, in bits, to leave half of its entries to a side tree.
     leaving: i64,
-    /// Entries that are not worth a further cut.
-    small: usize,
-    /// A leaf above this is cut at any price.
-    large: usize,
+    /// Entries that are not cut further.
+    most: usize,
+    /// Entries that children may have together to share one leaf.
+    shared: usize,
 }
 
 impl Shape {
-    const fn new(small: usize, copies: usize, leaving: i64) -> Self {
-        Self { copies, leaving, small, large: MAX_RECORDS as usize }
+    const fn new(copies: usize, leaving: i64) -> Self {
+        Self { copies, leaving, most: MAX_RECORDS as usize, shared: 16 }
     }
 }
 
 /// Shapes in the order in which they are tried.
-const SHAPES: [Shape; 3] = [Shape::new(24, 4, 6), Shape::new(64, 8, 6), Shape::new(64, 4, 10)];
+const SHAPES: [Shape; 3] = [Shape::new(2, 8), Shape::new(4, 6), Shape::new(8, 8)];
 /// Shapes for entries that overlap so much that steps are short: they take memory instead.
 const LAST_RESORTS: [Shape; 2] =
-    [Shape { copies: 8, leaving: 10, small: 4, large: 4 }, Shape { copies: 16, leaving: 12, small: 4, large: 4 }];
+    [Shape { copies: 8, leaving: 10, ..SHORT }, Shape { copies: 16, leaving: 12, ..SHORT }];
+/// What these have in common.
+const SHORT: Shape = Shape { copies: 0, leaving: 0, most: 4, shared: 0 };
 /// Entries whose memory is no matter.
 const FEW: usize = 500;
 /// Entries that take so little time that all shapes are tried.

@@ -17,7 +17,7 @@ const VALUES: usize = Window::VALUES as usize;
 const PACKETS: usize = Set::BITS as usize;
 const OWN: usize = PACKETS / 2;
 /// Records of a leaf that are looked at.
-const SAMPLE: usize = 16;
+const SAMPLE: usize = 32;
 
 /// Packets, a bit each.
 type Set = u32;
@@ -81,10 +81,10 @@ fn with_bit(values: &[u32], bit: u32) -> Set {
 }
 
 /// Packets with each value of bits that some packets have.
-fn with_values([first, second, third]: &[Set; Window::BITS as usize]) -> [Set; VALUES] {
+fn with_values(bits: &[Set; Window::BITS as usize]) -> [Set; VALUES] {
     std::array::from_fn(|value| {
         let has = |bit: usize, packets: Set| if value >> bit & 1 == 1 { packets } else { !packets };
-        has(0, *first) & has(1, *second) & has(2, *third)
+        bits.iter().enumerate().fold(Set::MAX, |all, (bit, packets)| all & has(bit, *packets))
     })
 }
 
@@ -172,7 +172,8 @@ impl Choice {
             if own.0 != cut.field {
                 own = (cut.field, sights.values(cut.field, sample));
             }
-            let bits = [0, 1, 2].map(|bit| sights.packets_with(cut.field, cut.shift + bit, &own.1, region));
+            let bits =
+                std::array::from_fn(|bit| sights.packets_with(cut.field, cut.shift + bit as u32, &own.1, region));
             let with = with_values(&bits);
             let mut packets = [0; SAMPLE];
             for (packets, entry) in packets.iter_mut().zip(sample) {
@@ -199,13 +200,9 @@ impl Tables {
 
     /// Their words.
     pub(super) fn words(&self, lanes: Lanes) -> Vec<u64> {
-        let mut words = vec![0; lanes.words() as usize];
-        let lane = u64::MAX >> (u64::BITS - lanes.count());
-        for (number, mask) in self.masks.iter().flatten().enumerate() {
-            let bit = number * lanes.count() as usize;
-            words[bit / 64] |= (mask & lane) << (bit % 64);
-        }
-        words
+        let bytes = |mask: &u64| mask.to_le_bytes().into_iter().take(lanes.bytes() as usize);
+        let bytes: Vec<u8> = self.masks.iter().flatten().flat_map(bytes).collect();
+        bytes.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word)).collect()
     }
 }
 
@@ -224,8 +221,6 @@ fn most(all: u64, tables: &[[u64; VALUES]]) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use firewall_core::classify::image::WORDS_V4;
-
     use super::super::bounds::V4;
     use super::*;
 
@@ -246,8 +241,8 @@ mod tests {
         let all = [any; 3];
         let tables = Choice::default().choose(&Sights::new(&V4, &all), &all, &[0, 1, 2], &Region::whole(&V4.highest));
         assert_eq!(tables.most(), 3);
-        let bytes = tables.words(Lanes::of(3, WORDS_V4)).into_iter().flat_map(u64::to_ne_bytes);
-        assert_eq!(bytes.collect::<Vec<_>>(), [0b111; 32]);
+        let bytes = tables.words(Lanes::of(3)).into_iter().flat_map(u64::to_ne_bytes);
+        assert_eq!(bytes.collect::<Vec<_>>(), [0b111; 64]);
     }
 
     #[test]

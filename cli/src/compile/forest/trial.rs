@@ -19,9 +19,9 @@ mod cost {
     /// One of the tables of a leaf.
     pub(super) const TABLE: u64 = 13;
     /// An IPv6 record.
-    pub(super) const BLOCK: u64 = 70;
+    pub(super) const BLOCK: u64 = 110;
     /// An IPv4 record.
-    pub(super) const RECORD: u64 = 60;
+    pub(super) const RECORD: u64 = 90;
 }
 
 /// Packets through entries here and there.
@@ -30,27 +30,7 @@ pub(super) struct Trial(Vec<Key>);
 impl Trial {
     /// Packets of which most match an entry, and the others have something of several.
     pub(super) fn new(entries: &[Entry]) -> Self {
-        Self::with(entries, &mut Numbers(0))
-    }
-
-    fn with(entries: &[Entry], numbers: &mut Numbers) -> Self {
-        let step = entries.len().div_ceil(PACKETS).max(1);
-        let keys = entries.iter().step_by(step).enumerate().map(|(number, entry)| {
-            let [second, third] = if number % 4 == 3 {
-                [(); 2].map(|()| entries.get(numbers.below(entries.len())).unwrap_or(entry))
-            } else {
-                [entry; 2]
-            };
-            Key::of(&numbers.packet([entry, second, third]))
-        });
-        Self(keys.collect())
-    }
-
-    /// The packets of so many trials, other ones in each.
-    #[cfg(test)]
-    pub(super) fn packets(entries: &[Entry], trials: usize) -> Vec<Key> {
-        let mut numbers = Numbers(0);
-        (0..trials).flat_map(|_| Self::with(entries, &mut numbers).0).collect()
+        Self(packets(entries, &mut Numbers(0)).iter().map(Key::of).collect())
     }
 
     /// What all its packets take through an image, by [`cost`].
@@ -58,10 +38,24 @@ impl Trial {
         let counted = Counted { blocks, cost: Cell::new(0) };
         for key in &self.0 {
             // Without an answer, an image is as good as another one: the sum counts.
-            let _ = lookup(&counted, key);
+            let _ = lookup(&counted, *key);
         }
         counted.cost.get()
     }
+}
+
+/// Packets of which most match an entry, and the others have something of several; more of them go on with the numbers.
+pub(super) fn packets(entries: &[Entry], numbers: &mut Numbers) -> Vec<RuleKey> {
+    let step = entries.len().div_ceil(PACKETS).max(1);
+    let packets = entries.iter().step_by(step).enumerate().map(|(number, entry)| {
+        let [second, third] = if number % 4 == 3 {
+            [(); 2].map(|()| entries.get(numbers.below(entries.len())).unwrap_or(entry))
+        } else {
+            [entry; 2]
+        };
+        numbers.packet([entry, second, third])
+    });
+    packets.collect()
 }
 
 /// An image that counts what is read.

@@ -108,12 +108,12 @@ mod tests {
 
     use firewall_core::classify::image::{Block, Blocks, TABLES, WORDS, WORDS_V4};
     use firewall_core::classify::{Decision, Key, Selector, lookup};
-    use firewall_core::tables::{ANY_ZONE, Action};
+    use firewall_core::tables::{ANY_ZONE, Action, RuleKey};
 
     use super::super::bounds::V4;
     use super::super::ground::Ground;
-    use super::super::trial::Trial;
-    use super::super::{Entry, Planted, Prefix, SHAPES, Standing, grow, image};
+    use super::super::trial::{Numbers, packets};
+    use super::super::{Entry, LAST_RESORTS, Planted, Prefix, SHAPES, Standing, grow, image};
     use super::*;
 
     /// Counts what the walk counts: nodes, the tables of a leaf together, and records.
@@ -196,25 +196,54 @@ mod tests {
 
     #[test]
     fn no_packet_takes_more_steps_and_some_nearly_as_many() {
-        for count in [20, 200, 600] {
+        // Of the records of a large leaf that are left, one matches mostly before the last is looked at: its bound is looser than
+        // that of small leaves, which are taken where steps are short.
+        let shapes = [(SHAPES[0], 60), (LAST_RESORTS[0], 20)];
+        for (count, (shape, looser)) in [20, 200, 600].into_iter().flat_map(|count| shapes.map(|shape| (count, shape)))
+        {
             let v4 = entries(count);
             let ground = Ground::new(&V4, &v4);
             let list: Vec<u32> = (0..count).collect();
-            let planted = grow::Grower::new(&ground, image::FIRST_NODE, SHAPES[0], WORDS_V4).plant(&list);
+            let planted = grow::Grower::new(&ground, image::FIRST_NODE, shape, WORDS_V4).plant(&list);
             let exact = steps(&planted, ground.space, 0);
             assert!(exact <= planted.worst_steps, "{exact} of {}", planted.worst_steps);
-            // Who comes to the most records of a leaf has mostly found one of them before: it takes many to see one that has not.
-            let packets = Trial::packets(&v4, 64);
             let blocks = image::alone(Standing { planted: &planted, entries: &v4 }, WORDS_V4);
-            let taken = packets.iter().map(|key| taken(&blocks, &planted, key)).max().unwrap_or(0);
+            let taken = most_taken(&v4, |packet| taken(&blocks, &planted, packet));
             assert!(taken <= exact, "{taken} of {exact}, {count} entries");
-            println!("{taken} {exact} {}", planted.worst_steps);
-            assert!(taken + taken / 4 >= exact, "{taken} of {exact}, {count} entries");
+            assert!(taken + taken * looser / 100 >= exact, "{taken} of {exact}, {count} entries");
         }
     }
 
-    fn taken(blocks: &[Block], planted: &Planted, key: &Key) -> u32 {
+    fn taken(blocks: &[Block], planted: &Planted, packet: &RuleKey) -> u32 {
         let counted = Counted { blocks, planted, steps: Cell::new(0), tables: Cell::new(0) };
-        lookup(&counted, key).map_or(u32::MAX, |_| counted.steps.get())
+        lookup(&counted, Key::of(packet)).map_or(u32::MAX, |_| counted.steps.get())
+    }
+
+    /// Steps of the worst packet that was found. Who comes to many records has mostly found one of them before, and no packet that
+    /// looks like entries comes to many everywhere: from several, one field after the other takes what leads further.
+    fn most_taken(entries: &[Entry], taken: impl Fn(&RuleKey) -> u32) -> u32 {
+        let numbers = &mut Numbers(0);
+        let mut starts: Vec<(u32, RuleKey)> = packets(entries, numbers).iter().map(|key| (taken(key), *key)).collect();
+        starts.sort_by_key(|(steps, _)| std::cmp::Reverse(*steps));
+        let climb = |(mut most, mut best): (u32, RuleKey)| {
+            for other in (0..40).flat_map(|_| packets(entries, numbers)) {
+                let changed = [
+                    RuleKey { source: other.source, ..best },
+                    RuleKey { destination: other.destination, ..best },
+                    RuleKey { destination_port: other.destination_port, ..best },
+                    RuleKey { destination_port: best.destination_port ^ (other.source_port & 0xfff), ..best },
+                    RuleKey { protocol: other.protocol, ..best },
+                    RuleKey { protocol: 1, ..best },
+                ];
+                for next in changed {
+                    let steps = taken(&next);
+                    if steps >= most {
+                        (most, best) = (steps, next);
+                    }
+                }
+            }
+            most
+        };
+        starts.into_iter().take(8).map(climb).max().unwrap_or(0)
     }
 }
