@@ -112,6 +112,14 @@ pub trait Blocks {
     fn block(&self, index: u32) -> Option<&[u64; WORDS]>;
 }
 
+/// Eight bytes from an offset on. One comparison, where a block, or what is left behind the offset, would be two.
+#[cfg(not(target_arch = "bpf"))]
+#[inline(always)]
+fn number_at(blocks: &[Block], offset: usize) -> Option<u64> {
+    let bytes = blocks.as_bytes().get(offset..offset + size_of::<u64>())?;
+    Some(u64::from_ne_bytes(*bytes.first_chunk()?))
+}
+
 #[cfg(not(target_arch = "bpf"))]
 impl Blocks for [Block] {
     #[inline(always)]
@@ -121,17 +129,12 @@ impl Blocks for [Block] {
 
     #[inline(always)]
     fn lanes(&self, offset: u32) -> Option<u64> {
-        let offset = offset as usize;
-        // One comparison; `first_chunk` of the rest would be two.
-        let bytes = self.as_bytes().get(offset..offset + size_of::<u64>())?;
-        Some(u64::from_ne_bytes(*bytes.first_chunk()?))
+        number_at(self, offset as usize)
     }
 
     #[inline(always)]
     fn word(&self, index: u32) -> Option<u64> {
-        let offset = index as usize * size_of::<u64>();
-        let bytes = self.as_bytes().get(offset..offset + size_of::<u64>())?;
-        Some(u64::from_ne_bytes(*bytes.first_chunk()?))
+        number_at(self, index as usize * size_of::<u64>())
     }
 
     #[inline(always)]

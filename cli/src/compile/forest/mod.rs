@@ -3,7 +3,8 @@
 //! [`compile`] grows a tree of the entries of each family. A node cuts its entries by the window of key bits that separates them
 //! best, and what such a cut would copy too often is left to a side tree of that node; so entries end up beside others that
 //! are specific in the same places. Entries that can never be the first match in their part of the space are dropped there,
-//! leaves with the same entries are stored once, and neighbours with few entries share a leaf. The result depends on the entries alone.
+//! leaves with the same entries are stored once, and neighbours with few entries share a leaf. The result depends on the entries
+//! alone.
 
 mod bounds;
 mod cut;
@@ -229,15 +230,17 @@ impl Shape {
     const fn new(copies: usize, leaving: i64) -> Self {
         Self { copies, leaving, most: MAX_RECORDS as usize, shared: 16 }
     }
+
+    /// With leaves so small that steps are few, and nobody's memory spared.
+    const fn short(copies: usize, leaving: i64) -> Self {
+        Self { copies, leaving, most: 4, shared: 0 }
+    }
 }
 
 /// Shapes in the order in which they are tried.
 const SHAPES: [Shape; 3] = [Shape::new(2, 8), Shape::new(4, 6), Shape::new(8, 8)];
 /// Shapes for entries that overlap so much that steps are short: they take memory instead.
-const LAST_RESORTS: [Shape; 2] =
-    [Shape { copies: 8, leaving: 10, ..SHORT }, Shape { copies: 16, leaving: 12, ..SHORT }];
-/// What these have in common.
-const SHORT: Shape = Shape { copies: 0, leaving: 0, most: 4, shared: 0 };
+const LAST_RESORTS: [Shape; 2] = [Shape::short(8, 10), Shape::short(16, 12)];
 /// Entries whose memory is no matter.
 const FEW: usize = 500;
 /// Entries that take so little time that all shapes are tried.
