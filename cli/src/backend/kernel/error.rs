@@ -38,7 +38,7 @@ pub enum KernelError {
     #[error("the compiled rule table is damaged")]
     Damaged,
     /// The kernel does not say when running programs have ended.
-    #[error("cannot wait for packets on their way (membarrier): {0}")]
+    #[error("cannot wait for packets on their way: {0}")]
     Wait(std::io::Error),
     /// A map was refused or could not be accessed.
     #[error("cannot {action} the table {map}: {source}")]

@@ -7,7 +7,7 @@ use firewall_core::tables::RuleCounter;
 
 use super::error::KernelError;
 use super::pins::Pins;
-use super::{Kernel, membarrier, object};
+use super::{Kernel, object, readers};
 use crate::compile::Image;
 use crate::config::Config;
 
@@ -39,7 +39,7 @@ impl Kernel {
     /// Removes what was loaded before. Called when no interface has a program of it any more.
     pub fn end_others(&self) -> Result<(), KernelError> {
         // A program of them may be on its way to one of its other parts, which go with the pins.
-        membarrier::wait_for_readers().map_err(KernelError::Wait)?;
+        readers::wait_for_readers().map_err(KernelError::Wait)?;
         if let (Some(pins), Some(generation)) = (&self.pins, &self.generation) {
             pins.end_others(generation);
         }

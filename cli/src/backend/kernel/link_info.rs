@@ -1,12 +1,14 @@
 //! What the kernel says of a pinned link; aya does not tell the interface.
 
-#![allow(unsafe_code, reason = "bpf(2) without a wrapper")]
+#![allow(unsafe_code, reason = "requests of bpf(2) have pointers")]
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
+
+use super::call;
 
 /// Commands of bpf(2).
 const OBJ_GET: libc::c_long = 7;
@@ -51,25 +53,13 @@ pub(super) fn interface_of(path: &Path) -> io::Result<Option<u32>> {
     };
     // SAFETY: the request has the layout that this command reads; it points to `length` bytes of `info`, which live and are
     // not touched during the call, and all of whose bit patterns are valid.
-    bpf(OBJ_GET_INFO_BY_FD, (&raw mut request).cast(), size_of::<GetInfo>())?;
+    unsafe { call::bpf(OBJ_GET_INFO_BY_FD, &mut request) }?;
     Ok(Some(info.ifindex).filter(|index| *index != 0))
 }
 
 fn open(path: &Path) -> io::Result<OwnedFd> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     let mut request = Get { path: path.as_ptr().addr() as u64, fd: 0, flags: 0 };
-    // The path is a text with a final zero that lives during the call.
-    let fd = bpf(OBJ_GET, (&raw mut request).cast(), size_of::<Get>())?;
-    // SAFETY: the kernel has just opened this descriptor for us; nobody else knows it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-/// Calls bpf(2) with a request that has the layout of `command`.
-fn bpf(command: libc::c_long, request: *mut libc::c_void, size: usize) -> io::Result<i32> {
-    // SAFETY: `request` points to `size` bytes of a live request of one of the two commands above, whose pointers lead to
-    // memory that lives during the call.
-    match unsafe { libc::syscall(libc::SYS_bpf, command, request, size) } {
-        result if result < 0 => Err(io::Error::last_os_error()),
-        result => Ok(result as i32),
-    }
+    // SAFETY: a request for this command, which opens something; the path is a text with a final zero that lives during the call.
+    unsafe { call::open(OBJ_GET, &mut request) }
 }

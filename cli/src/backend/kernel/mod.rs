@@ -2,15 +2,16 @@
 
 mod attach;
 mod bpffs;
+mod call;
 mod classifier;
 mod error;
 mod flows;
 mod generation;
 mod link_info;
-mod membarrier;
 mod mmap;
 mod object;
 mod pins;
+mod readers;
 mod rings;
 mod rules;
 mod size;
@@ -184,7 +185,7 @@ impl Kernel {
     /// Waits until no program sees the policy before any more, and makes room for the next one. Returns what the rules of the
     /// policy before had decided.
     pub fn retire(&mut self) -> Result<Vec<RuleCounter>, KernelError> {
-        membarrier::wait_for_readers().map_err(KernelError::Wait)?;
+        readers::wait_for_readers().map_err(KernelError::Wait)?;
         self.is_seen = false;
         if let Some(counters) = self.end_before() {
             return counters;

@@ -28,7 +28,7 @@ use super::error::KernelError;
 use super::flows::{Flows, open};
 use super::mmap::Words;
 use super::object::{map_error, take_data, take_map};
-use super::{Kernel, bytes, membarrier};
+use super::{Kernel, bytes, readers};
 use crate::backend::afxdp::{Listening, Mailbox, Store};
 
 /// Words of a rule's counter: packets, bytes, time of the last one.
@@ -145,7 +145,7 @@ impl Kernel {
 
     /// Returns when programs that run now have ended.
     pub fn wait_for_programs(&self) -> Result<(), KernelError> {
-        membarrier::wait_for_readers().map_err(KernelError::Wait)
+        readers::wait_for_readers().map_err(KernelError::Wait)
     }
 }
 
