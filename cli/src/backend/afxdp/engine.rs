@@ -84,12 +84,11 @@ pub struct Plan {
 impl Plan {
     /// The CPUs for workers; an error if this process cannot use one that is named.
     pub fn places(&self) -> Result<Vec<u16>, EngineError> {
-        let own = cpus::own()?;
         if self.cpus.is_empty() {
             let most = thread::available_parallelism()?.get();
-            return Ok(own.into_iter().rev().take(most).map(|cpu| cpu as u16).collect());
+            return Ok(cpus::own()?.into_iter().rev().take(most).map(|cpu| cpu as u16).collect());
         }
-        match self.cpus.iter().find(|cpu| !own.contains(&usize::from(**cpu))) {
+        match self.cpus.iter().find(|cpu| !can_stay_on(**cpu)) {
             Some(&cpu) => Err(EngineError::Cpu { cpu }),
             None => Ok(self.cpus.clone()),
         }
@@ -130,8 +129,8 @@ pub enum EngineError {
     },
     /// A CPU that is not there, or not for this process.
     #[error(
-        "`afxdp.cpus` names CPU {cpu}, which this process cannot use: `taskset -cp {}` shows those that it can",
-        std::process::id()
+        "`afxdp.cpus` names CPU {cpu}, which is not online (`lscpu`) or not for this process (`cpuset.cpus.effective` of \
+         its control group)"
     )]
     Cpu {
         /// Its number.
@@ -427,6 +426,12 @@ impl Drop for Engine {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// Whether a thread of this process can be put there. CPUs that are isolated (`isolcpus`) are not among those on which it runs unless
+/// told to, so only trying tells.
+fn can_stay_on(cpu: u16) -> bool {
+    thread::spawn(move || stay_on(cpu).is_ok()).join().unwrap_or(false)
 }
 
 fn stay_on(cpu: u16) -> nix::Result<()> {
