@@ -88,10 +88,12 @@ impl Plan {
             let most = thread::available_parallelism()?.get();
             return Ok(cpus::own()?.into_iter().rev().take(most).map(|cpu| cpu as u16).collect());
         }
-        match self.cpus.iter().find(|cpu| !can_stay_on(**cpu)) {
-            Some(&cpu) => Err(EngineError::Cpu { cpu }),
-            None => Ok(self.cpus.clone()),
+        for &cpu in &self.cpus {
+            if !can_stay_on(cpu)? {
+                return Err(EngineError::Cpu { cpu });
+            }
         }
+        Ok(self.cpus.clone())
     }
 }
 
@@ -129,8 +131,8 @@ pub enum EngineError {
     },
     /// A CPU that is not there, or not for this process.
     #[error(
-        "`afxdp.cpus` names CPU {cpu}, which is not online (`lscpu`) or not for this process (`cpuset.cpus.effective` of \
-         its control group)"
+        "`afxdp.cpus` names CPU {cpu}, which is not online (`lscpu` tells) or not for this process (`cpuset.cpus.effective` of \
+         its control group): name others, or none for those on which it runs"
     )]
     Cpu {
         /// Its number.
@@ -430,8 +432,9 @@ impl Drop for Engine {
 
 /// Whether a thread of this process can be put there. CPUs that are isolated (`isolcpus`) are not among those on which it runs unless
 /// told to, so only trying tells.
-fn can_stay_on(cpu: u16) -> bool {
-    thread::spawn(move || stay_on(cpu).is_ok()).join().unwrap_or(false)
+fn can_stay_on(cpu: u16) -> io::Result<bool> {
+    let trial = thread::Builder::new().spawn(move || stay_on(cpu).is_ok())?;
+    Ok(trial.join().unwrap_or(false))
 }
 
 fn stay_on(cpu: u16) -> nix::Result<()> {

@@ -49,7 +49,7 @@ pub(super) fn interface_of(path: &Path) -> io::Result<Option<u32>> {
     let mut request = GetInfo {
         fd: link.as_raw_fd().cast_unsigned(),
         length: size_of::<LinkInfo>() as u32,
-        info: (&raw mut info).addr() as u64,
+        info: (&raw mut info).expose_provenance() as u64,
     };
     // SAFETY: the request has the layout that this command reads; it points to `length` bytes of `info`, which live and are
     // not touched during the call, and all of whose bit patterns are valid.
@@ -59,7 +59,7 @@ pub(super) fn interface_of(path: &Path) -> io::Result<Option<u32>> {
 
 fn open(path: &Path) -> io::Result<OwnedFd> {
     let path = CString::new(path.as_os_str().as_bytes())?;
-    let mut request = Get { path: path.as_ptr().addr() as u64, fd: 0, flags: 0 };
+    let mut request = Get { path: path.as_ptr().expose_provenance() as u64, fd: 0, flags: 0 };
     // SAFETY: a request for this command, which opens something; the path is a text with a final zero that lives during the call.
     unsafe { call::open(OBJ_GET, &mut request) }
 }

@@ -51,8 +51,8 @@ pub fn wait_for_readers() -> io::Result<()> {
     let mut request = Update {
         map: number(&outer),
         padding: 0,
-        key: (&raw const key).addr() as u64,
-        value: (&raw const value).addr() as u64,
+        key: (&raw const key).expose_provenance() as u64,
+        value: (&raw const value).expose_provenance() as u64,
         flags: 0,
     };
     // SAFETY: a request for this command; key and value have four bytes each, as the map says, and live during the call, which
