@@ -27,9 +27,8 @@ pub(super) const CHECKS: [Check; 2] = [
 ];
 
 fn interrupts(facts: &Facts, one: &InterfaceFacts) -> Vec<Verdict> {
-    let cpus = facts.machine.cpus;
     let receiving = receiving(one);
-    if cpus < 2 || receiving.is_empty() {
+    if open(facts).count() < 2 || receiving.is_empty() {
         return Vec::new();
     }
     if let [irq] = receiving[..] {
@@ -47,11 +46,16 @@ fn interrupts(facts: &Facts, one: &InterfaceFacts) -> Vec<Verdict> {
     if at.parse::<u32>().is_err() {
         return vec![Verdict::note(format!("the interrupts of {count} queues may arrive at any of the CPUs {at}"))];
     }
-    let spread = (0..cpus).cycle().zip(&receiving).map(|(cpu, irq)| {
+    let spread = open(facts).cycle().zip(&receiving).map(|(cpu, irq)| {
         let file = format!("/proc/irq/{}/smp_affinity_list", irq.number);
         Remedy::safe(Change::Setting { file, value: cpu.to_string() })
     });
     vec![Verdict::warning(format!("the interrupts of {count} queues all arrive at CPU {at}")).mends(spread)]
+}
+
+/// CPUs that may be given work.
+fn open(facts: &Facts) -> impl Iterator<Item = u32> + Clone {
+    (0..facts.machine.cpus).filter(|cpu| !facts.machine.isolated.contains(cpu))
 }
 
 /// Interrupts of received frames, of the queues that are in use. While the link is down none is: drivers spread them later.
@@ -67,7 +71,7 @@ fn shared(facts: &Facts, one: &InterfaceFacts, irq: &Irq) -> Option<Verdict> {
     let taken: Vec<(&str, u32)> = before.filter_map(|other| Some((other.name(), only_cpu(other)?))).collect();
     let cpu = only_cpu(one)?;
     let (other, _) = taken.iter().find(|(_, taken)| *taken == cpu)?;
-    let free = (0..facts.machine.cpus).find(|cpu| taken.iter().all(|(_, taken)| taken != cpu))?;
+    let free = open(facts).find(|cpu| taken.iter().all(|(_, taken)| taken != cpu))?;
     let file = format!("/proc/irq/{}/smp_affinity_list", irq.number);
     let text = format!("the interrupts of {other} and of {} arrive at CPU {cpu}, and CPU {free} has none", one.name());
     Some(Verdict::warning(text).mend(Remedy::safe(Change::Setting { file, value: free.to_string() })))

@@ -220,6 +220,11 @@ fn interrupts_on_one_cpu_are_spread() {
     let finding = found(&facts, "irq");
     let commands: Vec<String> = finding.changes().map(Change::command).collect();
     assert_eq!(commands[1], "echo 1 > /proc/irq/41/smp_affinity_list");
+    // Not to CPUs that are kept free.
+    facts.machine.isolated = vec![1, 2];
+    let kept: Vec<String> = found(&facts, "irq").changes().map(Change::command).collect();
+    assert_eq!(kept[1], "echo 3 > /proc/irq/41/smp_affinity_list");
+    facts.machine.isolated.clear();
     facts.interfaces[0].irqs[1].cpus = "1".to_owned();
     facts.interfaces[0].napi = Some(Napi { threaded: true, flush_timeout: 200_000, defer_hard_irqs: 2 });
     assert_eq!(told(&facts), ["warning napi", "note napi"]);

@@ -25,6 +25,7 @@ pub fn gather() -> Machine {
         product: firmware.product(),
         container: platform::container(),
         cpus: cpus(),
+        isolated: numbers(&line("/sys/devices/system/cpu/isolated").unwrap_or_default()),
         btf: fs::exists("/sys/kernel/btf/vmlinux").unwrap_or_default(),
         jit: value("/proc/sys/net/core/bpf_jit_enable"),
         jit_harden: value("/proc/sys/net/core/bpf_jit_harden"),
@@ -53,6 +54,15 @@ fn version(release: &str) -> Option<(u8, u8)> {
 fn cpus() -> u32 {
     let online = sysconf(SysconfVar::_NPROCESSORS_ONLN).ok().flatten();
     online.and_then(|count| u32::try_from(count).ok()).unwrap_or(1)
+}
+
+/// The numbers of a list of CPUs, like `2,4-7`.
+fn numbers(list: &str) -> Vec<u32> {
+    let range = |range: &str| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        Some(first.parse().ok()?..=last.parse().ok()?)
+    };
+    list.split(',').filter_map(range).flatten().collect()
 }
 
 fn memlock() -> Memlock {
@@ -103,6 +113,12 @@ fn backlog(text: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lists_of_cpus_are_read() {
+        assert_eq!(numbers("2,4-7"), [2, 4, 5, 6, 7]);
+        assert_eq!(numbers(""), []);
+    }
 
     #[test]
     fn releases_and_counters_are_read() {

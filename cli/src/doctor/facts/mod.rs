@@ -94,6 +94,8 @@ pub struct Machine {
     pub container: Option<String>,
     /// CPUs that work.
     pub cpus: u32,
+    /// Those that are kept free (`isolcpus`), by number.
+    pub isolated: Vec<u32>,
     /// The kernel tells its types (`/sys/kernel/btf/vmlinux`).
     pub btf: bool,
     /// `net.core.bpf_jit_enable`

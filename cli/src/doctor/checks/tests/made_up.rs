@@ -15,6 +15,7 @@ pub fn machine(platform: Platform) -> Machine {
         version: Some((6, 12)),
         platform,
         cpus: 4,
+        isolated: Vec::new(),
         btf: true,
         jit: Some(1),
         jit_harden: Some(0),
