@@ -51,7 +51,8 @@ deb:
 	@scripts/setup.sh package
 	packaging/deb.sh
 
-## The appliance: target/appliance/vfw-VERSION.qcow2, .ova and .raucb (an upgrade); needs root.
+## The appliance: target/appliance/vfw-VERSION.qcow2, .ova, .raucb (an upgrade) and .sha256; needs root. FLAVOUR=full makes the one
+## with drivers of network cards.
 appliance:
 	@scripts/setup.sh package appliance
 	appliance/build.sh

@@ -1,8 +1,8 @@
 #!/bin/sh
-# bundle.sh ROOT.ext4 VERSION OUT.raucb - packs and signs a root as an upgrade, with UPGRADE_KEY and UPGRADE_CERT.
+# bundle.sh ROOT.ext4 VERSION COMPATIBLE OUT.raucb - packs and signs a root as an upgrade, with UPGRADE_KEY and UPGRADE_CERT.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
-root=$1 version=$2 out=$3
+root=$1 version=$2 compatible=$3 out=$4
 : "${SOURCE_DATE_EPOCH:?}" "${UPGRADE_KEY:?}" "${UPGRADE_CERT:?}"
 work=$out.work
 rm -rf "$work"
@@ -11,7 +11,7 @@ ln "$root" "$work/rootfs.ext4" 2>/dev/null || cp --sparse=always "$root" "$work/
 install -m 755 "$here/hook.sh" "$work/hook.sh"
 cat >"$work/manifest.raucm" <<END
 [update]
-compatible=vfw-appliance-amd64
+compatible=$compatible
 version=$version
 
 [bundle]

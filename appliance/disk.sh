@@ -1,5 +1,5 @@
 #!/bin/sh
-# disk.sh BASE.TAR VFW.DEB FIRSTBOOT VERSION KEYRING OUT.qcow2 OUT.ext4 - makes the disk of the appliance, without loop devices
+# disk.sh BASE.TAR VFW.DEB FIRSTBOOT VERSION COMPATIBLE KEYRING OUT.qcow2 OUT.ext4 - makes the disk of the appliance, without loop devices
 # or mounts, and its root alone.
 #
 # GPT: BIOS boot partition with GRUB's core, EFI system partition with GRUB and its configuration, two roots (ext4): slot A and
@@ -7,7 +7,7 @@
 # Every time and identifier in it is fixed: SOURCE_DATE_EPOCH, and the UUIDs below.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
-base=$1 deb=$2 firstboot=$3 version=$4 keyring=$5 out=$6 root=$7
+base=$1 deb=$2 firstboot=$3 version=$4 compatible=$5 keyring=$6 out=$7 root=$8
 : "${SOURCE_DATE_EPOCH:?}"
 root_uuid=76667700-0000-4000-8000-000000000001
 slot_a=76667700-0000-4000-8000-00000000000a slot_b=76667700-0000-4000-8000-00000000000b
@@ -26,7 +26,7 @@ chroot "$work/root" dpkg --install /vfw.deb >"$work/log" || { cat "$work/log" >&
 rm "$work/root/vfw.deb"
 cp -r "$here/overlay/." "$work/root/"
 install -m 755 "$firstboot" "$work/root/usr/lib/vfw/firstboot"
-sh "$here/finish.sh" "$work/root" "$version" "$keyring"
+sh "$here/finish.sh" "$work/root" "$version" "$compatible" "$keyring"
 find "$work/root" -newermt "@$SOURCE_DATE_EPOCH" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
 
 # A root: in the order of names, with the times of the files

@@ -1,13 +1,14 @@
 #!/bin/sh
-# finish.sh ROOT VERSION KEYRING - what makes a Debian with vfw the appliance: services, and nothing that belongs to one machine.
+# finish.sh ROOT VERSION COMPATIBLE KEYRING - what makes a Debian with vfw the appliance: services, and nothing that belongs to one machine.
 set -eu
-root=$1 version=$2 keyring=$3
+root=$1 version=$2 compatible=$3 keyring=$4
 echo vfw >"$root/etc/hostname"
 printf '127.0.0.1 localhost\n127.0.1.1 vfw\n::1 localhost\n' >"$root/etc/hosts"
 # The root is the one that GRUB has chosen.
 echo "PARTUUID=76667700-0000-4000-8000-000000000012 /boot/efi vfat rw,sync,noatime,umask=0077,nofail 0 0" >"$root/etc/fstab"
 mkdir -p "$root/boot/efi"
 install -m 644 "$keyring" "$root/etc/rauc/keyring.pem"
+sed -i "s/@COMPATIBLE@/$compatible/" "$root/etc/rauc/system.conf"
 echo "VFW_APPLIANCE=$version" >"$root/etc/vfw-release"
 ln -sf /run/systemd/resolve/stub-resolv.conf "$root/etc/resolv.conf"
 

@@ -7,7 +7,7 @@ disk=$1 version=$2 out=$3
 work=$out.work
 rm -rf "$work"
 mkdir -p "$work"
-name=vfw-$version
+name=$(basename "$out" .ova)
 qemu-img convert -O raw "$disk" "$work/disk.raw"
 python3 "$here/vmdk.py" "$work/disk.raw" "$work/$name-disk1.vmdk"
 sed "s/@VERSION@/$version/g; s/@DISK@/$name-disk1.vmdk/; s/@SIZE@/$(stat -c %s "$work/$name-disk1.vmdk")/
