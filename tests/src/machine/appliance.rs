@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{PATIENCE, Qemu, Start, must};
+use super::{Hardware, PATIENCE, Qemu, Start, must};
 use crate::network::{Network, Process, finish};
 use crate::terminal::Line;
 
@@ -18,8 +18,8 @@ pub struct Appliance<'a> {
 
 impl<'a> Appliance<'a> {
     /// Boots the disk `image` with a seed of these files.
-    pub fn boot(network: &'a Network, image: &Path, seed: &[(&str, &str)], uefi: bool) -> Self {
-        let start = Start::Disk { image: image.to_owned(), seed: pack(network.folder(), seed), uefi };
+    pub fn boot(network: &'a Network, image: &Path, seed: &[(&str, &str)], hardware: Hardware) -> Self {
+        let start = Start::Disk { image: image.to_owned(), seed: pack(network.folder(), seed), hardware };
         Self { network, qemu: Qemu::start(network, &["eth1", "eth2"], &start) }
     }
 
@@ -100,13 +100,14 @@ impl<'a> Appliance<'a> {
     }
 }
 
-/// A CD as clouds hand it over.
+/// A CD as clouds hand it over, or vCenter when it has its file.
 fn pack(folder: &Path, files: &[(&str, &str)]) -> PathBuf {
     let (content, image) = (folder.join("seed"), folder.join("seed.iso"));
     fs::create_dir_all(&content).expect("a folder");
     for (name, text) in files {
         fs::write(content.join(name), text).expect("a file");
     }
-    must(Command::new("genisoimage").args(["-quiet", "-V", "cidata", "-J", "-r", "-o"]).arg(&image).arg(&content));
+    let label = if files.iter().any(|(name, _)| *name == "ovf-env.xml") { "OVF ENV" } else { "cidata" };
+    must(Command::new("genisoimage").args(["-quiet", "-V", label, "-J", "-r", "-o"]).arg(&image).arg(&content));
     image
 }

@@ -13,7 +13,7 @@ mod upgrade;
 pub use appliance::Appliance;
 pub use initramfs::Initramfs;
 pub use kernel::GuestKernel;
-pub use qemu::{Qemu, Start};
+pub use qemu::{Hardware, Qemu, Start};
 pub use shell::Machine;
 pub use upgrade::Signer;
 
@@ -23,6 +23,9 @@ use std::time::Duration;
 
 /// Nothing that a test asks of a machine takes longer, on two busy processors without KVM.
 const PATIENCE: Duration = Duration::from_secs(900);
+
+/// Where Debian's UEFI for QEMU is.
+const UEFI: &str = "/usr/share/OVMF";
 
 /// The variable with which a machine without QEMU passes on purpose.
 const WITHOUT: &str = "VFW_TEST_WITHOUT_QEMU";
@@ -42,6 +45,7 @@ pub fn available() -> bool {
     .into_iter()
     .filter(|(tool, _)| !is_installed(tool))
     .map(|(_, package)| package)
+    .chain(Some("ovmf").filter(|_| !Path::new(UEFI).join("OVMF_CODE.fd").exists()))
     .collect();
     if missing.is_empty() {
         return true;

@@ -24,18 +24,38 @@ pub enum Start {
         image: PathBuf,
         /// The CD.
         seed: PathBuf,
-        /// Whether the machine has UEFI, or a BIOS.
-        uefi: bool,
+        /// What the machine has around it.
+        hardware: Hardware,
     },
 }
 
+/// What is around a disk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Hardware {
+    /// A BIOS and virtio network cards with several queues, as KVM has it.
+    Kvm,
+    /// UEFI and vmxnet3, as the OVA describes it. The disk is on virtio all the same: the UEFI at hand does not start from pvscsi.
+    Ova,
+}
+
 impl Start {
-    /// Queues of each interface. With a kernel of one's choice as many as the machine's CPUs to receive, and as many again, on which the
-    /// driver sends what XDP redirects.
+    /// Queues of each interface: as many as the machine's CPUs to receive, and as many again, on which the driver sends what
+    /// XDP redirects. QEMU's vmxnet3 has one for a tap.
     const fn queues(&self) -> usize {
         match self {
-            Self::Kernel { .. } => 4,
-            Self::Disk { .. } => 1,
+            Self::Disk { hardware: Hardware::Ova, .. } => 1,
+            _ => 4,
+        }
+    }
+
+    /// Model of the network cards, and options of those behind a tap, in QEMU's words.
+    fn network_card(&self) -> (&str, String) {
+        let queues = format!(",mq=on,vectors={}", 2 * self.queues() + 2);
+        match self {
+            // A driver that does not map what it shows to the device cannot let AF_XDP into its rings.
+            Self::Kernel { .. } => ("virtio-net-pci", queues + ",iommu_platform=on,disable-legacy=on"),
+            Self::Disk { hardware: Hardware::Kvm, .. } => ("virtio-net-pci", queues),
+            Self::Disk { hardware: Hardware::Ova, .. } => ("vmxnet3", String::new()),
         }
     }
 }
@@ -131,7 +151,7 @@ fn boot(folder: &Path, start: &Start) -> Vec<OsString> {
             let line = "console=ttyS0 panic=-1 net.ifnames=0 mitigations=off no_timer_check";
             words(&[&"-no-reboot", &"-kernel", image, &"-initrd", initramfs, &"-append", &line])
         }
-        Start::Disk { image, seed, uefi } => {
+        Start::Disk { image, seed, hardware } => {
             let copy = folder.join("disk.qcow2");
             let mut create = Command::new("qemu-img");
             create.args(["create", "-q", "-f", "qcow2", "-F", "qcow2", "-b"]).arg(image).arg(&copy);
@@ -139,9 +159,9 @@ fn boot(folder: &Path, start: &Start) -> Vec<OsString> {
             let disk = format!("if=virtio,format=qcow2,file={}", copy.display());
             let seed = format!("media=cdrom,format=raw,readonly=on,file={}", seed.display());
             let mut all = words(&[&"-drive", &disk, &"-drive", &seed]);
-            if *uefi {
+            if *hardware == Hardware::Ova {
                 for (file, mode) in [("OVMF_CODE.fd", "readonly=on"), ("OVMF_VARS.fd", "snapshot=on")] {
-                    let flash = format!("if=pflash,format=raw,{mode},file=/usr/share/OVMF/{file}");
+                    let flash = format!("if=pflash,format=raw,{mode},file={}/{file}", super::UEFI);
                     all.extend(words(&[&"-drive", &flash]));
                 }
             }
@@ -152,16 +172,12 @@ fn boot(folder: &Path, start: &Start) -> Vec<OsString> {
 
 fn ports(count: usize, start: &Start) -> Vec<OsString> {
     let management = "user,id=management,hostfwd=tcp:127.0.0.1:2222-:22";
-    let mut all = words(&[&"-netdev", &management, &"-device", &"virtio-net-pci,netdev=management"]);
-    let queues = start.queues();
-    // A driver that does not map what it shows to the device cannot let AF_XDP into its rings.
-    let more = match start {
-        Start::Kernel { .. } => format!(",mq=on,vectors={},iommu_platform=on,disable-legacy=on", 2 * queues + 2),
-        Start::Disk { .. } => String::new(),
-    };
+    let (queues, (model, options)) = (start.queues(), start.network_card());
+    // Cards of one driver are counted in their order.
+    let mut all = words(&[&"-netdev", &management, &"-device", &format!("{model},netdev=management")]);
     for port in 0..count {
         let link = format!("tap,id=n{port},ifname=port{port},script=no,downscript=no,queues={queues}");
-        let device = format!("virtio-net-pci,netdev=n{port},mac=52:54:00:00:00:{port:02x}{more}");
+        let device = format!("{model},netdev=n{port},mac=52:54:00:00:00:{port:02x}{options}");
         all.extend(words(&[&"-netdev", &link, &"-device", &device]));
     }
     all
