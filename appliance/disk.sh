@@ -49,7 +49,7 @@ find "$work/efi" -exec touch -d "@$SOURCE_DATE_EPOCH" {} +
 
 # The EFI system partition
 truncate -s ${esp_mib}M "$work/esp.img"
-mkfs.vfat -F 32 -i $esp_id -n VFW-ESP "$work/esp.img" >/dev/null
+mkfs.vfat --invariant -F 32 -i $esp_id -n VFW-ESP "$work/esp.img" >/dev/null
 mmd -i "$work/esp.img" ::/EFI ::/EFI/BOOT ::/vfw
 mcopy -m -i "$work/esp.img" "$work/efi/bootx64.efi" ::/EFI/BOOT/BOOTX64.EFI
 mcopy -m -i "$work/esp.img" "$work/efi/grub.cfg" "$work/efi/grubenv" "$work/efi/grubenv.good" ::/

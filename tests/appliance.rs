@@ -47,12 +47,13 @@ fn name() -> String {
 /// The image, built once, as `make appliance` does, from a quick build.
 fn image() -> &'static Path {
     static IMAGE: OnceLock<PathBuf> = OnceLock::new();
-    IMAGE.get_or_init(build)
+    IMAGE.get_or_init(|| build("target/appliance-test"))
 }
 
-fn build() -> PathBuf {
+/// Builds all files of the appliance in a folder of the workspace; returns the image.
+fn build(folder: &str) -> PathBuf {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
-    let folder = workspace.join("target/appliance-test");
+    let folder = workspace.join(folder);
     let mut build = Command::new(workspace.join("appliance/build.sh"));
     build.arg(&folder).env("VFW_PROFILE", "dev");
     let output = build.output().expect("sh");
@@ -313,6 +314,20 @@ fn the_ova_is_whole_and_holds_the_same_disk() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let files = [name() + ".ovf", name() + ".mf", name() + DISK_IN_OVA];
     assert_eq!(String::from_utf8_lossy(&output.stdout).lines().collect::<Vec<_>>(), files);
+}
+
+#[test]
+fn the_same_commit_gives_the_same_bytes() {
+    if !available() {
+        return;
+    }
+    let (first, second) = (image(), build("target/appliance-test-again"));
+    for end in ["qcow2", "ova"] {
+        let (first, second) = (first.with_extension(end), second.with_extension(end));
+        let same = Command::new("cmp").arg(&first).arg(&second).output().expect("cmp");
+        assert!(same.status.success(), "{}", String::from_utf8_lossy(&same.stdout));
+    }
+    std::fs::remove_dir_all(second.parent().expect("a folder")).expect("the folder goes");
 }
 
 /// What the upgrade says; it is refused.
