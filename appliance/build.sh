@@ -36,7 +36,8 @@ version=$(sed -n '/^\[workspace.package\]/,/^$/s/^version = "\(.*\)"/\1/p' Cargo
 base=$(sh appliance/rootfs.sh "${APPLIANCE_CACHE:-target/appliance-cache}" $kernel)
 mkdir -p $out
 name=vfw-$version${FLAVOUR:+-$FLAVOUR}
-sh appliance/disk.sh "$base" "$deb" "$built/firstboot" "$version" $compatible "$UPGRADE_KEYRING" "$out/$name.qcow2" "$out/$name.ext4"
+sh appliance/disk.sh "$base" "$deb" "$built/firstboot" "$version" $compatible "$UPGRADE_KEYRING" \
+    "$out/$name.qcow2" "$out/$name.ext4"
 sh appliance/bundle.sh "$out/$name.ext4" "$version" $compatible "$out/$name.raucb"
 rm "$out/$name.ext4"
 sh appliance/ova.sh "$out/$name.qcow2" "$version" "$out/$name.ova"

@@ -1,6 +1,6 @@
 #!/bin/sh
-# disk.sh BASE.TAR VFW.DEB FIRSTBOOT VERSION COMPATIBLE KEYRING OUT.qcow2 OUT.ext4 - makes the disk of the appliance, without loop devices
-# or mounts, and its root alone.
+# disk.sh BASE.TAR VFW.DEB FIRSTBOOT VERSION COMPATIBLE KEYRING OUT.qcow2 OUT.ext4 - makes the disk of the appliance, without
+# loop devices or mounts, and its root alone. COMPATIBLE names the product whose upgrades it takes.
 #
 # GPT: BIOS boot partition with GRUB's core, EFI system partition with GRUB and its configuration, two roots (ext4): slot A and
 # slot B, in which nothing is yet.

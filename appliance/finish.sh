@@ -1,5 +1,6 @@
 #!/bin/sh
-# finish.sh ROOT VERSION COMPATIBLE KEYRING - what makes a Debian with vfw the appliance: services, and nothing that belongs to one machine.
+# finish.sh ROOT VERSION COMPATIBLE KEYRING - what makes a Debian with vfw the appliance: services, and nothing that belongs to
+# one machine.
 set -eu
 root=$1 version=$2 compatible=$3 keyring=$4
 echo vfw >"$root/etc/hostname"
