@@ -141,16 +141,40 @@ fn an_idle_engine_costs_next_to_nothing() {
     assert!(taken <= 2 * SECONDS, "{taken} ticks in {SECONDS} s: {:?}", threads(firewall.pid()));
 }
 
-/// The two directions of a flow come to two workers, each on a CPU of its own.
-#[test]
-fn workers_share_flows() {
-    const QUEUES: &str = "numtxqueues 4 numrxqueues 4";
-    let Some(network) = Shape::new(PROGRAM, RULES).up() else { return };
+/// Makes the links of both zones anew: the host's end has four queues each way, the firewall's end is like this.
+fn cable_with(network: &Network, queues: &str) {
     for (interface, zone) in [("eth1", "app"), ("eth2", "db")] {
-        let cable = format!("{} {QUEUES}", network.cable(interface, QUEUES, zone));
+        let cable = format!("{} numtxqueues 4 numrxqueues 4", network.cable(interface, queues, zone));
         network.ip_batch(&[format!("link delete {interface}"), cable, format!("link set {interface} up")]);
         network.configure_host(zone);
     }
+}
+
+/// What comes by a queue whose number no sending queue has leaves all the same: of virtio-net's queues those do not send that it
+/// keeps for XDP.
+#[test]
+fn frames_leave_where_fewer_queues_send() {
+    for senders in ["1", "2"] {
+        let Some(network) = Shape::new(PROGRAM, RULES).up() else { return };
+        cable_with(&network, &format!("numtxqueues {senders} numrxqueues 4"));
+        let firewall = network.firewall("mode = \"afxdp\"");
+        let _server = network.serve("db", &["iperf3", "--server"], 5201);
+        let to = network.address("db", false).to_string();
+        let command = ["iperf3", "--json", "--parallel", "8", "--bytes", "128M", "--client", &to];
+        let output = finish(network.start("app", &command), Duration::from_secs(20));
+        let report: Value = serde_json::from_slice(&output.stdout).expect("the JSON of iperf3");
+        assert!(report["end"]["sum_received"]["bytes"].as_u64() >= Some(100_000_000), "{report}");
+        assert_eq!(firewall.drop_reasons(&["multicast"]), [""; 0]);
+        let workers = threads(firewall.pid()).iter().filter(|(name, _)| name == "afxdp").count();
+        assert!(workers <= senders.parse().expect("a number"), "{workers} workers, {senders} queues send");
+    }
+}
+
+/// The two directions of a flow come to two workers, each on a CPU of its own.
+#[test]
+fn workers_share_flows() {
+    let Some(network) = Shape::new(PROGRAM, RULES).up() else { return };
+    cable_with(&network, "numtxqueues 4 numrxqueues 4");
     let workers = std::thread::available_parallelism().expect("CPUs").get().min(4);
     let firewall = network.firewall("mode = \"afxdp\"");
     for turned in [&[][..], &["--reverse"]] {

@@ -10,7 +10,7 @@ use super::setup::{Setup, SetupError};
 use crate::backend::PolicyTables;
 use crate::backend::afxdp::{Engine, EnginePolicy, Letterbox, Mailbox, Plan, PortPlan, Sockets, mailbox};
 use crate::config::{Config, ZeroCopy};
-use crate::interface;
+use crate::interface::{self, Interface};
 use crate::lang::Policy;
 
 /// Most flows that the engine has records of at one time; others are found in the kernel's table again.
@@ -87,7 +87,9 @@ impl EngineHost {
         }
         let cpus: Vec<String> = engine.cpus().map(|cpu| cpu.to_string()).collect();
         view.reasons.push(match cpus.as_slice() {
-            [cpu] => format!("one worker, on CPU {cpu}: an interface has one queue, or there is one CPU for it"),
+            [cpu] => {
+                format!("one worker, on CPU {cpu}: one queue receives or sends, or there is one CPU for it")
+            }
             several => format!("{} workers, on CPUs {}", several.len(), several.join(", ")),
         });
         let lost = engine.statistics(attached.interface.index);
@@ -97,6 +99,14 @@ impl EngineHost {
         }
         view
     }
+}
+
+/// Queues by which the engine can send there. The first one always sends.
+fn senders(interface: &Interface) -> u32 {
+    interface::send_queues(interface).unwrap_or_else(|| {
+        tracing::warn!(interface = interface.name, "cannot read in /sys how many queues send: the engine takes one");
+        1
+    })
 }
 
 impl Setup {
@@ -113,6 +123,7 @@ impl Setup {
                     ifindex: interface.index,
                     port: port_number(policy, &interface.name),
                     queues: interface::queues(&interface.name)?,
+                    senders: senders(interface),
                     mtu: interface.mtu,
                     loses_uncopied: interface.loses_uncopied(),
                 })

@@ -16,10 +16,11 @@ use serde::Serialize;
 
 use crate::config::{Config, Mode};
 use crate::control::{InterfaceView, ZoneView};
+use crate::interface::sysfs::in_own_sysfs;
 use crate::interface::{self, InterfaceError};
 use crate::lang::Policy;
 use change::{Applied, Change};
-use facts::{Ability, Facts, InterfaceFacts, Missing, Running, ZoneFacts, in_own_sysfs};
+use facts::{Ability, Facts, InterfaceFacts, Missing, Running, ZoneFacts};
 pub use finding::{Finding, Severity};
 pub use hooks::{Possible, possible};
 

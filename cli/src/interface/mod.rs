@@ -1,7 +1,7 @@
 //! Data interfaces: what vfw must know about one before it attaches, which hook fits, and what it changes on it.
 //!
 //! Everything here asks the kernel in the network namespace of the calling thread and blocks until the answer is there.
-//! `/sys/class/net` is never read: it shows the namespace of the mount, not of the thread.
+//! `/sys/class/net` shows the namespace of the mount, not of the thread: it is read in [`sysfs`] alone.
 
 mod changes;
 mod choose;
@@ -16,6 +16,7 @@ mod offload;
 mod peer;
 mod prepare;
 mod receive_buffer;
+pub(crate) mod sysfs;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -39,6 +40,7 @@ pub use management::reserved;
 pub use offload::turn_off_rx_vlan_offload;
 pub use peer::{Peer, peer};
 pub use prepare::{prepare, refuse_addresses, refuse_controller};
+pub use sysfs::send_queues;
 pub use watch::{LinkChanges, Notices};
 
 use ethtool::FeatureSets;

@@ -46,7 +46,7 @@ impl Engine {
         for (number, link) in links.iter_mut().enumerate() {
             link.port = Some(number as u16);
             let (name, ifindex, port, mtu) = (link.name.clone(), link.ifindex, number as u16, link.mtu);
-            plans.push(PortPlan { name, ifindex, port, queues: 1, mtu, loses_uncopied: false });
+            plans.push(PortPlan { name, ifindex, port, queues: 1, senders: 1, mtu, loses_uncopied: false });
         }
         let mut firewall = Firewall::load(links, tables);
         firewall.set_devices();

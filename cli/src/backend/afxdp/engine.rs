@@ -57,8 +57,10 @@ pub struct PortPlan {
     pub ifindex: u32,
     /// Its number among the interfaces of the engine.
     pub port: u16,
-    /// Its receive queues.
+    /// Its queues: of those that receive and those that send the more.
     pub queues: u32,
+    /// Those of them that send, the first ones.
+    pub senders: u32,
     /// Its largest packet, bytes.
     pub mtu: u32,
     /// Whether its driver loses what programs in the kernel send of frames that came without being copied.
@@ -165,9 +167,9 @@ pub struct Sockets {
 }
 
 impl Sockets {
-    /// Opens one for each queue, and deals them out to workers. Each worker has a queue of every interface at the least, all on
-    /// one UMEM, so that a frame that is forwarded stays where it is: there are as many as the interface with the fewest queues
-    /// allows.
+    /// Opens one for each queue, and deals them out to workers. Each worker has a queue of every interface at the least that
+    /// receives and sends, all on one UMEM, so that a frame that is forwarded stays where it is: there are as many as the interface
+    /// with the fewest such queues allows.
     pub fn open(ports: &[PortPlan], plan: &Plan) -> Result<Vec<Self>, EngineError> {
         if let Some(port) = ports.iter().find(|port| port.queues > SOCKET_QUEUES) {
             return Err(EngineError::Queues { name: port.name.clone(), queues: port.queues });
@@ -193,7 +195,7 @@ impl Sockets {
 
     fn open_as(ports: &[PortPlan], copying: Copying, plan: &Plan) -> Result<Vec<Self>, EngineError> {
         let mut cpus = plan.places()?;
-        let queues = ports.iter().map(|port| port.queues).min().unwrap_or(1);
+        let queues = ports.iter().map(|port| port.queues.min(port.senders)).min().unwrap_or(1);
         cpus.truncate(queues.max(1) as usize);
         let open = |worker| Self::open_for(ports, copying, plan.busy_poll, (worker, &cpus));
         (0..cpus.len()).map(open).collect()
@@ -225,6 +227,7 @@ impl Sockets {
                 let (socket, rings) = open(&umem, binding, first).map_err(failed)?;
                 let (index, socket) = (socket_index(port.port, queue), Arc::new(socket));
                 let mut filled = Queue::new(ifindex, rings, Arc::clone(&socket), FILL);
+                filled.sends = queue < port.senders;
                 // The first frame finds a chunk, too, however late the worker gets its CPU.
                 filled.top_up(&mut umem, own.len() as u16);
                 bind_when_free(&socket, binding, first).map_err(failed)?;

@@ -46,6 +46,8 @@ pub struct Queue<K> {
     pub kick: K,
     /// Chunks that the fill ring is to have.
     pub to_fill: u32,
+    /// Frames may leave by it.
+    pub sends: bool,
     /// Chunks that it has.
     filled: u32,
     /// The last frame has not come to its end: its rest belongs to it.
@@ -53,9 +55,9 @@ pub struct Queue<K> {
 }
 
 impl<K> Queue<K> {
-    /// A queue whose fill ring is to have `to_fill` chunks.
+    /// A queue that receives and sends, whose fill ring is to have `to_fill` chunks.
     pub fn new(ifindex: u32, rings: Rings, kick: K, to_fill: u32) -> Self {
-        Self { ifindex, rings, kick, to_fill, filled: 0, skips: false }
+        Self { ifindex, rings, kick, to_fill, sends: true, filled: 0, skips: false }
     }
 }
 
@@ -95,7 +97,7 @@ pub struct Worker<S, K> {
     umem: Umem,
     queues: Vec<Queue<K>>,
     tables: EngineTables<S>,
-    /// By zone: the queues of its interface.
+    /// By zone: the queues by which frames leave its interface.
     ways_out: Vec<Vec<u16>>,
     /// The frame in hand.
     parts: Vec<Part>,
@@ -157,7 +159,8 @@ impl<S: Store, K: Kick> Worker<S, K> {
     fn find_ways_out(&mut self) {
         let queues = &self.queues;
         let of = |ifindex: u32| {
-            let own = queues.iter().enumerate().filter(|(_, queue)| queue.ifindex == ifindex && ifindex != 0);
+            let own =
+                queues.iter().enumerate().filter(|(_, queue)| queue.sends && queue.ifindex == ifindex && ifindex != 0);
             own.map(|(number, _)| number as u16).collect()
         };
         self.ways_out = self.tables.policy().tables.zones.iter().map(|zone| of(zone.ifindex)).collect();

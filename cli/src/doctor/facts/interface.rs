@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use super::hooks::{Names, programs};
-use super::sysfs::{folder_of, line, value};
 use super::{InterfaceFacts, OFFLOADS, Running, Settings, ZoneFacts, irq};
 use crate::config::Mode;
+use crate::interface::sysfs::{folder_of, line, value};
 use crate::interface::{
     Interface, InterfaceError, feature_states, inspect, link_state, peer, queue_counts, ring_sizes,
 };

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use super::sysfs::{line, names, value};
 use super::{Irq, Napi};
+use crate::interface::sysfs::{line, names, value};
 
 /// Interrupts of the queues of the interface whose folder this is: those that its PCI device has, but for those that tell of
 /// changes only.

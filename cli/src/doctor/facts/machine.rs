@@ -6,8 +6,8 @@ use std::fs;
 use nix::unistd::{SysconfVar, sysconf};
 
 use super::platform::{self, Firmware};
-use super::sysfs::{line, names, value};
 use super::{Ability, ClockSource, Conntrack, Machine, Memlock, probe, time};
+use crate::interface::sysfs::{line, names, value};
 
 /// Number of the capability to lock any amount of memory (`linux/capability.h`).
 const CAP_IPC_LOCK: u32 = 14;

@@ -6,7 +6,6 @@ mod irq;
 mod machine;
 mod platform;
 mod probe;
-mod sysfs;
 mod time;
 
 use std::collections::BTreeMap;
@@ -21,7 +20,6 @@ use crate::interface::{
 pub use machine::gather as machine;
 pub use platform::Platform;
 pub use probe::try_programs;
-pub use sysfs::in_own_sysfs;
 
 pub(super) use interface::{Told, gather as interface, is_candidate};
 

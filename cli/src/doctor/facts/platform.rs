@@ -2,9 +2,8 @@
 
 use std::fmt;
 
+use crate::interface::sysfs;
 use serde::Serialize;
-
-use super::sysfs;
 
 /// What kind of machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]

@@ -11,11 +11,11 @@ use std::thread;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
-use crate::interface::Interface;
+use super::Interface;
 
 /// Runs `work` on a thread whose `/sys` is that of the caller's network namespace, if that can be had. Nothing outside of the
 /// thread changes.
-pub fn in_own_sysfs<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+pub(crate) fn in_own_sysfs<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     let outcome = thread::scope(|scope| {
         let thread = scope.spawn(|| {
             if let Err(error) = mount_sysfs() {
@@ -40,18 +40,18 @@ fn mount_sysfs() -> nix::Result<()> {
 }
 
 /// The first line of a file, without white space around it.
-pub(super) fn line(path: impl AsRef<std::path::Path>) -> Option<String> {
+pub(crate) fn line(path: impl AsRef<std::path::Path>) -> Option<String> {
     let text = fs::read_to_string(path).ok()?;
     Some(text.lines().next().unwrap_or_default().trim().to_owned())
 }
 
 /// The value on the first line of a file.
-pub(super) fn value<T: FromStr>(path: impl AsRef<std::path::Path>) -> Option<T> {
+pub(crate) fn value<T: FromStr>(path: impl AsRef<std::path::Path>) -> Option<T> {
     line(path)?.parse().ok()
 }
 
 /// The folder of an interface below `/sys/class/net`, unless another namespace's interface of the same name is there.
-pub(super) fn folder_of(interface: &Interface) -> Option<PathBuf> {
+pub(crate) fn folder_of(interface: &Interface) -> Option<PathBuf> {
     let folder = PathBuf::from("/sys/class/net").join(&interface.name);
     let mac = interface.mac.map(|byte| format!("{byte:02x}")).join(":");
     let is_it = value::<u32>(folder.join("ifindex")) == Some(interface.index)
@@ -59,8 +59,19 @@ pub(super) fn folder_of(interface: &Interface) -> Option<PathBuf> {
     is_it.then_some(folder)
 }
 
+/// Send queues that are in use, 1 at the least. `ethtool` does not tell: virtio-net counts there those that it keeps for XDP
+/// (`virtnet_xdp_set` in `drivers/net/virtio_net.c`), and the kernel sends nothing of what an AF_XDP socket on one of them has
+/// (`real_num_tx_queues` in `__xsk_generic_xmit` of `net/xdp/xsk.c`). Nothing when this namespace's `/sys` cannot be had.
+pub fn send_queues(interface: &Interface) -> Option<u32> {
+    let count = || {
+        let queues = names(folder_of(interface)?.join("queues"));
+        Some(queues.iter().filter(|name| name.starts_with("tx-")).count().max(1) as u32)
+    };
+    count().or_else(|| in_own_sysfs(count))
+}
+
 /// Names in a folder, sorted; none when it cannot be read.
-pub(super) fn names(folder: impl AsRef<std::path::Path>) -> Vec<String> {
+pub(crate) fn names(folder: impl AsRef<std::path::Path>) -> Vec<String> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
     names.sort();
