@@ -296,10 +296,10 @@ fn a_machine_that_is_slow_or_old_is_told_why() {
 fn locked_memory_counts_where_it_is_limited() {
     let mut facts = facts(machine(Platform::Physical), InterfaceFacts { mode: Mode::Afxdp, ..interface("ixgbe") });
     facts.machine.memlock = Memlock { limit: Some(8 << 20), exempt: false };
-    assert_eq!(found(&facts, "memlock").severity, Severity::Error, "four queues of 16 MiB");
-    facts.machine.memlock.limit = Some((64 << 20) - 1);
+    assert_eq!(found(&facts, "memlock").severity, Severity::Error, "four queues of 24 MiB");
+    facts.machine.memlock.limit = Some((96 << 20) - 1);
     assert_eq!(found(&facts, "memlock").severity, Severity::Error);
-    facts.machine.memlock.limit = Some(64 << 20);
+    facts.machine.memlock.limit = Some(96 << 20);
     assert!(!told(&facts).contains(&"error memlock".to_owned()));
 }
 

@@ -32,8 +32,10 @@ pub struct Binding {
     pub ifindex: u32,
     /// Its receive and send queue.
     pub queue: u32,
-    /// Entries of each ring, a power of two.
-    pub entries: u32,
+    /// Entries of the rings by which frames come in, a power of two.
+    pub receive: u32,
+    /// Of those by which they leave.
+    pub send: u32,
     /// How frames come into the UMEM. Asked of the first socket; the others follow it.
     pub copying: Copying,
     /// Frames may be larger than a chunk.
@@ -87,15 +89,18 @@ pub fn open(umem: &Umem, binding: Binding, first: Option<&Socket>) -> io::Result
     if first.is_none() {
         socket.register(umem)?;
     }
-    for ring in [libc::XDP_UMEM_FILL_RING, libc::XDP_UMEM_COMPLETION_RING, libc::XDP_RX_RING, libc::XDP_TX_RING] {
-        socket.set(ring, &binding.entries)?;
+    for ring in [libc::XDP_UMEM_FILL_RING, libc::XDP_RX_RING] {
+        socket.set(ring, &binding.receive)?;
+    }
+    for ring in [libc::XDP_UMEM_COMPLETION_RING, libc::XDP_TX_RING] {
+        socket.set(ring, &binding.send)?;
     }
     // Fewer calls for as many frames; kernels before 6.17 do not know it and send 32 in each.
-    let _ = socket.set(MAX_TX_BUDGET, &binding.entries.min(FRAMES_PER_CALL));
+    let _ = socket.set(MAX_TX_BUDGET, &binding.send.min(FRAMES_PER_CALL));
     if binding.busy_poll > 0 {
         socket.prefer_busy_poll(binding.busy_poll)?;
     }
-    let rings = socket.map_rings(binding.entries)?;
+    let rings = socket.map_rings(binding)?;
     Ok((socket, rings))
 }
 
@@ -138,30 +143,33 @@ impl Socket {
         if done == 0 { Ok(value) } else { Err(io::Error::last_os_error()) }
     }
 
-    fn map_rings(&self, entries: u32) -> io::Result<Rings> {
+    fn map_rings(&self, binding: Binding) -> io::Result<Rings> {
         let none = libc::xdp_ring_offset { producer: 0, consumer: 0, desc: 0, flags: 0 };
         let none = libc::xdp_mmap_offsets { rx: none, tx: none, fr: none, cr: none };
         let offsets = self.get(libc::XDP_MMAP_OFFSETS, none)?;
-        let map = |offset: &libc::xdp_ring_offset, page: libc::off_t, entry: usize| {
+        let map = |offset: &libc::xdp_ring_offset, page: libc::off_t, bytes: usize| {
             let layout = Layout {
                 producer: offset.producer as usize,
                 consumer: offset.consumer as usize,
                 flags: offset.flags as usize,
                 entries: offset.desc as usize,
             };
-            let bytes = layout.entries + entries as usize * entry;
-            Mapping::of(self.fd.as_fd(), bytes, page).map(|memory| (Arc::new(memory), layout))
+            let memory = Mapping::of(self.fd.as_fd(), layout.entries + bytes, page);
+            memory.map(|memory| (Arc::new(memory), layout))
         };
-        let (frame, address) = (size_of::<Descriptor>(), size_of::<u64>());
-        let (fill, fill_layout) = map(&offsets.fr, libc::XDP_UMEM_PGOFF_FILL_RING.cast_signed(), address)?;
-        let (done, done_layout) = map(&offsets.cr, libc::XDP_UMEM_PGOFF_COMPLETION_RING.cast_signed(), address)?;
-        let (receive, receive_layout) = map(&offsets.rx, libc::XDP_PGOFF_RX_RING, frame)?;
-        let (send, send_layout) = map(&offsets.tx, libc::XDP_PGOFF_TX_RING, frame)?;
+        let frames = |entries: u32| entries as usize * size_of::<Descriptor>();
+        let addresses = |entries: u32| entries as usize * size_of::<u64>();
+        let Binding { receive: inward, send: outward, .. } = binding;
+        let (fill, fill_layout) = map(&offsets.fr, libc::XDP_UMEM_PGOFF_FILL_RING.cast_signed(), addresses(inward))?;
+        let (done, done_layout) =
+            map(&offsets.cr, libc::XDP_UMEM_PGOFF_COMPLETION_RING.cast_signed(), addresses(outward))?;
+        let (receive, receive_layout) = map(&offsets.rx, libc::XDP_PGOFF_RX_RING, frames(inward))?;
+        let (send, send_layout) = map(&offsets.tx, libc::XDP_PGOFF_TX_RING, frames(outward))?;
         Ok(Rings {
-            fill: Producer::new(&fill, fill_layout, entries)?,
-            receive: Consumer::new(&receive, receive_layout, entries)?,
-            send: Producer::new(&send, send_layout, entries)?,
-            completion: Consumer::new(&done, done_layout, entries)?,
+            fill: Producer::new(&fill, fill_layout, inward)?,
+            receive: Consumer::new(&receive, receive_layout, inward)?,
+            send: Producer::new(&send, send_layout, outward)?,
+            completion: Consumer::new(&done, done_layout, outward)?,
         })
     }
 
