@@ -165,8 +165,17 @@ fn frames_leave_where_fewer_queues_send() {
         let report: Value = serde_json::from_slice(&output.stdout).expect("the JSON of iperf3");
         assert!(report["end"]["sum_received"]["bytes"].as_u64() >= Some(100_000_000), "{report}");
         assert_eq!(firewall.drop_reasons(&["multicast"]), [""; 0]);
-        let workers = threads(firewall.pid()).iter().filter(|(name, _)| name == "afxdp").count();
-        assert!(workers <= senders.parse().expect("a number"), "{workers} workers, {senders} queues send");
+        let cpus = std::thread::available_parallelism().expect("CPUs").get();
+        let workers = of_workers(firewall.pid(), "Pid:");
+        assert_eq!(workers.len(), cpus.min(senders.parse().expect("a number")), "{senders} queues send");
+        assert!(interfaces(&firewall).iter().all(|interface| interface["frames"] == "copy"));
+
+        // Another MAC changes nothing of that.
+        network.must("fw", &["ip", "link", "set", "eth1", "address", "02:00:00:00:00:01"]);
+        until("vfw has its new MAC", || (firewall.show("zones")[0]["mac"] == "02:00:00:00:00:01").then_some(()));
+        network.must("app", &["ip", "neighbour", "flush", "dev", "eth0"]);
+        pings(&network, "5");
+        assert_eq!(of_workers(firewall.pid(), "Pid:"), workers, "they are the same");
     }
 }
 

@@ -65,6 +65,20 @@ impl EngineHost {
         self.engine.as_ref().is_some_and(|engine| ports.map_or(true, |ports| ports != engine.ports()))
     }
 
+    /// Queues by which it can send there. One that works is not ended because they cannot be read again.
+    fn senders(&self, interface: &Interface) -> u32 {
+        let ports = self.engine.as_ref().map_or(&[][..], Engine::ports);
+        let known = || ports.iter().find(|port| port.ifindex == interface.index).map(|port| port.senders);
+        interface::send_queues(&interface.name).or_else(known).unwrap_or_else(|| {
+            // The first one always does.
+            tracing::warn!(
+                interface = interface.name,
+                "cannot read in /sys how many queues send: the engine takes one"
+            );
+            1
+        })
+    }
+
     /// What users are told.
     pub fn view(&self, attached: &Attached) -> EngineView {
         let mut view = EngineView { frames: None, reasons: Vec::new(), warnings: Vec::new() };
@@ -101,14 +115,6 @@ impl EngineHost {
     }
 }
 
-/// Queues by which the engine can send there. The first one always sends.
-fn senders(interface: &Interface) -> u32 {
-    interface::send_queues(interface).unwrap_or_else(|| {
-        tracing::warn!(interface = interface.name, "cannot read in /sys how many queues send: the engine takes one");
-        1
-    })
-}
-
 impl Setup {
     /// What the engine is to serve, under a policy.
     pub(super) fn ports_of_engine(&self, policy: &Policy) -> Result<Vec<PortPlan>, SetupError> {
@@ -122,8 +128,8 @@ impl Setup {
                     name: interface.name.clone(),
                     ifindex: interface.index,
                     port: port_number(policy, &interface.name),
-                    queues: interface::queues(&interface.name)?,
-                    senders: senders(interface),
+                    queues: interface::receive_queues(&interface.name)?,
+                    senders: self.engine.senders(interface),
                     mtu: interface.mtu,
                     loses_uncopied: interface.loses_uncopied(),
                 })

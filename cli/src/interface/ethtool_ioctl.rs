@@ -96,9 +96,9 @@ pub(super) fn driver(name: &str) -> io::Result<Option<String>> {
     Ok((!driver.is_empty()).then_some(driver))
 }
 
-/// The queues that receive or send, whichever are more; 1 for an interface that does not tell.
-pub fn queues(name: &str) -> io::Result<u32> {
-    Ok(queue_counts(name)?.map_or(1, |counts| counts.receive.max(counts.send).max(1)))
+/// The queues that receive; 1 for an interface that does not tell.
+pub fn receive_queues(name: &str) -> io::Result<u32> {
+    Ok(queue_counts(name)?.map_or(1, |counts| counts.receive.max(1)))
 }
 
 /// Queues of an interface; those that serve both ways count for both. Nothing when its driver does not tell.

@@ -34,7 +34,7 @@ pub use choose::{EngineOrder, Hook, HookChoice, HookError, ZoneTags, choose_hook
 pub use clsact::{Filter, add_clsact, ingress_filters, remove_empty_clsact};
 pub use error::InterfaceError;
 pub use ethtool::{Feature, Features, XdpFeatures};
-pub use ethtool_ioctl::{Counts, queue_counts, queues, ring_sizes};
+pub use ethtool_ioctl::{Counts, queue_counts, receive_queues, ring_sizes};
 pub use link_state::{LinkState, Losses, XdpAttachment, XdpPlace, link_state, set_promiscuous};
 pub use management::reserved;
 pub use offload::turn_off_rx_vlan_offload;

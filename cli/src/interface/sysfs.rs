@@ -11,7 +11,7 @@ use std::thread;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
-use super::Interface;
+use super::{Interface, inspect};
 
 /// Runs `work` on a thread whose `/sys` is that of the caller's network namespace, if that can be had. Nothing outside of the
 /// thread changes.
@@ -59,13 +59,15 @@ pub(crate) fn folder_of(interface: &Interface) -> Option<PathBuf> {
     is_it.then_some(folder)
 }
 
-/// Send queues that are in use, 1 at the least. `ethtool` does not tell: virtio-net counts there those that it keeps for XDP
+/// Send queues of the interface `name` that are in use. `ethtool` does not tell: virtio-net counts there those that it keeps for XDP
 /// (`virtnet_xdp_set` in `drivers/net/virtio_net.c`), and the kernel sends nothing of what an AF_XDP socket on one of them has
 /// (`real_num_tx_queues` in `__xsk_generic_xmit` of `net/xdp/xsk.c`). Nothing when this namespace's `/sys` cannot be had.
-pub fn send_queues(interface: &Interface) -> Option<u32> {
+pub fn send_queues(name: &str) -> Option<u32> {
     let count = || {
-        let queues = names(folder_of(interface)?.join("queues"));
-        Some(queues.iter().filter(|name| name.starts_with("tx-")).count().max(1) as u32)
+        // Looked at now: another MAC than a moment ago is not another interface.
+        let queues = names(folder_of(&inspect(name).ok()?)?.join("queues"));
+        let senders = queues.iter().filter(|name| name.starts_with("tx-")).count() as u32;
+        (senders > 0).then_some(senders)
     };
     count().or_else(|| in_own_sysfs(count))
 }

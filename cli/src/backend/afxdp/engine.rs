@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 use thiserror::Error;
 
 use super::store::Store;
-use super::sys::{Binding, Copying, Socket, Statistics, Umem, open};
+use super::sys::{Binding, Copying, Socket, Statistics, Umem, frame_bytes, open};
 use super::tables::{EnginePolicy, EngineState, EngineTables};
 use super::worker::{Kick, Queue, Worker};
 use crate::clock;
@@ -30,11 +30,19 @@ const SEND: u32 = 4096;
 const CHUNKS: u32 = FILL + SEND;
 /// Bytes of a chunk for frames that fit one of 2 KiB, and for others.
 const CHUNK: u32 = 2048;
-/// Bytes that a queue locks, of frames that fit such a chunk.
-pub const QUEUE_BYTES: u64 = CHUNKS as u64 * CHUNK as u64;
 const LARGE_CHUNK: u32 = 4096;
 /// Bytes of a frame beside its IP packet: Ethernet header and a tag, and one more that the frame may come with.
 const LINK_BYTES: u32 = 22;
+
+/// Bytes of a chunk where the largest packet of all interfaces has `mtu`.
+const fn chunk_bytes(mtu: u32) -> u32 {
+    if mtu + LINK_BYTES > frame_bytes(CHUNK) { LARGE_CHUNK } else { CHUNK }
+}
+
+/// Bytes that a queue locks where the largest packet of all interfaces has `mtu`.
+pub const fn queue_bytes(mtu: u32) -> u64 {
+    CHUNKS as u64 * chunk_bytes(mtu) as u64
+}
 
 /// Empty rounds after which the worker sleeps until the kernel wakes it. Under load a round is never empty; a single question
 /// and its answer find it awake.
@@ -57,9 +65,9 @@ pub struct PortPlan {
     pub ifindex: u32,
     /// Its number among the interfaces of the engine.
     pub port: u16,
-    /// Its queues: of those that receive and those that send the more.
+    /// Its receive queues.
     pub queues: u32,
-    /// Those of them that send, the first ones.
+    /// Its send queues.
     pub senders: u32,
     /// Its largest packet, bytes.
     pub mtu: u32,
@@ -209,13 +217,10 @@ impl Sockets {
         (worker, cpus): (usize, &[u16]),
     ) -> Result<Self, EngineError> {
         let queues = |port: &PortPlan| (worker as u32..port.queues).step_by(cpus.len());
-        let largest = ports.iter().map(|port| port.mtu + LINK_BYTES).max().unwrap_or(0);
+        let mtu = ports.iter().map(|port| port.mtu).max().unwrap_or(0);
         let count = ports.iter().map(|port| queues(port).count() as u32).sum::<u32>().max(1);
-        let mut umem = Umem::new(count * CHUNKS, CHUNK)?;
-        if largest > umem.frame_bytes() {
-            umem = Umem::new(count * CHUNKS, LARGE_CHUNK)?;
-        }
-        let multi_buffer = largest > umem.frame_bytes();
+        let mut umem = Umem::new(count * CHUNKS, chunk_bytes(mtu))?;
+        let multi_buffer = mtu + LINK_BYTES > umem.frame_bytes();
         let mut listening: Vec<Listening> = Vec::new();
         let mut own = Vec::new();
         for port in ports {

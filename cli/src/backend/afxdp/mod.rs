@@ -56,7 +56,7 @@ pub mod sys;
 mod tables;
 mod worker;
 
-pub use engine::{Engine, EngineError, Listening, Plan, PortPlan, QUEUE_BYTES, Sockets};
+pub use engine::{Engine, EngineError, Listening, Plan, PortPlan, Sockets, queue_bytes};
 pub use frame::{Part, UmemFrame};
 pub use mailbox::{Letterbox, Mailbox, mailbox};
 pub use store::Store;

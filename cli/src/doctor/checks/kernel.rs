@@ -1,7 +1,7 @@
 //! The kernel: can it run the programs, and at full speed?
 
 use super::{Check, Run, newer_kernel};
-use crate::backend::afxdp::QUEUE_BYTES;
+use crate::backend::afxdp::queue_bytes;
 use crate::doctor::change::Change;
 use crate::doctor::facts::Facts;
 use crate::doctor::finding::{Remedy, Verdict};
@@ -124,13 +124,13 @@ fn memlock(facts: &Facts) -> Vec<Verdict> {
     let Some(bytes) = limit.limit.filter(|_| !limit.exempt) else {
         return vec![Verdict::ok("memory can be locked without limit")];
     };
-    let queues = facts.interfaces.iter().filter(|one| one.mode == crate::config::Mode::Afxdp);
-    let queues: u64 = queues.map(|one| u64::from(one.queues.map_or(1, |counts| counts.receive))).sum();
+    let own = || facts.interfaces.iter().filter(|one| one.mode == crate::config::Mode::Afxdp);
+    let queues: u64 = own().map(|one| u64::from(one.queues.map_or(1, |counts| counts.receive))).sum();
+    let needed = queues * queue_bytes(own().map(|one| one.interface.mtu).max().unwrap_or(0));
     let raise = || Remedy::here("ulimit -l unlimited   # systemd: LimitMEMLOCK=infinity");
     vec![if facts.machine.version.is_some_and(|version| version < (5, 11)) {
         Verdict::error(format!("maps may take {bytes} bytes of locked memory, and need more")).mend(raise())
-    } else if queues * QUEUE_BYTES > bytes {
-        let needed = queues * QUEUE_BYTES;
+    } else if needed > bytes {
         Verdict::error(format!("{queues} AF_XDP queues lock {needed} bytes, and {bytes} are allowed")).mend(raise())
     } else {
         Verdict::ok("maps do not count as locked memory on this kernel, and AF_XDP rings fit")

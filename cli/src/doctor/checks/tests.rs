@@ -301,6 +301,8 @@ fn locked_memory_counts_where_it_is_limited() {
     assert_eq!(found(&facts, "memlock").severity, Severity::Error);
     facts.machine.memlock.limit = Some(96 << 20);
     assert!(!told(&facts).contains(&"error memlock".to_owned()));
+    facts.interfaces[0].interface.mtu = 9000;
+    assert_eq!(found(&facts, "memlock").severity, Severity::Error, "twice as much for large frames");
 }
 
 #[test]

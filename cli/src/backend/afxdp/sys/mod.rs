@@ -20,4 +20,4 @@ pub use mapping::Mapping;
 pub use prefetch::prefetch;
 pub use ring::{Consumer, Descriptor, Producer, ring};
 pub use socket::{Binding, Copying, Rings, Socket, Statistics, open};
-pub use umem::{Census, Chunk, Umem};
+pub use umem::{Census, Chunk, Umem, frame_bytes};

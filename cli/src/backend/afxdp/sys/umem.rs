@@ -12,6 +12,11 @@ use super::prefetch::line;
 /// Bytes that the kernel leaves free before a frame that it receives (`XDP_PACKET_HEADROOM`).
 const HEAD_ROOM: u32 = 256;
 
+/// Most bytes of a frame that a chunk of so many bytes receives.
+pub const fn frame_bytes(chunk_bytes: u32) -> u32 {
+    chunk_bytes - HEAD_ROOM
+}
+
 /// Who has a chunk.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Owner {
@@ -68,7 +73,7 @@ impl Umem {
 
     /// Most bytes of a frame that one chunk receives.
     pub fn frame_bytes(&self) -> u32 {
-        self.chunk_bytes - HEAD_ROOM
+        frame_bytes(self.chunk_bytes)
     }
 
     /// Chunks in all.
