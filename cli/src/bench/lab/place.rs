@@ -31,6 +31,11 @@ impl Place {
                 // A kernel without IPv6 has nothing to set; where it is needed, addresses are refused.
                 let _ = std::fs::write(format!("/proc/sys/net/ipv6/conf/{scope}/{name}"), value);
             }
+            // What a datagram without one of its fragments keeps waiting: it takes memory of which there is little
+            // (`ipfrag_high_thresh`), and none that comes later is put together while that is used up.
+            for (name, seconds) in [("ipv4/ipfrag_time", "1"), ("ipv6/ip6frag_time", "1")] {
+                let _ = std::fs::write(format!("/proc/sys/net/{name}"), seconds);
+            }
             Ok(Self(File::open("/proc/thread-self/ns/net")?))
         })
     }
