@@ -141,6 +141,17 @@ fn an_idle_engine_costs_next_to_nothing() {
     assert!(taken <= 2 * SECONDS, "{taken} ticks in {SECONDS} s: {:?}", threads(firewall.pid()));
 }
 
+/// Eight connections at once, from the host of `app` to that of `db`; `options` are more of iperf3.
+fn transfers(network: &Network, options: &[&str]) {
+    // A server that has just served a client may still be busy with its end.
+    let _server = network.serve("db", &["iperf3", "--server"], 5201);
+    let to = network.address("db", false).to_string();
+    let command = ["iperf3", "--json", "--parallel", "8", "--bytes", "128M", "--client", &to];
+    let output = finish(network.start("app", &[&command, options].concat()), Duration::from_secs(20));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("the JSON of iperf3");
+    assert!(report["end"]["sum_received"]["bytes"].as_u64() >= Some(100_000_000), "{report}");
+}
+
 /// Makes the links of both zones anew: the host's end has four queues each way, the firewall's end is like this.
 fn cable_with(network: &Network, queues: &str) {
     for (interface, zone) in [("eth1", "app"), ("eth2", "db")] {
@@ -158,12 +169,7 @@ fn frames_leave_where_fewer_queues_send() {
         let Some(network) = Shape::new(PROGRAM, RULES).up() else { return };
         cable_with(&network, &format!("numtxqueues {senders} numrxqueues 4"));
         let firewall = network.firewall("mode = \"afxdp\"");
-        let _server = network.serve("db", &["iperf3", "--server"], 5201);
-        let to = network.address("db", false).to_string();
-        let command = ["iperf3", "--json", "--parallel", "8", "--bytes", "128M", "--client", &to];
-        let output = finish(network.start("app", &command), Duration::from_secs(20));
-        let report: Value = serde_json::from_slice(&output.stdout).expect("the JSON of iperf3");
-        assert!(report["end"]["sum_received"]["bytes"].as_u64() >= Some(100_000_000), "{report}");
+        transfers(&network, &[]);
         assert_eq!(firewall.drop_reasons(&["multicast"]), [""; 0]);
         let cpus = std::thread::available_parallelism().expect("CPUs").get();
         let workers = of_workers(firewall.pid(), "Pid:");
@@ -187,13 +193,7 @@ fn workers_share_flows() {
     let workers = std::thread::available_parallelism().expect("CPUs").get().min(4);
     let firewall = network.firewall("mode = \"afxdp\"");
     for turned in [&[][..], &["--reverse"]] {
-        // One that has just served a client may still be busy with its end.
-        let _server = network.serve("db", &["iperf3", "--server"], 5201);
-        let to = network.address("db", false).to_string();
-        let command = ["iperf3", "--json", "--parallel", "8", "--bytes", "128M", "--client", &to];
-        let output = finish(network.start("app", &[&command, turned].concat()), Duration::from_secs(20));
-        let report: Value = serde_json::from_slice(&output.stdout).expect("the JSON of iperf3");
-        assert!(report["end"]["sum_received"]["bytes"].as_u64() >= Some(100_000_000), "{report}");
+        transfers(&network, turned);
     }
     pings(&network, "50");
     assert_eq!(firewall.drop_reasons(&["multicast"]), [""; 0]);
