@@ -112,6 +112,10 @@ mod tests {
         let slept = slept() - before;
         assert!(slept < 6 * cpus as u64, "{cpus} CPUs slept for {slept} ticks");
         drop(awake);
-        assert_eq!(policies(), Vec::<String>::new());
+        // The kernel wakes who joins a thread before it takes it from the list.
+        let end = Instant::now() + Duration::from_secs(10);
+        while !policies().is_empty() {
+            assert!(Instant::now() < end, "threads are left: {:?}", policies());
+        }
     }
 }
