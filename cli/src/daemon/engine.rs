@@ -121,13 +121,15 @@ impl Setup {
         let ports = self.ports.iter().filter(|port| port.closed.is_none());
         let attached =
             ports.filter_map(|port| port.attached.as_ref()).filter(|attached| attached.choice.engine.is_some());
-        attached
-            .map(|attached| {
+        // Those that the policy does not name are on their way out.
+        let numbered = attached.filter_map(|attached| Some((attached, port_number(policy, &attached.interface.name)?)));
+        numbered
+            .map(|(attached, port)| {
                 let interface = &attached.interface;
                 Ok(PortPlan {
                     name: interface.name.clone(),
                     ifindex: interface.index,
-                    port: port_number(policy, &interface.name),
+                    port,
                     queues: interface::receive_queues(&interface.name)?,
                     senders: self.engine.senders(interface),
                     mtu: interface.mtu,

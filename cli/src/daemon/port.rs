@@ -45,9 +45,10 @@ impl Orders<'_> {
     }
 }
 
-/// The number of an interface among those of a policy, by which programs find the engine's sockets.
-pub fn port_number(policy: &Policy, interface: &str) -> u16 {
-    names(policy).iter().position(|name| *name == interface).unwrap_or(0) as u16
+/// The number of an interface among those of a policy, by which programs find the engine's sockets. One that the policy does not
+/// name has none.
+pub fn port_number(policy: &Policy, interface: &str) -> Option<u16> {
+    names(policy).iter().position(|name| *name == interface).map(|number| number as u16)
 }
 
 /// Whether the engine can serve interfaces of this policy, but for the zones that it is to leave to the programs.
@@ -220,7 +221,7 @@ impl Attached {
             // The peer of a veth may be entered directly only where frames arrive as socket buffers.
             peer: interface.peer_is_elsewhere && choice.hook == Hook::Tc,
             up: interface.up && interface.carrier,
-            port: choice.engine.as_ref().map(|_| port_number(policy, &interface.name)),
+            port: choice.engine.as_ref().and_then(|_| port_number(policy, &interface.name)),
             kernel_zones: choice.engine.as_ref().map(|engine| engine.kernel_zones.clone()).unwrap_or_default(),
         }
     }
