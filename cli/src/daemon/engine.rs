@@ -194,7 +194,10 @@ impl Setup {
     /// Ends the engine; the programs go on with its flows. No frame that it was handed is lost.
     pub(super) fn end_engine(&mut self) {
         let Some(mut engine) = self.engine.engine.take() else { return };
-        engine.write_flows();
+        match self.kernel.user_space(self.engine.mailbox.clone()) {
+            Ok(store) => engine.write_flows(&store),
+            Err(error) => tracing::warn!(%error, "flows that the engine follows may be known by older records"),
+        }
         self.kernel.unset_sockets(engine.listening());
         // Programs that have found a socket put their frames into its ring.
         if let Err(error) = self.kernel.wait_for_programs() {

@@ -286,8 +286,6 @@ impl Kick for Arc<Socket> {
 enum Order {
     /// This policy is in force from now on; the answer when it is.
     Policy(Arc<EnginePolicy>, Sender<()>),
-    /// What is known of the flows goes to the kernel's records; the answer when it has.
-    WriteFlows(Sender<()>),
     /// Forward what has come, and end.
     End,
 }
@@ -335,6 +333,7 @@ pub struct Engine {
     ports: Vec<PortPlan>,
     listening: Vec<Listening>,
     is_zero_copy: bool,
+    state: Arc<EngineState>,
     hands: Vec<Hand>,
 }
 
@@ -351,7 +350,7 @@ impl Engine {
         let state = Arc::new(EngineState::new(crew.len(), (plan.flows, plan.fragments), clock::now() + SHARED));
         let listening = crew.iter().flat_map(Sockets::listening).cloned().collect();
         let is_zero_copy = crew.iter().all(|sockets| sockets.is_zero_copy);
-        let mut engine = Self { ports, listening, is_zero_copy, hands: Vec::new() };
+        let mut engine = Self { ports, listening, is_zero_copy, state: Arc::clone(&state), hands: Vec::new() };
         for sockets in crew {
             let tables = EngineTables::new(Arc::clone(policy), store()?, Arc::clone(&state));
             engine.hands.push(Hand::start(sockets, tables, plan.busy_poll > 0).map_err(EngineError::from)?);
@@ -411,14 +410,9 @@ impl Engine {
         while wait.recv().is_ok() {}
     }
 
-    /// Has the kernel's records say what is known of the flows, and waits until they do.
-    pub fn write_flows(&self) {
-        let (done, wait) = mpsc::channel();
-        // The flows are the same for all workers.
-        if let Some(hand) = self.hands.first() {
-            hand.order(Order::WriteFlows(done));
-        }
-        let _ = wait.recv();
+    /// Has the kernel's records say what is known of the flows. In the caller's thread: workers have frames to forward.
+    pub fn write_flows(&self, store: &impl Store) {
+        self.state.write_all(store, clock::now());
     }
 
     /// Forwards what has come and ends. The programs must have been told before to hand nothing over any more.
@@ -477,10 +471,6 @@ impl<S: Store> Loop<S> {
                 match order {
                     Order::Policy(policy, done) => {
                         self.worker.change(|tables| tables.set_policy(policy));
-                        let _ = done.send(());
-                    }
-                    Order::WriteFlows(done) => {
-                        self.worker.tables().write_all(clock::now());
                         let _ = done.send(());
                     }
                     Order::End => return self.drain(),

@@ -54,6 +54,22 @@ impl EngineState {
         }
     }
 
+    /// Writes what is known of the flows into a store. They are followed on.
+    pub fn write_all(&self, store: &impl Store, now: u64) {
+        for followed in self.flows.all().iter().filter(|followed| followed.is_followed()) {
+            self.write(store, followed, now);
+        }
+    }
+
+    fn write(&self, store: &impl Store, followed: &Followed, now: u64) {
+        if store.write(followed.table(), followed.key(), &followed.record()) {
+            followed.note_written(now);
+        } else {
+            // Swept, or evicted: what comes next begins anew, as it does in the kernel.
+            self.flows.forget(followed.key());
+        }
+    }
+
     fn fragments(&self) -> MutexGuard<'_, Fragments> {
         self.fragments.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -149,16 +165,7 @@ impl<S: Store> EngineTables<S> {
         if let Some(followed) = self.last.borrow_mut().take()
             && followed.is_due(now)
         {
-            self.write(&followed, now);
-        }
-    }
-
-    fn write(&self, followed: &Followed, now: u64) {
-        if self.store.write(followed.table(), followed.key(), &followed.record()) {
-            followed.note_written(now);
-        } else {
-            // Swept, or evicted: what comes next begins anew, as it does in the kernel.
-            self.state.flows.forget(followed.key());
+            self.state.write(&self.store, &followed, now);
         }
     }
 
@@ -168,14 +175,6 @@ impl<S: Store> EngineTables<S> {
         for followed in self.state.flows.take_all() {
             let record = if is_quiet { Flow::clone(&followed) } else { followed.record() };
             self.store.write(followed.table(), followed.key(), &record);
-        }
-    }
-
-    /// Writes what is known of the flows. They are followed on.
-    pub fn write_all(&self, now: u64) {
-        let all = self.state.flows.all();
-        for followed in all.iter().filter(|followed| followed.is_followed()) {
-            self.write(followed, now);
         }
     }
 
