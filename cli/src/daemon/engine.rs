@@ -164,6 +164,8 @@ impl Setup {
         }
         if let Err(error) = self.serve() {
             tracing::error!(%error, "the engine does not work; the programs in the kernel forward");
+            // One that goes by another policy must not go on.
+            self.end_engine();
             self.engine.fault = Some(error.to_string());
         }
     }

@@ -108,6 +108,8 @@ impl Setup {
             .and_then(|()| self.publish_image(shared, &policy, &mut image));
         if let Err(error) = published {
             self.undo(rechosen);
+            // Another one may have ended for what does not come now.
+            self.follow_engine();
             return Err(error);
         }
         self.policy = Arc::new(policy);
