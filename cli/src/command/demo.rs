@@ -262,14 +262,15 @@ fn compare() -> Result<(), Failure> {
 }
 
 /// Marks of the longest bar.
-const BAR: f64 = 36.0;
+const BAR: u8 = 36;
 
 /// A line for each rate, with its share of the first one. Any path may be the fastest: bars are scaled to the longest.
 fn chart(rates: [(&str, f64); 3]) -> [String; 3] {
     let [(_, direct), ..] = rates;
     let most = rates.iter().fold(direct, |most, (_, rate)| most.max(*rate));
     rates.map(|(name, rate)| {
-        let bar = "#".repeat((rate / most.max(1e-9) * BAR) as usize);
+        let marks = rate / most.max(1e-9) * f64::from(BAR);
+        let bar: String = (1..=BAR).take_while(|mark| f64::from(*mark) <= marks).map(|_| '#').collect();
         format!("   {name:<14} {rate:>5.1} Gb/s  {:>5.2}  {bar}", rate / direct.max(1e-9))
     })
 }
