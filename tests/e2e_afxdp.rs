@@ -1,6 +1,7 @@
 //! What is particular to the engine in user space: what it says of itself, and what it refuses.
 
 use std::collections::BTreeSet;
+use std::net::UdpSocket;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use serde_json::Value;
 use vfw_tests::network::{Firewall, KernelObjects, Network, Shape, finish, until};
+use vfw_tests::soak::Stream;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_vfw-under-test");
 const RULES: &str = "
@@ -239,6 +241,33 @@ fn the_first_packet_is_not_lost() {
             firewall.stop(Signal::SIGTERM);
         }
     });
+}
+
+/// Writing the flows down takes a second or so, and more frames come meanwhile than a ring holds.
+#[test]
+fn an_engine_with_many_flows_ends_without_a_loss() {
+    const PORTS: std::ops::Range<u16> = 2_000..62_000;
+    let Some(network) = Shape::new(PROGRAM, RULES).up() else { return };
+    let firewall = network.firewall("mode = \"afxdp\"\n[flows]\nhalf_open = 262144");
+    pings(&network, "1");
+    let to = network.address("db", false);
+    for _ in 0..4 {
+        let socket = network.within("app", || UdpSocket::bind("0.0.0.0:0")).expect("a UDP socket");
+        for port in PORTS {
+            socket.send_to(&[0], (to, port)).expect("sends");
+            if port % 50 == 0 {
+                thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+    let packets = firewall.show("zones")[0]["in"]["packets"].as_u64();
+    assert!(packets >= Some(200_000), "the engine has seen {packets:?}");
+    let stream = Stream::one_way(&network, "app", "db", 1_999, 12_000);
+    thread::sleep(Duration::from_millis(500));
+    firewall.stop(Signal::SIGTERM);
+    thread::sleep(Duration::from_millis(500));
+    let tally = stream.stop();
+    assert!(tally.sent > 6_000 && tally.lost() == 0, "{} of {} are lost", tally.lost(), tally.sent);
 }
 
 /// Says so, however the test ends.
