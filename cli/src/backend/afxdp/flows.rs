@@ -50,7 +50,7 @@ impl Followed {
             is_live: AtomicBool::new(true),
             is_gone: AtomicBool::new(false),
         };
-        followed.note_written(written);
+        followed.note_written(&followed.flow, written);
         followed
     }
 
@@ -107,10 +107,10 @@ impl Followed {
         record
     }
 
-    /// Notes that the record outside is as this one is now.
-    pub fn note_written(&self, now: u64) {
-        self.written.state.set(self.flow.state.get());
-        self.written.epoch.set(self.flow.epoch.get());
+    /// Notes that the record outside is this one: the flow may have moved on since that was taken.
+    pub fn note_written(&self, record: &Flow, now: u64) {
+        self.written.state.set(record.state.get());
+        self.written.epoch.set(record.epoch.get());
         self.written.time.set(now);
     }
 
@@ -399,9 +399,14 @@ mod tests {
         assert!(!flow.is_due(10) && !flow.is_due(9 + REFRESH) && flow.is_due(10 + REFRESH));
         flow.expires.set(10 + REFRESH);
         assert!(!flow.is_due(10) && flow.is_due(10 + REFRESH / 4), "one that has not long to live");
+        let before = flow.record();
         flow.state.set(1);
         assert!(flow.is_due(10));
-        flow.note_written(10);
+        flow.note_written(&flow.record(), 10);
+        assert!(!flow.is_due(10));
+        flow.note_written(&before, 10);
+        assert!(flow.is_due(10), "an older record was written last");
+        flow.note_written(&flow.record(), 10);
         assert!(!flow.is_due(10));
         flow.epoch.set(1);
         assert!(flow.is_due(10));

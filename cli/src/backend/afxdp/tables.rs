@@ -62,8 +62,9 @@ impl EngineState {
     }
 
     fn write(&self, store: &impl Store, followed: &Followed, now: u64) {
-        if store.write(followed.table(), followed.key(), &followed.record()) {
-            followed.note_written(now);
+        let record = followed.record();
+        if store.write(followed.table(), followed.key(), &record) {
+            followed.note_written(&record, now);
         } else {
             // Swept, or evicted: what comes next begins anew, as it does in the kernel.
             self.flows.forget(followed.key());
