@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
-use vfw_tests::network::{Firewall, Network, Shape, finish};
+use vfw_tests::network::{Firewall, Network, Shape};
+use vfw_tests::soak::{Stream, Tally};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_vfw-under-test");
 const HOOKS: [&str; 3] = ["xdp", "tc", "afxdp"];
@@ -349,14 +350,13 @@ fn traffic_goes_on_while_policies_are_replaced() {
     for hook in HOOKS {
         let Some(network) = Shape::new(PROGRAM, &rules()).up() else { return };
         let _firewall = network.firewall(&mode(hook));
-        let pings = network.start("app", &["ping", "-n", "-i", "0.002", &network.address("db", false).to_string()]);
+        let streams = Stream::both_ways(&network, false, 5000, 500);
         for round in 0..50 {
             let extra = format!("allow app -> web  service tcp {}\n", 1000 + round);
             let text = if round % 2 == 0 { ZONES.concat() + &extra + RULES } else { rules() + &extra };
             assert_eq!(applied(&network, &text, &[])["flows_cut"], 0);
         }
-        pings.signal(Signal::SIGINT);
-        let output = said(&finish(pings, Duration::from_secs(20)));
-        assert!(output.contains(" 0% packet loss"), "{hook}: {}", output.lines().last().unwrap_or_default());
+        let tally: Tally = streams.into_iter().map(Stream::stop).sum();
+        assert!(tally.sent > 200 && tally.lost() == 0 && tally.repeated == 0, "{hook}: {tally:?}");
     }
 }
