@@ -5,9 +5,9 @@ use std::process::Command;
 
 use firewall_core::DropReason;
 use vfw::interface::{Hook, add_clsact, ingress_filters, inspect};
-use vfw_tests::kernel::{Engine, TestRun, Veth};
+use vfw_tests::kernel::{Doomed, Engine, TestRun, Veth};
 use vfw_tests::memory::MemoryBackend;
-use vfw_tests::scenario::{Backend, Outcome, Scenario, Step, run, scenarios};
+use vfw_tests::scenario::{APP, Backend, DB, Family, Outcome, Scenario, Step, ZONES, run, scenarios};
 
 /// Sizes of the half-open and the established table that a scenario wants.
 type Tables = Option<(usize, usize)>;
@@ -75,6 +75,21 @@ fn clsact_veth() {
 #[test]
 fn afxdp_veth() {
     play(Engine::new, Engine::begin);
+}
+
+/// What it has in hand is lost; all that comes later goes by the programs, and nobody has to see to it.
+#[test]
+fn a_worker_that_panics_leaves_its_place_to_the_programs() {
+    let address = DB.address(Family::V4).parse().expect("an address");
+    let doomed = Doomed::new(&Scenario {
+        policy: format!("{ZONES}allow any -> any\n"),
+        neighbours: vec![(DB.zone(), address, DB.mac)],
+        ..scenarios().swap_remove(0)
+    });
+    let frame = APP.to(&DB, Family::V4).udp(40_000, 53, b"?");
+    assert!(!doomed.passes(APP.interface, &frame) && doomed.forwarded() == 0, "the worker has it");
+    assert!(doomed.ends());
+    assert!(doomed.passes(APP.interface, &frame) && doomed.forwarded() == 1);
 }
 
 /// Before Linux 6.6 a program hangs on the interface itself and not on a link that ends with its owner.

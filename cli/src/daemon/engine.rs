@@ -197,7 +197,9 @@ impl Setup {
     pub(super) fn end_engine(&mut self) {
         let Some(mut engine) = self.engine.engine.take() else { return };
         match self.kernel.user_space(self.engine.mailbox.clone()) {
-            Ok(store) => engine.write_flows(&store),
+            // Of an engine that has ended by itself the records of the programs are the newer ones.
+            Ok(store) if engine.is_running() => engine.write_flows(&store),
+            Ok(_) => {}
             Err(error) => tracing::warn!(%error, "flows that the engine follows may be known by older records"),
         }
         self.kernel.unset_sockets(engine.listening());

@@ -23,6 +23,28 @@ use crate::packet::Mac;
 use crate::raw_socket::RawSocket;
 use crate::scenario::{Backend, Counters, INTERFACES, Outcome, Scenario};
 
+/// The programs, attached in a new network namespace so that they hand over to an engine on each interface.
+pub(super) fn attach(tables: Option<(usize, usize)>) -> (Firewall, Vec<RawSocket>, Vec<PortPlan>) {
+    let (mut links, nics) = network::build();
+    let mut plans = Vec::new();
+    for (number, link) in links.iter_mut().enumerate() {
+        link.port = Some(number as u16);
+        let (name, ifindex, port, mtu) = (link.name.clone(), link.ifindex, number as u16, link.mtu);
+        plans.push(PortPlan { name, ifindex, port, queues: 1, senders: 1, mtu, loses_uncopied: false });
+    }
+    let mut firewall = Firewall::load(links, tables);
+    firewall.set_devices();
+    for link in &firewall.links.clone() {
+        firewall.kernel.attach(&link.name, link.ifindex, Hook::Xdp).expect("attaches");
+    }
+    (firewall, nics, plans)
+}
+
+/// How the engine works on them.
+pub(super) fn plan() -> Plan {
+    Plan { needs_zero_copy: false, cpus: Vec::new(), busy_poll: 0, flows: 4096, fragments: 64 }
+}
+
 /// Programs and engine, with frames of the hosts' ends.
 pub struct Engine {
     firewall: Firewall,
@@ -41,20 +63,9 @@ const SETTLE: Duration = Duration::from_millis(3);
 impl Engine {
     /// Loads and attaches the programs in a new network namespace, in which the calling thread stays, and opens the sockets.
     pub fn new(tables: Option<(usize, usize)>) -> Self {
-        let (mut links, nics) = network::build();
-        let mut plans = Vec::new();
-        for (number, link) in links.iter_mut().enumerate() {
-            link.port = Some(number as u16);
-            let (name, ifindex, port, mtu) = (link.name.clone(), link.ifindex, number as u16, link.mtu);
-            plans.push(PortPlan { name, ifindex, port, queues: 1, senders: 1, mtu, loses_uncopied: false });
-        }
-        let mut firewall = Firewall::load(links, tables);
-        firewall.set_devices();
-        for link in &firewall.links.clone() {
-            firewall.kernel.attach(&link.name, link.ifindex, Hook::Xdp).expect("attaches");
-        }
+        let (mut firewall, nics, plans) = attach(tables);
         let (mailbox, letters) = mailbox().expect("a mailbox");
-        let plan = Plan { needs_zero_copy: false, cpus: Vec::new(), busy_poll: 0, flows: 4096, fragments: 64 };
+        let plan = plan();
         let sockets = Sockets::open(&plans, &plan).expect("sockets").pop().expect("one queue, one worker");
         firewall.kernel.set_sockets(sockets.listening()).expect("room");
         let store = firewall.kernel.user_space(mailbox).expect("tables");

@@ -3,6 +3,7 @@
 //! One loaded firewall plays many scenarios: the verifier takes a second. Between two of them rules, flows and
 //! neighbours are replaced; counters are read as differences. Time passes by moving the ends of flows closer.
 
+mod doomed;
 mod engine;
 mod network;
 mod test_run;
@@ -26,6 +27,7 @@ use vfw::config::{Capacity, Config};
 use vfw::lang::{SourceFile, load};
 use zerocopy::{FromBytes, IntoBytes};
 
+pub use doomed::Doomed;
 pub use engine::Engine;
 pub use test_run::TestRun;
 pub use veth::Veth;

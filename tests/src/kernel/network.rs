@@ -19,7 +19,6 @@ pub fn build() -> (Vec<Link>, Vec<RawSocket>) {
     enter_new();
     let (to_outside, orders) = channel::<()>();
     let (report, from_outside) = channel();
-    let inside = gettid().as_raw();
     let outside = thread::spawn(move || {
         enter_new();
         report.send(gettid().as_raw()).expect("the other thread waits");
@@ -31,7 +30,6 @@ pub fn build() -> (Vec<Link>, Vec<RawSocket>) {
     to_outside.send(()).expect("the other thread waits");
     let sockets = outside.join().expect("builds the outer ends");
     ip(INTERFACES.iter().map(|interface| format!("link set {} up", interface.name)));
-    let _ = inside;
     (INTERFACES.iter().map(link).collect(), sockets)
 }
 

@@ -2,8 +2,9 @@
 
 use std::io;
 use std::os::fd::AsFd;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -160,8 +161,8 @@ pub struct Listening {
     pub index: u32,
     /// Number of the interface.
     pub ifindex: u32,
-    /// The socket.
-    pub socket: Arc<Socket>,
+    /// The socket. Its worker alone has it: with the worker it is gone, and the programs find nobody in this place.
+    pub socket: Weak<Socket>,
 }
 
 /// The sockets of one worker with their rings and memory, not at work yet.
@@ -222,12 +223,13 @@ impl Sockets {
         let mut umem = Umem::new(count * CHUNKS, chunk_bytes(mtu))?;
         let multi_buffer = mtu + LINK_BYTES > umem.frame_bytes();
         let mut listening: Vec<Listening> = Vec::new();
-        let mut own = Vec::new();
+        let mut own: Vec<Queue<Arc<Socket>>> = Vec::new();
         for port in ports {
             for queue in queues(port) {
                 let ifindex = port.ifindex;
                 let binding = Binding { ifindex, queue, receive: FILL, send: SEND, copying, multi_buffer, busy_poll };
-                let first = listening.first().map(|first| &*first.socket);
+                let first = own.first().map(|first| Arc::clone(&first.kick));
+                let first = first.as_deref();
                 let failed = |source| EngineError::Socket { name: port.name.clone(), queue, source };
                 let (socket, rings) = open(&umem, binding, first).map_err(failed)?;
                 let (index, socket) = (socket_index(port.port, queue), Arc::new(socket));
@@ -237,10 +239,10 @@ impl Sockets {
                 filled.top_up(&mut umem, own.len() as u16);
                 bind_when_free(&socket, binding, first).map_err(failed)?;
                 own.push(filled);
-                listening.push(Listening { index, ifindex, socket });
+                listening.push(Listening { index, ifindex, socket: Arc::downgrade(&socket) });
             }
         }
-        let is_zero_copy = listening.first().is_some_and(|first| first.socket.is_zero_copy().unwrap_or(false));
+        let is_zero_copy = own.first().is_some_and(|first| first.kick.is_zero_copy().unwrap_or(false));
         Ok(Self { cpu: cpus[worker], umem, listening, queues: own, is_zero_copy })
     }
 
@@ -290,6 +292,25 @@ enum Order {
     End,
 }
 
+/// Raised by a worker that ends in a panic. Its sockets go with it; those of the others have to go too, for what the engine and the
+/// programs both forward has two records.
+#[derive(Clone, Default)]
+struct Alarm(Arc<AtomicBool>);
+
+impl Alarm {
+    fn is_raised(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
 /// A worker at work.
 struct Hand {
     cpu: u16,
@@ -303,6 +324,7 @@ impl Hand {
         sockets: Sockets,
         tables: EngineTables<S>,
         is_polling: bool,
+        alarm: Alarm,
     ) -> io::Result<Self> {
         let cpu = sockets.cpu;
         let (sender, orders) = mpsc::channel();
@@ -314,7 +336,7 @@ impl Hand {
             }
             // Made here: a worker stays in one thread.
             let worker = sockets.worker(tables);
-            Loop { worker, bell: heard, orders, is_polling }.run();
+            Loop { worker, bell: heard, orders, is_polling, alarm }.run();
         })?;
         Ok(Self { cpu, orders: sender, bell, thread })
     }
@@ -351,9 +373,11 @@ impl Engine {
         let listening = crew.iter().flat_map(Sockets::listening).cloned().collect();
         let is_zero_copy = crew.iter().all(|sockets| sockets.is_zero_copy);
         let mut engine = Self { ports, listening, is_zero_copy, state: Arc::clone(&state), hands: Vec::new() };
+        let alarm = Alarm::default();
         for sockets in crew {
             let tables = EngineTables::new(Arc::clone(policy), store()?, Arc::clone(&state));
-            engine.hands.push(Hand::start(sockets, tables, plan.busy_poll > 0).map_err(EngineError::from)?);
+            let hand = Hand::start(sockets, tables, plan.busy_poll > 0, alarm.clone());
+            engine.hands.push(hand.map_err(EngineError::from)?);
         }
         Ok(engine)
     }
@@ -391,7 +415,8 @@ impl Engine {
     /// What the kernel has lost of an interface's frames on their way to the engine.
     pub fn statistics(&self, ifindex: u32) -> Statistics {
         let own = self.listening.iter().filter(|listening| listening.ifindex == ifindex);
-        own.filter_map(|listening| listening.socket.statistics().ok()).fold(Statistics::default(), |sum, more| {
+        let sockets = own.filter_map(|listening| listening.socket.upgrade());
+        sockets.filter_map(|socket| socket.statistics().ok()).fold(Statistics::default(), |sum, more| {
             Statistics {
                 lost: sum.lost + more.lost,
                 without_chunk: sum.without_chunk + more.without_chunk,
@@ -452,6 +477,7 @@ struct Loop<S> {
     orders: Receiver<Order>,
     /// It asks the driver for frames.
     is_polling: bool,
+    alarm: Alarm,
 }
 
 impl<S: Store> Loop<S> {
@@ -466,6 +492,9 @@ impl<S: Store> Loop<S> {
             if empty >= PATIENCE {
                 self.sleep();
                 empty = 0;
+            }
+            if self.alarm.is_raised() {
+                return self.drain();
             }
             while let Ok(order) = self.orders.try_recv() {
                 match order {

@@ -127,8 +127,9 @@ impl Kernel {
     /// Lets programs hand frames to these sockets, in the order in which they were opened: to all or to none.
     pub fn set_sockets(&mut self, sockets: &[Listening]) -> Result<(), KernelError> {
         let mut set = |index, listening: &Listening| {
-            let fd = listening.socket.as_fd().as_raw_fd();
-            self.user.sockets.set(index, fd, 0).map_err(map_error("fill", "SOCKETS"))
+            // Gone with its worker: the programs forward what would have been for it.
+            let Some(socket) = listening.socket.upgrade() else { return Ok(()) };
+            self.user.sockets.set(index, socket.as_fd().as_raw_fd(), 0).map_err(map_error("fill", "SOCKETS"))
         };
         sockets.iter().try_for_each(|listening| set(listening.index, listening))?;
         let outer = OUTER_SOCKETS.into_iter().zip([sockets.first(), sockets.last()]);
