@@ -153,6 +153,22 @@ fn a_frame_that_cannot_leave_is_dropped_and_counted() {
     assert!(bed.worker.is_sending());
 }
 
+/// The worker may sleep over them: the kernel would refuse them at each look.
+#[test]
+fn frames_for_a_link_that_is_down_have_time() {
+    let mut bed = Bed::new(4, 0);
+    let set_down = |bed: &Bed, is_down| bed.worker.queues().iter().for_each(|queue| queue.kick.is_down.set(is_down));
+    set_down(&bed, true);
+    bed.arrive(&APP, &APP.to(&DB, Family::V4).udp(1, 2, b"x"));
+    bed.worker.step(bed.now);
+    assert!(!bed.worker.is_sending());
+    set_down(&bed, false);
+    bed.worker.step(bed.now);
+    assert!(bed.worker.is_sending(), "it is tried again");
+    let left: usize = bed.adapters.iter_mut().map(|adapter| adapter.departed(bed.worker.umem_mut()).len()).sum();
+    assert_eq!(left, 1);
+}
+
 /// What is taken together leaves one by one, each frame whole and in its place, whatever else is between them.
 #[test]
 fn frames_that_come_together_leave_in_their_order() {

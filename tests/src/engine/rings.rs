@@ -1,17 +1,23 @@
 //! The other ends of a queue's rings: what the kernel and the NIC do with them.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
 
+use nix::errno::Errno;
 use vfw::backend::afxdp::sys::{Consumer, Descriptor, Producer, Rings, Umem, ring};
 use vfw::backend::afxdp::{Kick, Queue};
 
 /// Nobody has to be woken: the test looks at the rings by itself.
-pub struct Silent;
+#[derive(Default)]
+pub struct Silent {
+    /// Nothing can leave, says the kernel.
+    pub is_down: Cell<bool>,
+}
 
 impl Kick for Silent {
     fn send(&self) -> io::Result<()> {
-        Ok(())
+        if self.is_down.get() { Err(Errno::ENETDOWN.into()) } else { Ok(()) }
     }
 
     fn receive(&self) -> io::Result<()> {
@@ -53,7 +59,7 @@ impl Adapter {
             sent: VecDeque::new(),
             begun: Vec::new(),
         };
-        Ok((adapter, Queue::new(ifindex, rings, Silent, to_fill)))
+        Ok((adapter, Queue::new(ifindex, rings, Silent::default(), to_fill)))
     }
 
     fn take_chunks(&mut self) {

@@ -52,12 +52,14 @@ pub struct Queue<K> {
     filled: u32,
     /// The last frame has not come to its end: its rest belongs to it.
     skips: bool,
+    /// The link was down when frames were last to leave.
+    is_down: bool,
 }
 
 impl<K> Queue<K> {
     /// A queue that receives and sends, whose fill ring is to have `to_fill` chunks.
     pub fn new(ifindex: u32, rings: Rings, kick: K, to_fill: u32) -> Self {
-        Self { ifindex, rings, kick, to_fill, sends: true, filled: 0, skips: false }
+        Self { ifindex, rings, kick, to_fill, sends: true, filled: 0, skips: false, is_down: false }
     }
 }
 
@@ -317,22 +319,26 @@ impl<S: Store, K: Kick> Worker<S, K> {
     fn transmit(&mut self) {
         for queue in &mut self.queues {
             queue.rings.send.publish();
+            queue.is_down = false;
             for _ in 0..KICKS {
                 if queue.rings.send.pending() == 0 {
                     break;
                 }
-                match queue.kick.send() {
-                    Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => {}
-                    // Sent; or the link is down or memory is short: the frames stay in the ring for the next step.
-                    _ => break,
+                // What could not leave stays in the ring for the next step: memory is short, or the link is down.
+                match queue.kick.send().map_err(|error| error.raw_os_error()) {
+                    Err(Some(libc::EAGAIN)) => continue,
+                    Err(Some(libc::ENETDOWN)) => queue.is_down = true,
+                    _ => {}
                 }
+                break;
             }
         }
     }
 
-    /// Whether frames are on their way to the kernel: the next step has to come without being asked for.
+    /// Whether frames are on their way to the kernel: the next step has to come without being asked for. Those for a link that is
+    /// down have time.
     pub fn is_sending(&mut self) -> bool {
-        self.queues.iter_mut().any(|queue| queue.rings.send.pending() > 0)
+        self.queues.iter_mut().any(|queue| !queue.is_down && queue.rings.send.pending() > 0)
     }
 }
 
