@@ -209,8 +209,8 @@ pub struct Afxdp {
     pub zerocopy: ZeroCopy,
     /// CPUs of the workers, one each. When there are none: those of the process, the last one first.
     pub cpus: Cpus,
-    /// Microseconds for which a worker without frames polls the driver; 0: it waits for interrupts.
-    pub busy_poll: Bounded<0, 10_000>,
+    /// Workers ask the driver for frames in place of waiting for interrupts.
+    pub busy_poll: bool,
     /// Zones whose flows the kernel programs keep all the same.
     pub kernel_zones: Vec<String>,
 }

@@ -69,12 +69,6 @@ impl<const MIN: u32, const MAX: u32> fmt::Display for Bounded<MIN, MAX> {
     }
 }
 
-impl<const MAX: u32> Default for Bounded<0, MAX> {
-    fn default() -> Self {
-        Self(0)
-    }
-}
-
 /// Numbers of CPUs, each one once.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]

@@ -48,7 +48,7 @@ impl EngineHost {
         let plan = Plan {
             needs_zero_copy: config.afxdp.zerocopy == ZeroCopy::Require,
             cpus: config.afxdp.cpus.as_slice().to_vec(),
-            busy_poll: config.afxdp.busy_poll.get(),
+            busy_poll: config.afxdp.busy_poll,
             flows: (config.flows.established.get() + config.flows.half_open.get()).min(MOST_FLOWS) as usize,
             fragments: config.flows.fragments.get() as usize,
         };

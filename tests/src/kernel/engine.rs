@@ -42,7 +42,7 @@ pub(super) fn attach(tables: Option<(usize, usize)>) -> (Firewall, Vec<RawSocket
 
 /// How the engine works on them.
 pub(super) fn plan() -> Plan {
-    Plan { needs_zero_copy: false, cpus: Vec::new(), busy_poll: 0, flows: 4096, fragments: 64 }
+    Plan { needs_zero_copy: false, cpus: Vec::new(), busy_poll: false, flows: 4096, fragments: 64 }
 }
 
 /// Programs and engine, with frames of the hosts' ends.

@@ -84,8 +84,8 @@ pub struct Plan {
     /// CPUs for workers, one on each, the first ones if there are more than queues. When there are none: those that the calling
     /// thread may use, the last one first, since the first ones serve most interrupts; no more than its quota is worth.
     pub cpus: Vec<u16>,
-    /// Microseconds for which a worker without frames polls the driver itself; 0: it waits for interrupts.
-    pub busy_poll: u32,
+    /// Workers ask the driver for frames in place of waiting for interrupts.
+    pub busy_poll: bool,
     /// Flows that it follows at one time.
     pub flows: usize,
     /// Fragmented packets.
@@ -214,7 +214,7 @@ impl Sockets {
     fn open_for(
         ports: &[PortPlan],
         copying: Copying,
-        busy_poll: u32,
+        busy_poll: bool,
         (worker, cpus): (usize, &[u16]),
     ) -> Result<Self, EngineError> {
         let queues = |port: &PortPlan| (worker as u32..port.queues).step_by(cpus.len());
@@ -376,7 +376,7 @@ impl Engine {
         let alarm = Alarm::default();
         for sockets in crew {
             let tables = EngineTables::new(Arc::clone(policy), store()?, Arc::clone(&state));
-            let hand = Hand::start(sockets, tables, plan.busy_poll > 0, alarm.clone());
+            let hand = Hand::start(sockets, tables, plan.busy_poll, alarm.clone());
             engine.hands.push(hand.map_err(EngineError::from)?);
         }
         Ok(engine)
@@ -416,12 +416,10 @@ impl Engine {
     pub fn statistics(&self, ifindex: u32) -> Statistics {
         let own = self.listening.iter().filter(|listening| listening.ifindex == ifindex);
         let sockets = own.filter_map(|listening| listening.socket.upgrade());
-        sockets.filter_map(|socket| socket.statistics().ok()).fold(Statistics::default(), |sum, more| {
-            Statistics {
-                lost: sum.lost + more.lost,
-                without_chunk: sum.without_chunk + more.without_chunk,
-                invalid: sum.invalid + more.invalid,
-            }
+        sockets.filter_map(|socket| socket.statistics().ok()).fold(Statistics::default(), |sum, more| Statistics {
+            lost: sum.lost + more.lost,
+            without_chunk: sum.without_chunk + more.without_chunk,
+            invalid: sum.invalid + more.invalid,
         })
     }
 

@@ -22,6 +22,9 @@ pub enum Copying {
 const MAX_TX_BUDGET: libc::c_int = 9;
 const FRAMES_PER_CALL: u32 = 256;
 
+/// How long the driver may be polled by a call that blocks, microseconds. Those of the engine do not, and poll once
+/// (`xsk_recvmsg`, `net/xdp/xsk.c`); 0 would turn it off.
+const POLL_MICROS: libc::c_int = 20;
 /// Frames for which a driver is polled at one time.
 const POLL_BUDGET: libc::c_int = 64;
 
@@ -40,8 +43,8 @@ pub struct Binding {
     pub copying: Copying,
     /// Frames may be larger than a chunk.
     pub multi_buffer: bool,
-    /// Microseconds for which a call that finds no frame polls the driver; 0: not at all.
-    pub busy_poll: u32,
+    /// A call that receives asks the driver for frames.
+    pub busy_poll: bool,
 }
 
 /// The rings of a socket, seen from this process.
@@ -97,8 +100,8 @@ pub fn open(umem: &Umem, binding: Binding, first: Option<&Socket>) -> io::Result
     }
     // Fewer calls for as many frames; kernels before 6.17 do not know it and send 32 in each.
     let _ = socket.set(MAX_TX_BUDGET, &binding.send.min(FRAMES_PER_CALL));
-    if binding.busy_poll > 0 {
-        socket.prefer_busy_poll(binding.busy_poll)?;
+    if binding.busy_poll {
+        socket.prefer_busy_poll()?;
     }
     let rings = socket.map_rings(binding)?;
     Ok((socket, rings))
@@ -118,10 +121,10 @@ impl Socket {
     }
 
     /// The driver is polled by calls on this socket, not by interrupts as long as they come (`Documentation/networking/napi.rst`).
-    fn prefer_busy_poll(&self, micros: u32) -> io::Result<()> {
+    fn prefer_busy_poll(&self) -> io::Result<()> {
         let set = |option, value: libc::c_int| set_option(self.fd.as_fd(), (libc::SOL_SOCKET, option), &value);
         set(libc::SO_PREFER_BUSY_POLL, 1)?;
-        set(libc::SO_BUSY_POLL, micros.cast_signed())?;
+        set(libc::SO_BUSY_POLL, POLL_MICROS)?;
         set(libc::SO_BUSY_POLL_BUDGET, POLL_BUDGET)
     }
 
