@@ -123,12 +123,15 @@ pub enum EngineError {
     },
     /// Frames would be copied, and must not be.
     #[error(
-        "interface `{name}`: its driver has no zero-copy mode for AF_XDP, and `afxdp.zerocopy` asks for it; use \
+        "interface `{name}`: its driver has no zero-copy mode for AF_XDP, or none for packets of {mtu} bytes, the largest MTU \
+         of the engine's interfaces, and `afxdp.zerocopy` asks for it; use \
          `zerocopy = \"auto\"`, or `mode = \"xdp\"`, which is faster than copying"
     )]
     Copies {
         /// The interface.
         name: String,
+        /// The largest MTU of all interfaces, which share their memory.
+        mtu: u32,
     },
     /// More queues than the programs can tell apart.
     #[error(
@@ -196,7 +199,7 @@ impl Sockets {
             Err(EngineError::Socket { name, source, .. })
                 if plan.needs_zero_copy && matches!(source.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EINVAL)) =>
             {
-                Err(EngineError::Copies { name })
+                Err(EngineError::Copies { name, mtu: largest_mtu(ports) })
             }
             other => other,
         }
@@ -218,7 +221,7 @@ impl Sockets {
         (worker, cpus): (usize, &[u16]),
     ) -> Result<Self, EngineError> {
         let queues = |port: &PortPlan| (worker as u32..port.queues).step_by(cpus.len());
-        let mtu = ports.iter().map(|port| port.mtu).max().unwrap_or(0);
+        let mtu = largest_mtu(ports);
         let count = ports.iter().map(|port| queues(port).count() as u32).sum::<u32>().max(1);
         let mut umem = Umem::new(count * CHUNKS, chunk_bytes(mtu))?;
         let multi_buffer = mtu + LINK_BYTES > umem.frame_bytes();
@@ -255,6 +258,11 @@ impl Sockets {
     pub fn listening(&self) -> &[Listening] {
         &self.listening
     }
+}
+
+/// Bytes of the largest packet on these.
+fn largest_mtu(ports: &[PortPlan]) -> u32 {
+    ports.iter().map(|port| port.mtu).max().unwrap_or(0)
 }
 
 /// Whether a driver of these loses what programs in the kernel send of frames that came without being copied.
