@@ -21,6 +21,7 @@ const SECOND: u64 = 1_000_000_000;
 struct Bed {
     worker: Worker<MemoryStore, Silent>,
     adapters: Vec<Adapter>,
+    state: Arc<EngineState>,
     now: u64,
 }
 
@@ -34,12 +35,12 @@ impl Bed {
         }
         let policy = Arc::new(EnginePolicy { tables: PolicyTables::of(&image), slot: 0 });
         let state = Arc::new(EngineState::new(1, (16, 16), shared_until));
-        let tables = EngineTables::new(policy, MemoryStore::new(memory), state);
+        let tables = EngineTables::new(policy, MemoryStore::new(memory), Arc::clone(&state));
         let queues = (1..=INTERFACES.len() as u32).map(|index| Adapter::new(index, entries, entries).expect("rings"));
         let (adapters, queues) = queues.unzip();
         let mut worker = Worker::new(Umem::new(128, 2048).expect("memory"), queues, tables);
         worker.step(START);
-        Self { worker, adapters, now: START }
+        Self { worker, adapters, state, now: START }
     }
 
     fn arrive(&mut self, from: &Host, frame: &[u8]) {
@@ -133,6 +134,28 @@ fn a_connection_that_comes_from_the_kernel_is_not_cut() {
         // The programs have moved the windows on, and the record that is read is older.
         assert_eq!(bed.segment(true, flag::ACK, FAR, FAR + 900, b""), passes);
     }
+}
+
+/// Under another policy the programs in the kernel may forward what the engine has followed: they know more of it from then on.
+#[test]
+fn what_the_programs_know_better_is_not_written_over() {
+    let end = |bed: &Bed| bed.state.write_all(bed.worker.tables().store(), bed.now);
+    let mut bed = Bed::new(16, 0);
+    bed.open();
+    assert!(bed.segment(true, flag::ACK, 101, 901, &[7; 100]));
+    let is_known = |bed: &Bed| bed.record().0.halves.iter().any(|half| half.end() == 201);
+    assert!(!is_known(&bed));
+    bed.now += 6 * SECOND;
+    end(&bed);
+    assert!(is_known(&bed), "a flow that rests and whose record is older is written");
+    let later = bed.now + 500_000 * SECOND;
+    let (record, _) = bed.record();
+    record.epoch.set(record.epoch.get() + 1);
+    record.expires.set(later);
+    bed.now += 6 * SECOND;
+    end(&bed);
+    assert_eq!(bed.record().0.expires.get(), later);
+    assert_eq!(bed.worker.tables().followed(), 0, "its next packet reads the record");
 }
 
 #[test]

@@ -91,6 +91,11 @@ impl Followed {
                 || self.is_opening())
     }
 
+    /// Whether no packet has come for about so long as the record outside may get old.
+    pub fn is_resting(&self, now: u64) -> bool {
+        now.saturating_sub(self.written.time.get()) >= REFRESH
+    }
+
     /// A TCP handshake: its numbers are checked exactly, by whoever follows it, so the record outside has them at once.
     fn is_opening(&self) -> bool {
         let opens = [FlowState::SynSent as u8, FlowState::SynReceived as u8];

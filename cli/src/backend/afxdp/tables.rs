@@ -57,6 +57,21 @@ impl EngineState {
     /// Writes what is known of the flows into a store. They are followed on.
     pub fn write_all(&self, store: &impl Store, now: u64) {
         for followed in self.flows.all().iter().filter(|followed| followed.is_followed()) {
+            self.write_newest(store, followed, now);
+            // A worker may have written what is newer in between.
+            if followed.is_due(now) {
+                self.write(store, followed, now);
+            }
+        }
+    }
+
+    /// Writes what is known of a flow, unless others know more: one that has not come by for a while may go another way since
+    /// another policy is in force, and was judged again there.
+    fn write_newest(&self, store: &impl Store, followed: &Followed, now: u64) {
+        let is_other = |outside: Flow| outside.epoch.get() != followed.epoch.get();
+        if followed.is_resting(now) && store.flow(followed.table(), followed.key()).is_some_and(is_other) {
+            self.flows.forget(followed.key());
+        } else {
             self.write(store, followed, now);
         }
     }
@@ -182,7 +197,7 @@ impl<S: Store> EngineTables<S> {
     fn follow(&self, key: &FlowKey, table: FlowTable, flow: Flow, written: u64) -> FlowRef {
         let (followed, evicted) = self.state.flows.follow(key, table, flow, written);
         if let Some(evicted) = evicted {
-            self.store.write(evicted.table(), evicted.key(), &evicted.record());
+            self.state.write_newest(&self.store, &evicted, self.now.get());
         }
         self.recent.borrow_mut().add(self.state.flows.hash(key), &followed);
         self.note(followed)
