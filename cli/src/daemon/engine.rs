@@ -193,6 +193,15 @@ impl Setup {
         Ok(())
     }
 
+    /// Ends an engine that has ended by itself, and says so: the programs forward since then.
+    pub(super) fn watch_engine(&mut self) {
+        if self.engine.engine.as_ref().is_some_and(|engine| !engine.is_running()) {
+            tracing::error!("the engine does not work: one of its workers failed; the programs in the kernel forward");
+            self.end_engine();
+            self.engine.fault = Some("one of its workers failed; `vfw apply` or a restart begins it anew".to_owned());
+        }
+    }
+
     /// Ends the engine; the programs go on with its flows. No frame that it was handed is lost.
     pub(super) fn end_engine(&mut self) {
         let Some(mut engine) = self.engine.engine.take() else { return };

@@ -160,6 +160,7 @@ impl Watch {
             while let Some(call) = self.calls.take() {
                 self.perform_call(shared, call);
             }
+            lock(&shared.setup).watch_engine();
             self.drain(shared);
         }
     }
