@@ -152,7 +152,12 @@ fn a_generator_keeps_its_rate_and_its_time() {
     (plan.interval, plan.until) = (50_000, clock::now() + 200_000_000);
     lab.client().run(|| rig.generate(lab.topology.a0, plan, 1_000_000)).expect("frames");
     let sent = rig.sent().expect("a number");
-    assert!((1..=4_000).contains(&sent), "a frame each 50 us for 200 ms: {sent}");
+    assert!((1..=4_064).contains(&sent), "a frame each 50 us for 200 ms: {sent}");
+    // A batch takes longer to send than a frame may, so that would show. Other work on the machine takes time, too, and so
+    // does the kernel before the first frame.
+    (plan.interval, plan.until) = (10_000, 0);
+    let mut nanos = || lab.client().run(|| rig.generate(lab.topology.a0, plan, 40_000)).expect("frames");
+    assert!((0..10).any(|_| (9_900.0..10_700.0).contains(&nanos())), "what a batch takes is made up for");
 }
 
 #[test]
