@@ -156,7 +156,8 @@ fn make_ipv6((start, end): (usize, usize), plan: &Plan, [source, destination]: [
 /// Looks at the clock so often at most before a frame: a tenth of a millisecond, and more.
 const LOOKS: u32 = 4096;
 
-/// Frames that are made up for when they could not be made in time: the kernel sends so many at once, and none is made meanwhile.
+/// Frames that are made up for when they could not be made in time: the kernel sends so many at once (`BATCH` of the lab's
+/// rig.rs), and none is made meanwhile.
 const BATCH: u64 = 64;
 
 /// Waits until the next frame is due, and counts it; false when the time is over.

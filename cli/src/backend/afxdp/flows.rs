@@ -91,9 +91,14 @@ impl Followed {
                 || self.is_opening())
     }
 
-    /// Whether no packet has come for about so long as the record outside may get old.
+    /// Whether the record outside is as old as it may get while packets come.
     pub fn is_resting(&self, now: u64) -> bool {
         now.saturating_sub(self.written.time.get()) >= REFRESH
+    }
+
+    /// Whether the record outside is of the policy that it was written under last: nobody else has judged the flow since.
+    pub fn is_own(&self, outside: &Flow) -> bool {
+        outside.epoch.get() == self.written.epoch.get()
     }
 
     /// A TCP handshake: its numbers are checked exactly, by whoever follows it, so the record outside has them at once.

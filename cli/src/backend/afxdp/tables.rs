@@ -68,7 +68,7 @@ impl EngineState {
     /// Writes what is known of a flow, unless others know more: one that has not come by for a while may go another way since
     /// another policy is in force, and was judged again there.
     fn write_newest(&self, store: &impl Store, followed: &Followed, now: u64) {
-        let is_other = |outside: Flow| outside.epoch.get() != followed.epoch.get();
+        let is_other = |outside: Flow| !followed.is_own(&outside);
         if followed.is_resting(now) && store.flow(followed.table(), followed.key()).is_some_and(is_other) {
             self.flows.forget(followed.key());
         } else {
